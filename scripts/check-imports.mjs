@@ -1,0 +1,117 @@
+#!/usr/bin/env node
+/**
+ * Checks who may import whom in src/ (docs/architecture.md has the picture). The import graph is esbuild's own, so it
+ * is the graph of what really gets loaded; imports of types only are not in it.
+ *
+ *   check-imports.mjs [ROOT]    ROOT holds src/; exits 1 and names each forbidden import
+ */
+import { readdir } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = path.resolve(process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url)));
+
+/** Folder → the folders (or files) that it may import, besides itself, errors and limits. */
+const MAY_IMPORT = {
+  bundle: [],
+  generation: ['bundle'],
+  vfs: ['generation'],
+  system: [],
+  store: ['system', 'generation'],
+  aws: [],
+  keyring: ['aws', 'bundle'],
+  source: ['aws', 'bundle'],
+  fuse: ['vfs', 'generation', 'system'],
+  control: ['system'],
+  daemon: ['aws', 'bundle', 'control', 'fuse', 'generation', 'keyring', 'source', 'store', 'system', 'vfs'],
+  cli: ['aws', 'bundle', 'control', 'daemon', 'generation', 'keyring', 'source', 'system'],
+  'main.ts': ['cli'],
+  'errors.ts': [],
+  'limits.ts': [],
+};
+
+/** Folders that may touch neither the machine nor the clock. */
+const PURE = ['bundle', 'generation', 'vfs', 'errors.ts', 'limits.ts'];
+const PURE_BUILTINS = ['node:crypto', 'node:buffer', 'node:path/posix'];
+
+/** Package → the only place that may import it. */
+const ONLY = {
+  'fuse-native': ['fuse/native.ts'],
+  koffi: ['system'],
+  yargs: ['cli'],
+  pino: ['daemon', 'cli'],
+  yaml: ['daemon'],
+  zod: ['daemon', 'control'],
+  chokidar: ['source'],
+  'tar-stream': ['bundle'],
+  '@aws-sdk/client-s3': ['aws'],
+  '@aws-sdk/client-kms': ['aws'],
+  '@aws-sdk/credential-providers': ['aws'],
+};
+
+const files = (await readdir(`${root}/src`, { recursive: true })).filter((f) => f.endsWith('.ts'));
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: files.map((f) => `src/${f}`),
+  outdir: 'unused',
+  bundle: true,
+  packages: 'external',
+  platform: 'node',
+  format: 'esm',
+  write: false,
+  metafile: true,
+  logLevel: 'error',
+});
+
+const inside = (file, places) => places.some((p) => file === p || file.startsWith(`${p}/`));
+const folderOf = (file) => file.split('/')[0];
+const packageOf = (specifier) => {
+  const [scope, name] = specifier.split('/');
+  return scope.startsWith('@') ? `${scope}/${name}` : scope;
+};
+
+const problems = [];
+for (const [input, { imports }] of Object.entries(metafile.inputs)) {
+  const file = input.replace(/^src\//, '');
+  const folder = folderOf(file);
+  const allowed = MAY_IMPORT[folder];
+  if (allowed === undefined) problems.push(`${input}: ${folder} has no rule in scripts/check-imports.mjs`);
+  for (const { path: target, external } of imports) {
+    if (external !== true) {
+      const to = folderOf(target.replace(/^src\//, ''));
+      if (to === folder || to === 'errors.ts' || to === 'limits.ts') continue;
+      if (!(allowed ?? []).includes(to))
+        problems.push(`${input} imports ${target}: ${folder} may not import ${to}`);
+      continue;
+    }
+    if (isBuiltin(target)) {
+      const name = target.startsWith('node:') ? target : `node:${target}`;
+      if (inside(file, PURE) && !PURE_BUILTINS.includes(name))
+        problems.push(`${input} imports ${name}: it is pure`);
+      continue;
+    }
+    const only = ONLY[packageOf(target)];
+    if (only !== undefined && !inside(file, only)) {
+      problems.push(`${input} imports ${target}: only ${only.join(' and ')} may`);
+    }
+  }
+}
+
+// What purity forbids and no import shows: the clock, randomness, the environment, timers.
+const { readFile } = await import('node:fs/promises');
+const IMPURE =
+  /\b(process\.(env|hrtime|nextTick)|Date\.now|new Date\(\)|performance\.now|Math\.random|set(Timeout|Interval|Immediate)\()/;
+for (const file of files.filter((f) => inside(f, PURE))) {
+  const lines = (await readFile(`${root}/src/${file}`, 'utf8')).split('\n');
+  lines.forEach((line, i) => {
+    const code = line.replace(/^\s*(\*|\/\/|\/\*).*/, '');
+    const hit = IMPURE.exec(code);
+    if (hit) problems.push(`src/${file}:${i + 1} uses ${hit[0]}: it is pure`);
+  });
+}
+
+for (const problem of problems) process.stderr.write(`${problem}\n`);
+process.stdout.write(`import rules: ${files.length} files, ${problems.length} problems\n`);
+process.exitCode = problems.length === 0 ? 0 : 1;

@@ -1,0 +1,211 @@
+/**
+ * The errors a person can meet. One subclass by who must act, one code by what happened.
+ *
+ * A message is one line, lower case, without a full stop: action, object, observed, wanted. A hint says what to
+ * do next. Values are quoted with JSON.stringify. Neither ever holds plaintext, a key, or bytes of a bundle.
+ * Codes and exit codes are an ABI (docs/cli-abi.md): they are appended to, never renamed or reused.
+ */
+
+/** What each class of error ends the process with. 1 is kept for bugs in secretsfs itself. */
+export const EXIT_CODES = {
+  ok: 0,
+  bug: 1,
+  usage: 2,
+  config: 3,
+  source: 4,
+  key: 5,
+  bundle: 6,
+  mount: 7,
+  control: 8,
+  timeout: 9,
+  output: 10,
+} as const;
+
+type ErrorClass = Exclude<keyof typeof EXIT_CODES, 'ok' | 'bug'>;
+
+/** Every code with the class, and so the exit code, that it belongs to. */
+const CODES = {
+  usage: 'usage',
+
+  'config-unreadable': 'config',
+  'config-invalid': 'config',
+  'region-missing': 'config',
+  'credentials-missing': 'config',
+  'credentials-expired': 'config',
+  'credentials-invalid': 'config',
+
+  'source-not-found': 'source',
+  'source-denied': 'source',
+  'source-unreachable': 'source',
+  'source-invalid': 'source',
+  'source-too-large': 'source',
+
+  'key-invalid': 'key',
+  'key-not-found': 'key',
+  'key-permissions': 'key',
+  'key-denied': 'key',
+  'key-state': 'key',
+  'key-throttled': 'key',
+  'key-unreachable': 'key',
+  'key-not-accepted': 'key',
+  'data-key-refused': 'key',
+
+  'bundle-invalid': 'bundle',
+  'bundle-truncated': 'bundle',
+  'bundle-suite': 'bundle',
+  'bundle-format': 'bundle',
+  'bundle-too-many-keys': 'bundle',
+  'bundle-too-large': 'bundle',
+  'bundle-corrupt': 'bundle',
+  'bundle-name': 'bundle',
+  'bundle-context': 'bundle',
+  'bundle-serial-low': 'bundle',
+  'bundle-serial-reused': 'bundle',
+  'bundle-serial-future': 'bundle',
+  'archive-invalid': 'bundle',
+  'archive-refused': 'bundle',
+  'archive-too-large': 'bundle',
+
+  'mountpoint-missing': 'mount',
+  'mountpoint-invalid': 'mount',
+  'mountpoint-busy': 'mount',
+  'fuse-missing': 'mount',
+  'driver-missing': 'mount',
+  'mount-denied': 'mount',
+  'mount-failed': 'mount',
+  'memory-unlocked': 'mount',
+
+  'control-not-running': 'control',
+  'control-denied': 'control',
+  'control-busy': 'control',
+  'control-protocol': 'control',
+  'control-directory': 'control',
+
+  'wait-timeout': 'timeout',
+
+  'output-exists': 'output',
+  'output-changed': 'output',
+  'output-denied': 'output',
+  'output-failed': 'output',
+} as const satisfies Record<string, ErrorClass>;
+
+export type ErrorCode = keyof typeof CODES;
+type CodeOf<C extends ErrorClass> = {
+  [K in ErrorCode]: (typeof CODES)[K] extends C ? K : never;
+}[ErrorCode];
+
+export interface ErrorDetails {
+  /** One line: what the reader should do. */
+  readonly hint?: string | undefined;
+  /** The error underneath. It stays inside the process; its text must be safe to log all the same. */
+  readonly cause?: unknown;
+}
+
+/** The base of every expected failure. Anything else that is thrown is a bug. */
+export class SecretsfsError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.hint = details.hint;
+  }
+
+  get exitCode(): number {
+    return EXIT_CODES[CODES[this.code]];
+  }
+}
+
+/** The command line is wrong: the person who typed it acts. */
+export class UsageError extends SecretsfsError {
+  constructor(message: string, details?: ErrorDetails) {
+    super('usage', message, details);
+  }
+}
+
+/** A config file, the environment or the AWS set-up is wrong: the operator of this machine acts. */
+export class ConfigError extends SecretsfsError {
+  declare readonly code: CodeOf<'config'>;
+  constructor(code: CodeOf<'config'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** The bundle can't be had: whoever owns the bucket, the file or the network acts. */
+export class SourceError extends SecretsfsError {
+  declare readonly code: CodeOf<'source'>;
+  constructor(code: CodeOf<'source'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** A wrapping key can't be used: whoever owns the key acts. */
+export class KeyError extends SecretsfsError {
+  declare readonly code: CodeOf<'key'>;
+  constructor(code: CodeOf<'key'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** The bundle itself is refused: its author acts. */
+export class BundleError extends SecretsfsError {
+  declare readonly code: CodeOf<'bundle'>;
+  constructor(code: CodeOf<'bundle'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** The mountpoint or the machine's FUSE is not usable: the operator of this machine acts. */
+export class MountError extends SecretsfsError {
+  declare readonly code: CodeOf<'mount'>;
+  constructor(code: CodeOf<'mount'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** A running mount can't be asked, or did not do what was asked, in time. */
+export class ControlError extends SecretsfsError {
+  declare readonly code: CodeOf<'control' | 'timeout'>;
+  constructor(code: CodeOf<'control' | 'timeout'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** What was to be written can't be, or would overwrite something. */
+export class OutputError extends SecretsfsError {
+  declare readonly code: CodeOf<'output'>;
+  constructor(code: CodeOf<'output'>, message: string, details?: ErrorDetails) {
+    super(code, message, details);
+  }
+}
+
+/** True for a code that this version knows: what came over the control socket is checked with it. */
+export function isErrorCode(text: unknown): text is ErrorCode {
+  return typeof text === 'string' && Object.hasOwn(CODES, text);
+}
+
+/**
+ * What may be said of an error that is a bug: its class and the place in our code. Its message may hold anything,
+ * what was being worked on included.
+ */
+export function describeBug(error: unknown): string {
+  if (!(error instanceof Error)) return `${typeof error} thrown`;
+  const place = /\n\s+at (.*)/.exec(error.stack ?? '')?.[1] ?? 'an unknown place';
+  return `${error.name} at ${place}`;
+}
+
+/** What a terminal would obey or hide, as \\uXXXX. For text that is foreign, and for JSON, where it means the same. */
+export function escapeInvisible(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (c) => {
+    return `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
+}
+
+/** A value as it may stand in a message: quoted, control characters escaped, cut to a line. */
+export function quote(value: string): string {
+  const shown = value.length > 200 ? `${value.slice(0, 200)}…` : value;
+  return escapeInvisible(JSON.stringify(shown));
+}

@@ -1,0 +1,70 @@
+/** Every cap in the program, in one place, each with its reason. Bytes and milliseconds, as the names say. */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Frames of a sealed message. 1 MiB seals at 0.9 of raw AES-GCM, 4 KiB at 0.25 (measured). */
+export const FRAME_BYTES_MAX = MIB;
+/** Below this a frame header costs more than it saves. */
+export const FRAME_BYTES_MIN = 4 * KIB;
+
+/** Wrapping keys of one bundle. Each may cost a KMS call when unwrapping, and whoever owns the bucket chooses how many. */
+export const ENCRYPTED_DATA_KEYS_MAX = 8;
+
+/** A message's header: 8 data keys and a context. The format allows 64 KiB of each; nothing honest comes near. */
+export const HEADER_BYTES_MAX = 64 * KIB;
+
+/** Pairs of a user's own encryption context. KMS takes 8 KiB in all; CloudTrail shows every pair. */
+export const CONTEXT_PAIRS_MAX = 32;
+export const CONTEXT_TEXT_MAX = 1024;
+/** Of all of them: leaves 2 KiB of KMS's 8 to the signing key and the secretsfs-* pairs, and to how KMS counts. */
+export const CONTEXT_BYTES_MAX = 6 * KIB;
+
+/** A bundle's name goes into contexts, policies, socket paths and messages. */
+export const NAME_LENGTH_MAX = 64;
+
+/** A serial may be this far ahead of the clock: an author's clock is allowed to be wrong, not a year ahead. */
+export const SERIAL_AHEAD_MS_MAX = 60 * 60 * 1000;
+
+/**
+ * What author commands (pack, unpack) carry. The whole message is in memory because nothing of it may be used
+ * before its signature, at the end, is verified; Node 20 can't make a Buffer over 4 GiB.
+ */
+export const TAR_BYTES_MAX = 2048 * MIB;
+
+/**
+ * What may be mounted, by default. Ciphertext, tar and contents together, beside the live generation, were 400 MB at the
+ * most with this much from a file (measured): what an instance of 512 MiB can just give.
+ */
+export const MOUNT_BYTES_DEFAULT = 64 * MIB;
+export const MOUNT_FILES_DEFAULT = 10_000;
+/** What --max-bytes and --max-files may raise it to. A million nodes are about 500 MB of bookkeeping. */
+export const MOUNT_BYTES_MAX = 1024 * MIB;
+export const MOUNT_FILES_MAX = 1_000_000;
+
+/**
+ * Superseded generations that open files keep. Each is as large as its bundle, and locked; a program that leaks a
+ * descriptor at every reload must not fill the memory. The oldest is let go of first: its readers get ESTALE.
+ */
+export const LINGERING_GENERATIONS_MAX = 8;
+
+/** Directories in directories. Deeper than any real tree, shallow enough for every recursive tool. */
+export const DEPTH_MAX = 64;
+/** Linux: NAME_MAX and PATH_MAX less its NUL. */
+export const FILE_NAME_BYTES_MAX = 255;
+export const PATH_BYTES_MAX = 4095;
+
+/**
+ * Of one extended header of a tar ("x", "g", "L", "K"). A path and a target are 4,095 bytes each, and Linux allows 64 KiB
+ * of extended attributes only on few filesystems; tar-stream's own cap of 4 MiB is 450,000 records.
+ */
+export const EXTENDED_HEADER_BYTES_MAX = 64 * KIB;
+/** Records of one. tar-stream merges global ones into every member: many would be quadratic. GNU tar writes ten. */
+export const EXTENDED_HEADER_RECORDS_MAX = 256;
+/** Global ones of an archive. git archive writes one, GNU tar at most one, tars put together have a few. */
+export const GLOBAL_EXTENDED_HEADERS_MAX = 8;
+
+/** What a sealed message of `plaintextBytes` may take: header, signature and 32 bytes a frame. */
+export function bundleBytesMax(plaintextBytes: number): number {
+  return plaintextBytes + HEADER_BYTES_MAX + 32 * (2 + Math.ceil(plaintextBytes / FRAME_BYTES_MIN)) + 4 * KIB;
+}
