@@ -1,0 +1,98 @@
+/**
+ * What a mount demands of a bundle's header before it asks any key to unwrap anything. It is demanded once, of a header
+ * that nothing vouches for yet: unseal() then authenticates the same bytes, or nothing of them is used. Time comes from
+ * the caller.
+ */
+import { BundleError, KeyError, quote } from '../errors.ts';
+import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
+import type { AcceptedKey, BundleHeader } from './header.ts';
+
+/** The newest bundle that was ever accepted. */
+export interface SerialFloor {
+  readonly serial: number;
+  /** SHA-256 of that bundle's bytes, in hex. */
+  readonly sha256: string;
+}
+
+export interface Policy {
+  readonly name?: string | undefined;
+  /** At least one of these must be among the keys that the bundle is wrapped under. */
+  readonly accepted?: readonly AcceptedKey[] | undefined;
+  /** Pairs that the author's own context must have. */
+  readonly context?: Readonly<Record<string, string>> | undefined;
+  readonly floor?: SerialFloor | undefined;
+  readonly nowMs: number;
+  /** SHA-256 of this bundle's bytes, in hex. Without it a serial equal to the floor's passes. */
+  readonly sha256?: string | undefined;
+}
+
+/** Throws the first reason to refuse: bundle-name, key-not-accepted, bundle-context, bundle-serial-*. */
+export function checkHeader(header: BundleHeader, policy: Policy): void {
+  checkName(header, policy.name);
+  checkKeys(header, policy.accepted);
+  checkContext(header, policy.context ?? {});
+  checkSerial(header, policy);
+}
+
+function checkName(header: BundleHeader, name: string | undefined): void {
+  if (name === undefined || header.name === name) return;
+  throw new BundleError(
+    'bundle-name',
+    `cannot accept bundle: its name is ${quote(header.name)}, want ${quote(name)}`,
+    {
+      hint: `if it is the right bundle, expect its name: --name ${header.name}`,
+    },
+  );
+}
+
+function checkKeys(header: BundleHeader, accepted: readonly AcceptedKey[] | undefined): void {
+  if (accepted === undefined) return;
+  if (header.encryptedDataKeys.some((key) => accepted.some((reader) => reader.accepts(key)))) return;
+  const wrapped = header.encryptedDataKeys.map((key) => `${key.providerId} ${quote(key.keyName)}`).join(', ');
+  const wanted = accepted.map((key) => quote(key.description)).join(' or ') || 'none (no key is accepted)';
+  throw new KeyError(
+    'key-not-accepted',
+    `cannot accept bundle: it is wrapped under ${wrapped}, want ${wanted}`,
+    {
+      hint: 'accept one of its keys with --accept-key, or have its author add --key for one that you accept',
+    },
+  );
+}
+
+function checkContext(header: BundleHeader, required: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(required)) {
+    const found = Object.hasOwn(header.context, key) ? header.context[key] : undefined;
+    if (found === value) continue;
+    const observed = found === undefined ? `it has no ${quote(key)}` : `${quote(key)} is ${quote(found)}`;
+    throw new BundleError(
+      'bundle-context',
+      `cannot accept bundle: in its context ${observed}, want ${quote(value)}`,
+      { hint: `have its author seal it with --context ${key}=${value}, or do not require that pair` },
+    );
+  }
+}
+
+function checkSerial(header: BundleHeader, { floor, nowMs, sha256 }: Policy): void {
+  const { serial } = header;
+  if (floor !== undefined && serial < floor.serial) {
+    throw new BundleError(
+      'bundle-serial-low',
+      `cannot accept bundle: its serial is ${serial}, want at least ${floor.serial}`,
+      { hint: 'a newer bundle was accepted before: to go back to older content, seal that again' },
+    );
+  }
+  if (floor !== undefined && serial === floor.serial && sha256 !== undefined && sha256 !== floor.sha256) {
+    throw new BundleError(
+      'bundle-serial-reused',
+      `cannot accept bundle: its serial is ${serial}, which another bundle had already`,
+      { hint: 'two authors sealed at once, or --serial was repeated: seal it again with a higher serial' },
+    );
+  }
+  if (serial > nowMs + SERIAL_AHEAD_MS_MAX) {
+    throw new BundleError(
+      'bundle-serial-future',
+      `cannot accept bundle: its serial is ${serial}, want at most an hour ahead of the clock`,
+      { hint: 'a serial is milliseconds since 1970: check the clock here, and the one where it was sealed' },
+    );
+  }
+}
