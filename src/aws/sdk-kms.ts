@@ -1,0 +1,2 @@
+/** What we use of KMS's client; see sdk-s3.ts. */
+export { DecryptCommand, EncryptCommand, GenerateDataKeyCommand, KMSClient } from '@aws-sdk/client-kms';
