@@ -1,0 +1,158 @@
+/**
+ * A bundle in a local file. Its identity is that of the file (device, inode, size, times in nanoseconds), so both a
+ * replacement by rename and a rewrite in place are seen; a file that changes while it is read is read again.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import path from 'node:path';
+import { quote, SourceError } from '../errors.ts';
+import { HEADER_BYTES_MAX } from '../limits.ts';
+import { fileIdentity } from './file-identity.ts';
+import { type FileWatchOptions, watchFile } from './file-watch.ts';
+import type { FetchedBundle, Source, Watch } from './source.ts';
+
+/** Reads that met a change before we give up. A writer in place needs milliseconds. */
+const ATTEMPTS = 5;
+const RETRY_AFTER_MS = 50;
+const CHUNK_BYTES = 1024 * 1024;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class FileSource implements Source {
+  readonly location: string;
+  readonly #path: string;
+  readonly #watchOptions: FileWatchOptions;
+
+  constructor(location: string, watchOptions: FileWatchOptions = {}) {
+    this.location = location;
+    this.#path = path.resolve(location);
+    this.#watchOptions = watchOptions;
+  }
+
+  async fetch(options: {
+    readonly bytesMax: number;
+    readonly knownRevision?: string | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<FetchedBundle | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      options.signal?.throwIfAborted();
+      const got = await this.#reading(async (handle) => {
+        const before = await this.#identify(handle);
+        if (before.revision === options.knownRevision) return 'unchanged';
+        if (before.size > options.bytesMax) throw this.#tooLarge(before.size, options.bytesMax);
+        const bytes = await readBytes(handle, before.size);
+        const after = await this.#identify(handle);
+        if (bytes.length !== before.size || after.revision !== before.revision) return 'changing';
+        return { revision: before.revision, bytes };
+      });
+      if (got === 'unchanged') return undefined;
+      if (got !== 'changing') return got;
+      if (attempt === ATTEMPTS) {
+        throw new SourceError(
+          'source-invalid',
+          `cannot read ${quote(this.location)}: it changes all the time`,
+          {
+            hint: 'write it under another name in the same directory and rename it',
+          },
+        );
+      }
+      await pause(RETRY_AFTER_MS * attempt);
+    }
+  }
+
+  /**
+   * The first bytes, enough for a message's header by default, the file's revision and its size; undefined where there
+   * is no file.
+   */
+  async readHead(
+    bytes: number = HEADER_BYTES_MAX,
+  ): Promise<{ bytes: Buffer; revision: string; size: number } | undefined> {
+    try {
+      return await this.#reading(async (handle) => {
+        const { revision, size } = await this.#identify(handle);
+        return { bytes: await readBytes(handle, Math.min(bytes, size)), revision, size };
+      });
+    } catch (error) {
+      if (error instanceof SourceError && error.code === 'source-not-found') return undefined;
+      throw error;
+    }
+  }
+
+  watch(hint: () => void): Watch {
+    return watchFile(this.#path, hint, this.#watchOptions);
+  }
+
+  async #reading<T>(use: (handle: FileHandle) => Promise<T>): Promise<T> {
+    let handle: FileHandle | undefined;
+    try {
+      // Without O_NONBLOCK opening a fifo would wait for its writer.
+      handle = await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
+      return await use(handle);
+    } catch (error) {
+      throw this.#readError(error);
+    } finally {
+      await handle?.close();
+    }
+  }
+
+  async #identify(handle: FileHandle): Promise<{ revision: string; size: number }> {
+    const stat = await handle.stat({ bigint: true });
+    if (!stat.isFile()) {
+      throw new SourceError(
+        'source-invalid',
+        `cannot read ${quote(this.location)}: it is not a regular file`,
+        {
+          hint: 'a bundle is one file, as secretsfs pack writes it',
+        },
+      );
+    }
+    return {
+      revision: fileIdentity(stat),
+      size: Number(stat.size),
+    };
+  }
+
+  #tooLarge(size: number, bytesMax: number): SourceError {
+    return new SourceError(
+      'source-too-large',
+      `cannot read ${quote(this.location)}: it has ${size} bytes, want at most ${bytesMax}`,
+      { hint: 'raise --max-bytes if the bundle is meant to be so large' },
+    );
+  }
+
+  #readError(error: unknown): unknown {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (error instanceof SourceError || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error;
+    const what = `cannot read ${quote(this.location)}`;
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      return new SourceError('source-not-found', `${what}: there is no such file`, {
+        hint: 'check the path; secretsfs pack makes a bundle',
+        cause: error,
+      });
+    }
+    if (code === 'EACCES' || code === 'EPERM') {
+      return new SourceError('source-denied', `${what}: permission denied`, {
+        hint: 'give this user read permission on the file and search permission on its directories',
+        cause: error,
+      });
+    }
+    if (code === 'ELOOP' || code === 'ENXIO' || code === 'ENODEV' || code === 'ENAMETOOLONG') {
+      return new SourceError('source-invalid', `${what}: it is not a regular file (${code})`, {
+        cause: error,
+      });
+    }
+    return new SourceError('source-unreachable', `${what}: ${code}`, { cause: error });
+  }
+}
+
+/** Up to `length` bytes from the start; fewer where the file ends before. */
+async function readBytes(handle: FileHandle, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await handle.read(bytes, done, Math.min(CHUNK_BYTES, length - done), done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return bytes.subarray(0, done);
+}
