@@ -1,0 +1,362 @@
+/**
+ * The driver for the unprivileged: npm's fuse-native over libfuse 2. It serves one Vfs by path, with direct I/O and
+ * nothing cached in the kernel, because libfuse 2's path interface can't tell the kernel of a change
+ * (docs/semantics.md has what follows from that). This is the only file that knows fuse-native; what is wrong with it
+ * is put right here.
+ */
+import { open } from 'node:fs/promises';
+import type { Signal } from 'fuse-native';
+import { MountError, quote } from '../errors.ts';
+import { loadNative } from '../system/native.ts';
+import { errnoOf, VfsError } from '../vfs/errno.ts';
+import type { Attributes, Vfs } from '../vfs/vfs.ts';
+import { type MountEntry, readMounts, topMount } from './mountinfo.ts';
+import { detach, FSTYPE } from './mountpoint.ts';
+
+type FuseClass = typeof import('fuse-native').default;
+
+/** libfuse 2's own limit of a reply. */
+const READ_BYTES_MAX = 128 * 1024;
+/** st_blksize: what `cp` and friends read at a time. */
+const BLOCK_BYTES = READ_BYTES_MAX;
+/** fuse-native copies the options into a fixed array. */
+const OPTIONS_BYTES_MAX = 1023;
+const UINT32 = 2 ** 32;
+
+export interface NativeMountOptions {
+  /** What the mount table shows as the source. */
+  readonly source: string;
+  /** Others than the mounting user may pass; permissions are checked all the same. Default: when root. */
+  readonly allowOther?: boolean | undefined;
+  /** A handler threw what is no VfsError: a bug, answered with EIO, to be logged. */
+  readonly onBug?: ((operation: string, error: unknown) => void) | undefined;
+}
+
+export interface NativeMount {
+  readonly mountpoint: string;
+  /** False once somebody else has unmounted it. */
+  isMounted(): Promise<boolean>;
+  /** Out of the mount table. What is still open answers until this process ends. Throws MountError. */
+  unmount(): Promise<void>;
+}
+
+/**
+ * Mounts on a directory that prepareMountpoint() has passed.
+ * Throws MountError fuse-missing, driver-missing, mount-denied or mount-failed.
+ */
+export async function mountNative(
+  mountpoint: string,
+  vfs: Vfs,
+  options: NativeMountOptions,
+): Promise<NativeMount> {
+  await checkDevice();
+  const Fuse = await loadDriver();
+  // libfuse frees its copies of what was read without wiping them.
+  (await loadNative()).overwriteFreedMemory();
+  const before = await readMounts();
+  const optionString = mountOptions(options.source, options.allowOther ?? process.geteuid?.() === 0);
+  const fuse = new (driverFor(Fuse))(mountpoint, vfs, optionString, options.onBug ?? (() => {}));
+  try {
+    await new Promise<void>((resolve, reject) => {
+      fuse.mount((error) => (error === null || error === undefined ? resolve() : reject(error)));
+    });
+  } catch (cause) {
+    // A failure after mount(2) leaves the mount behind. What is there may also be another's, who was faster.
+    const top = topMount(await readMounts(), mountpoint);
+    if (top?.fstype === FSTYPE && top.source === options.source) await detach(mountpoint).catch(() => {});
+    else if (top !== undefined) {
+      throw new MountError('mountpoint-busy', `cannot mount on ${quote(mountpoint)}: another was faster`, {
+        hint: 'secretsfs status shows who is there',
+        cause,
+      });
+    }
+    throw new MountError('mount-failed', `cannot mount on ${quote(mountpoint)}: libfuse refused`, {
+      hint: refusalHint(),
+      cause,
+    });
+  }
+  const device = await landedOn(mountpoint, options.source, before);
+  if (device === undefined) {
+    await new Promise<void>((resolve) => fuse.unmount(() => resolve()));
+    throw new MountError('mount-failed', `cannot mount on ${quote(mountpoint)}: it was replaced meanwhile`, {
+      hint: 'every directory above a mountpoint should belong to root, or to you',
+    });
+  }
+
+  async function isMounted(): Promise<boolean> {
+    const mounts = await readMounts();
+    return mounts.some((mount) => mount.mountpoint === mountpoint && mount.device === device);
+  }
+  return {
+    mountpoint,
+    isMounted,
+    async unmount() {
+      // Where the table can't be read, the attempt tells.
+      if (await isMounted().catch(() => true)) {
+        const top = topMount(await readMounts().catch(() => []), mountpoint);
+        if (top !== undefined && top.device !== device) {
+          throw new MountError(
+            'mount-failed',
+            `cannot unmount ${quote(mountpoint)}: ${top.fstype} is mounted over it`,
+            {
+              hint: 'unmount that first',
+            },
+          );
+        }
+        await detach(mountpoint);
+      }
+      // Also after somebody else's umount: it lets go of the event loop.
+      await new Promise<void>((resolve) => fuse.unmount(() => resolve()));
+    },
+  };
+}
+
+/**
+ * The device of our mount, if it is where it should be. mount(2) follows symlinks: whoever may write to a directory
+ * above the mountpoint can have put another in its place. Where ours then went, it is taken away from.
+ */
+async function landedOn(
+  mountpoint: string,
+  source: string,
+  before: readonly MountEntry[],
+): Promise<string | undefined> {
+  const known = new Set(before.map(({ device }) => device));
+  const isOurs = (mount: MountEntry) => mount.fstype === FSTYPE && mount.source === source;
+  const ours = (await readMounts()).filter((mount) => isOurs(mount) && !known.has(mount.device));
+  const here = ours.find((mount) => mount.mountpoint === mountpoint);
+  if (here === undefined) for (const mount of ours) await detach(mount.mountpoint);
+  return here?.device;
+}
+
+/** What is usually wrong. libfuse tells at most standard error, and fusermount, which it runs, nobody. */
+function refusalHint(): string {
+  return process.geteuid?.() === 0
+    ? 'a container needs CAP_SYS_ADMIN to mount; libfuse may say more above'
+    : 'fusermount must be installed (apt install fuse3), the directory be yours, and your uid be in /etc/passwd';
+}
+
+/** Throws MountError fuse-missing or mount-denied where this process can't use /dev/fuse. */
+export async function checkDevice(device = '/dev/fuse'): Promise<void> {
+  try {
+    await (await open(device, 'r+')).close();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM') {
+      throw new MountError('mount-denied', `cannot open ${quote(device)}: permission denied`, {
+        hint: 'run as root; or let users in: chmod 666 /dev/fuse, or for a container docker run --device /dev/fuse',
+        cause,
+      });
+    }
+    throw new MountError('fuse-missing', `cannot open ${quote(device)}: ${code}`, {
+      hint: 'load the kernel module (modprobe fuse), or give the container the device (docker run --device /dev/fuse)',
+      cause,
+    });
+  }
+}
+
+/** Throws MountError driver-missing, saying what to install. */
+export async function loadDriver(): Promise<FuseClass> {
+  try {
+    return (await import('fuse-native')).default;
+  } catch (cause) {
+    const { message } = cause as Error;
+    if (process.platform !== 'linux' || process.arch !== 'x64') {
+      const machine = `${process.platform} ${process.arch}`;
+      throw new MountError('driver-missing', `cannot load fuse-native: it has no libfuse for ${machine}`, {
+        hint: 'fuse-native ships libfuse for Linux on x64 only: mount on such a machine; everything else works here',
+        cause,
+      });
+    }
+    if (message.includes('libfuse.so.2')) {
+      throw new MountError('driver-missing', 'cannot load fuse-native: libfuse.so.2 is not installed', {
+        hint: 'apt install libfuse2 fuse3 (from Debian 13 and Ubuntu 24.04 on: libfuse2t64 fuse3)',
+        cause,
+      });
+    }
+    throw new MountError('driver-missing', `cannot load fuse-native: ${firstLine(message)}`, {
+      hint: 'npm install fuse-native, and: apt install libfuse2 fuse3',
+      cause,
+    });
+  }
+}
+
+/**
+ * Ours, because fuse-native's leaves out every option whose value is 0, and knows neither direct_io nor ro. `ro` makes
+ * the kernel refuse every change before it gets here.
+ */
+export function mountOptions(source: string, allowOther: boolean): string {
+  const options = [
+    'ro',
+    'nosuid',
+    'nodev',
+    'noexec',
+    'default_permissions',
+    'direct_io',
+    'use_ino',
+    `max_read=${READ_BYTES_MAX}`,
+    'entry_timeout=0',
+    'negative_timeout=0',
+    'attr_timeout=0',
+    'ac_attr_timeout=0',
+    'subtype=secretsfs',
+    // Commas and backslashes would be options of their own.
+    `fsname=${source.replace(/[^\w.:@/+=-]/g, '_') || 'secretsfs'}`,
+  ];
+  // Never without default_permissions: everybody would pass (libfuse/libfuse#15).
+  if (allowOther) options.push('allow_other');
+  const text = `-o${options.join(',')}`;
+  if (Buffer.byteLength(text) > OPTIONS_BYTES_MAX) return mountOptions('secretsfs', allowOther);
+  return text;
+}
+
+/** What is served. open and release stand in pairs, so do not leave one out. */
+const OPERATIONS = ['getattr', 'fgetattr', 'readlink', 'readdir', 'open', 'read', 'release', 'statfs'];
+/** The kernel refuses these on a read-only mount; `mount -o remount,rw` would let them through to us. */
+const CHANGES = [
+  'truncate',
+  'ftruncate',
+  'utimens',
+  'chown',
+  'chmod',
+  'mknod',
+  'create',
+  'unlink',
+  'rename',
+  'link',
+  'symlink',
+  'mkdir',
+  'rmdir',
+];
+// Not served at all, so that libfuse answers ENOSYS and the kernel stops asking: access (default_permissions), flush,
+// opendir, and extended attributes, which the kernel turns into ENOTSUP.
+
+type Handler = (this: unknown, signal: Signal, ...args: never[]) => void;
+
+function driverFor(Fuse: FuseClass) {
+  // The original runs `fusermount -uz` through a shell. By the time it is called, detach() has done it.
+  Fuse.unmount = (_mountpoint, callback) => callback(null);
+
+  class Driver extends Fuse {
+    readonly #options: string;
+
+    constructor(
+      mountpoint: string,
+      vfs: Vfs,
+      options: string,
+      onBug: (operation: string, error: unknown) => void,
+    ) {
+      const implemented = Object.fromEntries([...OPERATIONS, ...CHANGES].map((name) => [name, true]));
+      // No time limit: it would answer ETIMEDOUT while we are busy, and a second time when we are done.
+      super(mountpoint, implemented, { timeout: false });
+      this.#options = options;
+      const handlers = handlersFor(vfs, onBug);
+      for (const [name, handler] of Object.entries(handlers)) {
+        Object.defineProperty(this, `_op_${name}`, { value: handler });
+      }
+    }
+
+    protected override _fuseOptions(): string {
+      return this.#options;
+    }
+  }
+  return Driver;
+}
+
+/** A handler answers exactly once, whatever happens: a request without an answer hangs its caller for ever. */
+function handlersFor(vfs: Vfs, onBug: (operation: string, error: unknown) => void): Record<string, Handler> {
+  function answer(operation: string, signal: Signal, act: () => unknown[]): void {
+    let values: unknown[];
+    try {
+      values = act();
+    } catch (error) {
+      if (!(error instanceof VfsError)) onBug(operation, error);
+      signal(-errnoOf(error));
+      return;
+    }
+    signal(0, ...values);
+  }
+
+  const handlers: Record<string, Handler> = {
+    getattr(signal, path: string) {
+      answer('getattr', signal, () => [statArray(vfs.getattr(vfs.resolve(path)))]);
+    },
+    // libfuse 2 calls it for files that it creates only, so never here; but by the handle, not by the path.
+    fgetattr(signal, _path: string, fh: number) {
+      answer('fgetattr', signal, () => [statArray(vfs.fgetattr(fh))]);
+    },
+    readlink(signal, path: string) {
+      answer('readlink', signal, () => [vfs.readlink(vfs.resolve(path))]);
+    },
+    // libfuse asks once a listing and keeps it until rewinddir, so it is of one generation.
+    readdir(signal, path: string) {
+      answer('readdir', signal, () => {
+        const fh = vfs.opendir(vfs.resolve(path));
+        try {
+          const entries = vfs.readdir(fh, 0);
+          return [entries.map((entry) => entry.name), entries.map((entry) => statArray(entry.attributes))];
+        } finally {
+          vfs.releasedir(fh);
+        }
+      });
+    },
+    open(signal, path: string, flags: number) {
+      answer('open', signal, () => [vfs.open(vfs.resolve(path), flags)]);
+    },
+    read(signal, _path: string, fh: number, reply: Buffer, length: number, low: number, high: number) {
+      // The native side takes the buffer back and aborts the process if it does not get it.
+      let result: number;
+      try {
+        const bytes = vfs.read(fh, high * UINT32 + low, length);
+        reply.set(bytes);
+        result = bytes.length;
+      } catch (error) {
+        if (!(error instanceof VfsError)) onBug('read', error);
+        result = -errnoOf(error);
+      }
+      signal(result, 0, reply.buffer);
+    },
+    release(signal, _path: string, fh: number) {
+      answer('release', signal, () => {
+        vfs.release(fh);
+        return [];
+      });
+    },
+    statfs(signal) {
+      answer('statfs', signal, () => [statfsArray(vfs)]);
+    },
+  };
+  for (const name of CHANGES) handlers[name] = (signal) => signal(-errnoOf(new VfsError('EROFS')));
+  return handlers;
+}
+
+/** The layout of fuse-native.c's populate_stat(): 32-bit words, 64-bit values as low and high. */
+function statArray(attributes: Attributes): Uint32Array {
+  const { mode, uid, gid, size, nlink, ino, blocks, mtimeSeconds } = attributes;
+  const time = words(mtimeSeconds * 1000);
+  return Uint32Array.of(
+    ...[mode, uid, gid],
+    ...words(size),
+    // device: the kernel's own
+    ...[0, nlink, ino % UINT32],
+    // rdev
+    ...[0, BLOCK_BYTES],
+    ...words(blocks),
+    // atime, mtime, ctime
+    ...[...time, ...time, ...time],
+  );
+}
+
+/** fuse-native.c's populate_statvfs(). */
+function statfsArray(vfs: Vfs): Uint32Array {
+  const { blockBytes, blocks, files, nameBytesMax } = vfs.statfs();
+  // bsize, frsize; blocks, bfree, bavail; files, ffree, favail; fsid, flag, namemax
+  return Uint32Array.of(blockBytes, blockBytes, blocks, 0, 0, files, 0, 0, 0, 0, nameBytesMax);
+}
+
+function words(value: number): [number, number] {
+  return [value % UINT32, Math.floor(value / UINT32)];
+}
+
+function firstLine(text: string): string {
+  return text.split('\n')[0] ?? '';
+}
