@@ -1,0 +1,106 @@
+/**
+ * The control protocol (docs/cli-abi.md): a client sends one line of JSON, the daemon answers one line and closes.
+ * Version 1. Fields are added, never renamed; a reader ignores what it does not know.
+ */
+import * as z from 'zod';
+import type { SecretsfsError } from '../errors.ts';
+
+export const PROTOCOL_VERSION = 1;
+/** A request names an operation and nothing else; an answer is a status of one mount. */
+export const REQUEST_BYTES_MAX = 4096;
+export const ANSWER_BYTES_MAX = 1024 * 1024;
+
+export const OPERATIONS = ['status', 'wait', 'remount', 'unmount'] as const;
+export type Operation = (typeof OPERATIONS)[number];
+/** What the status socket answers: nothing that changes anything. */
+export const READ_ONLY_OPERATIONS: readonly Operation[] = ['status', 'wait'];
+
+export const requestSchema = z.object({ v: z.literal(PROTOCOL_VERSION), op: z.enum(OPERATIONS) });
+
+/** A failure as it travels: codes are those of errors.ts, but a newer daemon may know more of them. */
+export const failureSchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().optional(),
+  exitCode: z.number().int(),
+});
+export type Failure = z.infer<typeof failureSchema>;
+
+const generationSchema = z.object({
+  /** Our own counter: 1 is the first generation of this daemon. */
+  id: z.number().int(),
+  serial: z.number().int(),
+  /** When the author sealed it, ISO 8601. */
+  created: z.string(),
+  /** Opaque identity at the source. */
+  revision: z.string(),
+  /** Of the ciphertext, hex. */
+  sha256: z.string(),
+  /** ISO 8601. */
+  activated: z.string(),
+  files: z.number().int(),
+  bytes: z.number().int(),
+  /** Whether its memory is locked: false only where the machine has no swap, or with --allow-swap. */
+  locked: z.boolean(),
+});
+export type GenerationStatus = z.infer<typeof generationSchema>;
+
+export const statusSchema = z.object({
+  /** What status, remount and unmount call it. */
+  instance: z.string(),
+  /** The name that its bundles must carry. */
+  name: z.string(),
+  version: z.string(),
+  pid: z.number().int(),
+  started: z.string(),
+  mountpoint: z.string(),
+  bundle: z.string(),
+  driver: z.string(),
+  /** Why this driver, in words. */
+  driverReason: z.string(),
+  /** starting: nothing is served yet. live: the newest bundle is. failing: something is, but the newest could not be. */
+  state: z.enum(['starting', 'live', 'failing']),
+  live: generationSchema.nullable(),
+  /** Superseded generations that open files still hold. */
+  lingering: z.array(z.object({ id: z.number().int(), bytes: z.number().int() })),
+  lastCheck: z.object({ at: z.string(), outcome: z.enum(['activated', 'unchanged', 'failed']) }).nullable(),
+  error: failureSchema
+    .extend({ since: z.string(), attempts: z.number().int() })
+    .omit({ exitCode: true })
+    .nullable(),
+});
+export type Status = z.infer<typeof statusSchema>;
+
+const changesSchema = z.object({
+  added: z.number().int(),
+  changed: z.number().int(),
+  removed: z.number().int(),
+  unchanged: z.number().int(),
+});
+/** How many files a new generation added, changed, removed and left alone. */
+export type Changes = z.infer<typeof changesSchema>;
+
+export const remountSchema = z.object({
+  outcome: z.enum(['activated', 'unchanged']),
+  generation: generationSchema,
+  /** null for the first generation, and where nothing changed. */
+  changes: changesSchema.nullable(),
+});
+export type RemountResult = z.infer<typeof remountSchema>;
+
+export const unmountSchema = z.object({ mountpoint: z.string() });
+export type UnmountResult = z.infer<typeof unmountSchema>;
+
+export const answerSchema = z.discriminatedUnion('ok', [
+  z.object({ v: z.literal(PROTOCOL_VERSION), ok: z.literal(true), result: z.unknown() }),
+  z.object({ v: z.literal(PROTOCOL_VERSION), ok: z.literal(false), error: failureSchema }),
+]);
+
+export function failureOf(error: SecretsfsError): Failure {
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    exitCode: error.exitCode,
+  };
+}
