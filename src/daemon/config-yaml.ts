@@ -1,0 +1,67 @@
+/** The YAML file of --config: its text to settings. An error says what is wrong with which key, at which line and column. */
+import { isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
+import { ConfigError, quote } from '../errors.ts';
+import {
+  firstLine,
+  problemOf,
+  SETTING_NAMES,
+  type SettingName,
+  type Settings,
+  settingsSchema,
+} from './config.ts';
+
+/** A config is a page of text. This keeps a wrong file name from being read whole. */
+export const CONFIG_BYTES_MAX = 1024 * 1024;
+
+const WHAT_SETTINGS_TAKE = 'docs/cli-abi.md lists the settings and what each takes';
+
+/** The settings of a YAML file. Throws ConfigError with path, line, column and key. */
+export function parseConfig(path: string, yaml: string): Settings {
+  const lines = new LineCounter();
+  const document = parseDocument(yaml, { lineCounter: lines, prettyErrors: false });
+  const at = (offset: number, key: string | undefined, problem: string, hint = WHAT_SETTINGS_TAKE) => {
+    const { line, col } = lines.linePos(offset);
+    const place = `${quote(path)}, line ${line}, column ${col}`;
+    const about = key === undefined ? '' : `${key}: `;
+    return new ConfigError('config-invalid', `cannot use ${place}: ${about}${problem}`, { hint });
+  };
+  const syntax = document.errors[0];
+  if (syntax !== undefined)
+    throw at(syntax.pos[0], undefined, firstLine(syntax.message), 'a config is YAML: key: value');
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 10 });
+  } catch (error) {
+    // An alias without an anchor, or a bomb of them; or a thousand brackets.
+    const problem =
+      error instanceof RangeError ? 'it is nested too deeply' : firstLine((error as Error).message);
+    throw at(0, undefined, problem, 'a config needs no anchors and aliases, and few levels');
+  }
+  if (value === null) return {};
+  const result = settingsSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  if (issue?.code === 'unrecognized_keys') {
+    const key = issue.keys[0] ?? '';
+    const known = nearest(key);
+    const hint = known === undefined ? `known keys: ${SETTING_NAMES.join(', ')}` : `did you mean ${known}?`;
+    throw at(keyOffset(document.contents, key), key, 'is not a setting', hint);
+  }
+  const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
+  if (key === undefined)
+    throw at(0, undefined, 'must be a mapping of settings', 'a config is YAML: key: value');
+  const node = document.getIn([key, ...rest], true);
+  throw at(isNode(node) ? (node.range?.[0] ?? 0) : 0, [key, ...rest].join('.'), problemOf(issue));
+}
+
+function keyOffset(contents: unknown, key: string): number {
+  if (!isMap(contents)) return 0;
+  const found = contents.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === key);
+  return isScalar(found?.key) ? (found.key.range?.[0] ?? 0) : 0;
+}
+
+/** The setting that `key` is most likely a slip of: written in another case, with dashes, or as a plural. */
+function nearest(key: string): SettingName | undefined {
+  const plain = (name: string) => name.replaceAll(/[-_]/g, '').toLowerCase();
+  return SETTING_NAMES.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
+}

@@ -1,0 +1,156 @@
+/**
+ * Settings: what a command may be told by flag, by SECRETSFS_* in the environment, by a YAML file (config-yaml.ts), or
+ * by the variables that people already have (KMS_KEY_ID, S3_PATH), in that order of precedence. One schema reads all
+ * of them; an error says where the value came from.
+ */
+// By namespace: `{ z }` is an object with everything in it, forty languages too, and no bundler can take it apart.
+import * as z from 'zod';
+import { ConfigError, quote, type SecretsfsError, UsageError } from '../errors.ts';
+import { MOUNT_BYTES_DEFAULT, MOUNT_BYTES_MAX, MOUNT_FILES_DEFAULT, MOUNT_FILES_MAX } from '../limits.ts';
+
+const text = z.string().min(1, 'must not be empty');
+/** Commas separate, wherever a value comes from: no ARN and no name has one. */
+const list = z
+  .union([z.array(text), text.transform((value) => [value])])
+  .transform((items) => items.flatMap((item) => item.split(',')));
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((value) => value === 'true')]);
+const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+const SIZE_UNITS = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
+
+const duration = z.union([z.number(), text]).transform((value, context) => {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(String(value));
+  if (match === null) {
+    context.addIssue({ code: 'custom', message: 'must be a time such as 500ms, 30s, 5m or 1h' });
+    return z.NEVER;
+  }
+  return Number(match[1]) * DURATION_UNITS[match[2] as keyof typeof DURATION_UNITS];
+});
+
+function amount(max: number, what: string) {
+  return z.union([z.number(), text]).transform((value, context) => {
+    const match = /^(\d+)([KMG]?)(?:iB)?$/.exec(String(value));
+    const total =
+      match === null ? Number.NaN : Number(match[1]) * SIZE_UNITS[match[2] as keyof typeof SIZE_UNITS];
+    if (!(total >= 1 && total <= max)) {
+      context.addIssue({ code: 'custom', message: `must be ${what} from 1 to ${max}` });
+      return z.NEVER;
+    }
+    return total;
+  });
+}
+
+/** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
+const schema = z.strictObject({
+  bundle: text,
+  mountpoint: text,
+  name: text,
+  instance: text,
+  key: list,
+  acceptKey: list,
+  context: list,
+  profile: text,
+  region: text,
+  roleArn: text,
+  externalId: text,
+  forcePathStyle: flag,
+  driver: z.enum(['auto', 'fuse-native'], 'must be auto or fuse-native'),
+  poll: duration.refine((ms) => ms >= 1000 && ms <= 24 * 3_600_000, 'must be from 1s to 24h'),
+  maxBytes: amount(MOUNT_BYTES_MAX, 'a size in bytes (or K, M, G)'),
+  maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
+  preserve: flag,
+  allowSwap: flag,
+  statusGroup: text,
+  runtimeDir: text,
+});
+
+/** Any of them may be missing. */
+export const settingsSchema = schema.partial();
+export type Settings = z.infer<typeof settingsSchema>;
+export type SettingName = keyof Settings;
+
+export const SETTING_NAMES = Object.keys(schema.shape) as SettingName[];
+
+export const DEFAULTS = {
+  pollMs: 30_000,
+  maxBytes: MOUNT_BYTES_DEFAULT,
+  maxFiles: MOUNT_FILES_DEFAULT,
+} as const;
+
+/** acceptKey → accept-key */
+export function flagName(setting: SettingName): string {
+  return setting.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** acceptKey → SECRETSFS_ACCEPT_KEY */
+export function variableName(setting: SettingName): string {
+  return `SECRETSFS_${flagName(setting).toUpperCase().replaceAll('-', '_')}`;
+}
+
+/**
+ * Merges the four layers. `flags` has a key for each setting that the command takes, undefined where nothing was
+ * typed; variables of other settings are not looked at, nor empty ones. `config` is what parseConfig() made of --config.
+ */
+export function resolveSettings(layers: {
+  readonly flags: Readonly<Partial<Record<SettingName, unknown>>>;
+  readonly env: NodeJS.ProcessEnv;
+  readonly config?: Settings | undefined;
+}): Settings {
+  const { flags, env, config } = layers;
+  const fromFlags = read(flags, (setting, problem) => {
+    return new UsageError(`cannot use --${flagName(setting)}: ${problem}`, {
+      hint: 'secretsfs COMMAND --help shows what each option takes',
+    });
+  });
+  const taken = Object.keys(flags) as SettingName[];
+  const variables = Object.fromEntries(
+    taken.map((setting) => [setting, env[variableName(setting)] || undefined]),
+  );
+  const fromEnvironment = read(variables, (setting, problem) => {
+    return new ConfigError('config-invalid', `cannot use ${variableName(setting)}: ${problem}`, {
+      hint: 'it is in the environment: unset it, or set it right',
+    });
+  });
+  const fromHabit = read(
+    { key: env['KMS_KEY_ID'] || undefined, bundle: env['S3_PATH'] || undefined },
+    (setting, problem) => {
+      return new ConfigError(
+        'config-invalid',
+        `cannot use ${setting === 'key' ? 'KMS_KEY_ID' : 'S3_PATH'}: ${problem}`,
+      );
+    },
+  );
+  return {
+    ...fromHabit,
+    ...config,
+    ...fromEnvironment,
+    ...fromFlags,
+  };
+}
+
+function read(
+  values: Readonly<Record<string, unknown>>,
+  errorFor: (setting: SettingName, problem: string) => SecretsfsError,
+): Settings {
+  const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+  const result = settingsSchema.safeParse(given);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const setting = issue?.path[0] as SettingName;
+  const value = given[setting];
+  const shown = typeof value === 'string' ? `${quote(value)} ` : '';
+  throw errorFor(setting, `${shown}${problemOf(issue)}`);
+}
+
+/** What is wrong, in one line for people. */
+export function problemOf(issue: z.core.$ZodIssue | undefined): string {
+  if (issue?.code === 'invalid_union') {
+    // Of a list-or-text, or number-or-text, the last alternative's words are the ones for people.
+    const inner = issue.errors.flat().find((candidate) => candidate.code === 'custom');
+    return inner?.message ?? 'is of the wrong type';
+  }
+  return firstLine(issue?.message ?? 'is wrong').replace(/^Invalid input: /, '');
+}
+
+export function firstLine(message: string): string {
+  return message.split('\n')[0] ?? '';
+}

@@ -1,0 +1,319 @@
+/**
+ * One mount in one process: source → rotation → generations in locked memory → the filesystem → fuse-native, with a
+ * control socket beside it. Everything that is cheap to find wrong is looked at before the first fetch; whatever ends
+ * it, nothing stays mounted and no plaintext stays in memory.
+ */
+import type { AwsAccess } from '../aws/access.ts';
+import { makeSocketDirectory } from '../control/directory.ts';
+import type { GenerationStatus, Status } from '../control/protocol.ts';
+import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
+import { describeBug, MountError, quote } from '../errors.ts';
+import { prepareMountpoint } from '../fuse/mountpoint.ts';
+import { checkDevice, loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
+import { openUnwrapping } from '../keyring/keyring.ts';
+import { bundleBytesMax } from '../limits.ts';
+import { realTimers } from '../source/poll.ts';
+import type { FetchedBundle, Source, Watch } from '../source/source.ts';
+import { openMemoryStore } from '../store/memory.ts';
+import { loadNative } from '../system/native.ts';
+import { notify } from '../system/notify.ts';
+import { Activation, type Held } from './activation.ts';
+import type { Log } from './log.ts';
+import { type Floor, type Live, type Opened, Rotation } from './rotation.ts';
+import { openBundle, tarBytesMax } from './unsealer.ts';
+
+/** How often to look whether somebody else unmounted us. */
+const LOOK_FOR_MOUNT_EVERY_MS = 5_000;
+
+export interface MountOptions {
+  /** As status shows it: absolute, or s3://…. */
+  readonly bundle: string;
+  readonly mountpoint: string;
+  /** The name that the bundle must carry. */
+  readonly name: string;
+  /** What status, remount and unmount call this mount. */
+  readonly instance: string;
+  readonly acceptedKeys: readonly string[];
+  /** Pairs that the bundle's context must have. */
+  readonly context: Readonly<Record<string, string>>;
+  readonly bytesMax: number;
+  readonly filesMax: number;
+  readonly preserve: boolean;
+  readonly allowSwap: boolean;
+  readonly statusGid: number | undefined;
+  readonly runtimeDir: string;
+  readonly version: string;
+  /** Why fuse-native, in words. */
+  readonly driverReason: string;
+}
+
+export interface MountPorts {
+  readonly source: Source;
+  /** Closed when the mount ends. */
+  readonly aws: AwsAccess;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Mounts, serves until stop() or an unmount, wipes. */
+export class Mount {
+  readonly #options: MountOptions;
+  readonly #ports: MountPorts;
+  readonly #startedMs: number;
+  readonly #rotation: Rotation<Held>;
+  readonly #ready = deferred();
+  readonly #ended = deferred();
+  #activation: Activation | undefined;
+  /** Without symlinks, once it was looked at. */
+  #mountpoint: string;
+  #native: NativeMount | undefined;
+  #control: ControlServer | undefined;
+  #watch: Watch | undefined;
+  #lookForMount: NodeJS.Timeout | undefined;
+  #starting: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: MountOptions, ports: MountPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    this.#startedMs = ports.nowMs();
+    this.#mountpoint = options.mountpoint;
+    this.#rotation = new Rotation<Held>({
+      source: ports.source,
+      bytesMax: bundleBytesMax(tarBytesMax(options)),
+      log: ports.log,
+      nowMs: ports.nowMs,
+      timers: realTimers,
+      random: Math.random,
+      open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
+      activate: ({ generation }) => {
+        const changes = this.#active.activate(generation);
+        this.#notify(`STATUS=serial ${generation.generation.serial} at ${this.#mountpoint}`);
+        return changes;
+      },
+    });
+  }
+
+  /**
+   * Returns when the mount serves its first generation, or was stopped before it could. After a failure nothing is
+   * left of it.
+   */
+  async start(): Promise<void> {
+    this.#starting = this.#start();
+    try {
+      await this.#starting;
+    } catch (error) {
+      const wasStopped = this.#stopping !== undefined;
+      await this.stop();
+      if (!wasStopped) throw error;
+    }
+  }
+
+  /** Resolves when the mount is gone, whoever ended it. Throws MountError where it could not be unmounted. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
+  async reload(): Promise<void> {
+    await this.#rotation.refresh().catch(() => undefined);
+  }
+
+  /** Unmounts, wipes, closes. May be called at any time, and again. Never throws: `ended` says how it went. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #start(): Promise<void> {
+    const { log, uid, gid, nowMs, source } = this.#ports;
+    const { bundle, instance, runtimeDir, statusGid, allowSwap, preserve } = this.#options;
+    (await loadNative()).forbidDumps();
+    await checkDevice();
+    await loadDriver();
+    const prepared = await prepareMountpoint(this.#options.mountpoint);
+    const mountpoint = prepared.path;
+    this.#mountpoint = mountpoint;
+    if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
+    this.#activation = new Activation({
+      store: await openMemoryStore({ allowSwap }),
+      nowMs,
+      preserve,
+      owner: { uid, gid },
+      onRetired: ({ id, serial }) => log.info('retired', { generation: id, serial }),
+    });
+    this.#control = await serveControl({
+      directory: await makeSocketDirectory(runtimeDir, instance, uid),
+      operations: this.#operations(),
+      statusGid,
+      onBug: (error) => log.error('bug', { error: describeBug(error) }),
+    });
+    log.info('starting', { bundle, mountpoint });
+    const { live } = await this.#rotation.refresh();
+    if (this.#activation.vfs === undefined) throw new Error('a refresh succeeded without a generation');
+    // The fetch took its time: somebody else may have mounted there meanwhile.
+    const again = await prepareMountpoint(mountpoint);
+    if (again.path !== mountpoint) {
+      throw new MountError(
+        'mountpoint-invalid',
+        `cannot mount on ${quote(mountpoint)}: it was replaced meanwhile`,
+        {
+          hint: 'every directory above a mountpoint should belong to root, or to you',
+        },
+      );
+    }
+    this.#native = await mountNative(mountpoint, this.#activation.vfs, {
+      source: instance,
+      onBug: (operation, error) => log.error('bug', { operation, error: describeBug(error) }),
+    });
+    this.#watch = source.watch(() => void this.#rotation.hint());
+    this.#lookForMount = setInterval(() => void this.#endIfUnmounted(), LOOK_FOR_MOUNT_EVERY_MS);
+    log.info('ready', { mountpoint, serial: live.serial, files: live.generation.generation.files });
+    this.#ready.resolve();
+    this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
+  }
+
+  async #stop(): Promise<void> {
+    const { log, aws } = this.#ports;
+    this.#notify('STOPPING=1');
+    // A start that is under way comes to its end first, quickly: its fetch is ended here.
+    const rotation = this.#rotation.stop();
+    await this.#starting.catch(() => undefined);
+    await rotation;
+    const wasMounted = this.#native !== undefined;
+    if (wasMounted) log.info('stopping');
+    clearInterval(this.#lookForMount);
+    await this.#watch?.close();
+    const failure = await this.#native?.unmount().catch((error: Error) => error);
+    this.#activation?.wipe();
+    aws.destroy();
+    if (wasMounted) log.info('stopped');
+    // Whoever waits for the mount learns that it will not come; whoever asked for the unmount, how it went.
+    this.#ready.reject(
+      new MountError('mount-failed', 'cannot wait: the mount ended', { hint: 'its log says why' }),
+    );
+    if (failure instanceof Error) this.#ended.reject(failure);
+    else this.#ended.resolve();
+    await this.#control?.close();
+  }
+
+  async #open(fetched: FetchedBundle, sha256: string, floor: Floor | undefined): Promise<Opened<Held>> {
+    const { name, context, bytesMax, filesMax, acceptedKeys } = this.#options;
+    const { aws, nowMs } = this.#ports;
+    const unwrapping = await openUnwrapping(acceptedKeys, aws);
+    const policy = { name, context, floor, sha256, nowMs: nowMs(), bytesMax, filesMax };
+    return openBundle(fetched.bytes, policy, unwrapping, (header, entries) =>
+      this.#active.build(header, entries),
+    );
+  }
+
+  get #active(): Activation {
+    if (this.#activation === undefined) throw new Error('a bundle was opened before the store');
+    return this.#activation;
+  }
+
+  async #endIfUnmounted(): Promise<void> {
+    // That it can't be told (no descriptor left, say) is not that it is so.
+    const isMounted = await this.#native?.isMounted().catch(() => true);
+    if (isMounted !== false || this.#stopping !== undefined) return;
+    const mountpoint = this.#mountpoint;
+    this.#ports.log.error('unmounted-from-outside', { mountpoint });
+    // Not in order, so not with success: systemd is to bring it back.
+    const why = `cannot go on: somebody else unmounted ${quote(mountpoint)}`;
+    this.#ended.reject(
+      new MountError('mount-failed', why, { hint: 'secretsfs unmount ends a mount for good' }),
+    );
+    await this.stop();
+  }
+
+  /** systemd is told, where there is one; that it can't be is no reason to fail. */
+  #notify(state: string): void {
+    notify(state).catch((error: Error) => this.#ports.log.warn('notify-failed', { error: error.message }));
+  }
+
+  #operations(): Operations {
+    return {
+      status: async () => this.status(),
+      wait: async () => {
+        await this.#ready.promise;
+        return this.status();
+      },
+      remount: async () => {
+        await this.#ready.promise;
+        const result = await this.#rotation.refresh();
+        const changes = result.outcome === 'activated' ? (result.changes ?? null) : null;
+        return { outcome: result.outcome, generation: describeGeneration(result.live), changes };
+      },
+      unmount: async () => {
+        // One that fails leaves everything as it was: serving, watching and answering.
+        await this.#starting.catch(() => undefined);
+        await this.#native?.unmount();
+        void this.stop();
+        await this.#ended.promise;
+        return { mountpoint: this.#mountpoint };
+      },
+    };
+  }
+
+  status(): Status {
+    const { instance, name, bundle, version, driverReason } = this.#options;
+    const { live, lastCheck, failure } = this.#rotation.state();
+    const lingering = this.#activation?.vfs?.lingering ?? [];
+    return {
+      instance,
+      name,
+      version,
+      pid: process.pid,
+      started: iso(this.#startedMs),
+      mountpoint: this.#mountpoint,
+      bundle,
+      driver: 'fuse-native',
+      driverReason,
+      state: this.#native === undefined ? 'starting' : failure === undefined ? 'live' : 'failing',
+      live: live === undefined ? null : describeGeneration(live),
+      lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
+      lastCheck: lastCheck === undefined ? null : { at: iso(lastCheck.atMs), outcome: lastCheck.outcome },
+      error: failure === undefined ? null : describeFailure(failure),
+    };
+  }
+}
+
+function describeGeneration(live: Live<Held>): GenerationStatus {
+  const { serial, created, revision, sha256, activatedMs } = live;
+  const { generation, memory } = live.generation;
+  return {
+    id: generation.id,
+    serial,
+    created,
+    revision,
+    sha256,
+    activated: iso(activatedMs),
+    files: generation.files,
+    bytes: generation.contentBytes,
+    locked: memory.locked,
+  };
+}
+
+function describeFailure(
+  failure: NonNullable<ReturnType<Rotation<Held>['state']>['failure']>,
+): NonNullable<Status['error']> {
+  const { code, message, hint } = failure.error;
+  const { sinceMs, attempts } = failure;
+  return { code, message, ...(hint === undefined ? {} : { hint }), since: iso(sinceMs), attempts };
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** Promise.withResolvers(), which Node 20 has not. Its rejection need not be awaited by anybody. */
+function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(reason: Error): void } {
+  let settle: { resolve(): void; reject(reason: Error): void } | undefined;
+  const promise = new Promise<void>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  promise.catch(() => undefined);
+  return { promise, resolve: () => settle?.resolve(), reject: (reason) => settle?.reject(reason) };
+}

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { flagName, resolveSettings, variableName } from '../../../src/daemon/config.ts';
+import { parseConfig } from '../../../src/daemon/config-yaml.ts';
+import { ConfigError, SecretsfsError } from '../../../src/errors.ts';
+
+function refusal(yaml: string): ConfigError {
+  try {
+    parseConfig('web.yaml', yaml);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error;
+  }
+  assert.fail('the config was accepted');
+}
+
+test('a config file gives every kind of setting', () => {
+  const yaml =
+    'bundle: s3://b/web.enc\nacceptKey:\n  - local:/k\npoll: 5m\nmaxBytes: 128M\nmaxFiles: 7\npreserve: true\n';
+  assert.deepEqual(parseConfig('web.yaml', yaml), {
+    bundle: 's3://b/web.enc',
+    acceptKey: ['local:/k'],
+    poll: 300_000,
+    maxBytes: 128 * 1024 * 1024,
+    maxFiles: 7,
+    preserve: true,
+  });
+});
+
+test('an empty config file is no settings', () => {
+  assert.deepEqual(parseConfig('web.yaml', ''), {});
+  assert.deepEqual(parseConfig('web.yaml', '# nothing\n'), {});
+});
+
+test('an error in a config names file, line, column and key', () => {
+  const error = refusal('bundle: web.enc\npoll: soon\n');
+  assert.equal(error.code, 'config-invalid');
+  assert.equal(
+    error.message,
+    'cannot use "web.yaml", line 2, column 7: poll: must be a time such as 500ms, 30s, 5m or 1h',
+  );
+});
+
+test('an unknown key is refused where it stands, with the key that was meant', () => {
+  const error = refusal('bundle: web.enc\naccept-key: [local:/k]\n');
+  assert.match(error.message, /line 2, column 1: accept-key: is not a setting/);
+  assert.equal(error.hint, 'did you mean acceptKey?');
+  assert.match(refusal('colour: red\n').hint ?? '', /^known keys: bundle, /);
+});
+
+test('a wrong type is named, also inside a list', () => {
+  assert.match(refusal('preserve: [1]\n').message, /line 1, column 11: preserve: /);
+  assert.match(refusal('key:\n  - a\n  - 7\n').message, /line 2, column 3: key: is of the wrong type/);
+  assert.match(refusal('- a\n').message, /must be a mapping of settings/);
+  assert.match(refusal('driver: zfs\n').message, /driver: must be auto or fuse-native/);
+});
+
+test('a config that is not YAML is refused with its line', () => {
+  assert.match(refusal('bundle: web.enc\nname: "a\n').message, /line \d+, column \d+: /);
+  assert.match(refusal('*missing').message, /line 1, column 1: /);
+});
+
+test('any text is a config or a ConfigError', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(fc.string(), fc.json(), fc.string({ unit: fc.constantFrom(...':-[]{}&*!|>\'" \nab1') })),
+      (yaml) => {
+        try {
+          parseConfig('x', yaml);
+        } catch (error) {
+          assert.ok(error instanceof ConfigError, String(error));
+          assert.ok(!error.message.includes('\n'));
+        }
+      },
+    ),
+  );
+});
+
+test('a flag wins over SECRETSFS_*, that over the file, and that over KMS_KEY_ID', () => {
+  const config = parseConfig('c', 'key: file\nname: file\nregion: file\n');
+  const env = { KMS_KEY_ID: 'habit', SECRETSFS_NAME: 'env', SECRETSFS_REGION: 'env', S3_PATH: 's3://b/k' };
+  const settings = resolveSettings({ flags: { name: 'flag', region: undefined }, env, config });
+  assert.deepEqual(settings, { key: ['file'], name: 'flag', region: 'env', bundle: 's3://b/k' });
+  assert.deepEqual(resolveSettings({ flags: {}, env: { KMS_KEY_ID: 'habit' } }), { key: ['habit'] });
+  assert.deepEqual(resolveSettings({ flags: {}, env: { KMS_KEY_ID: '' } }), {});
+});
+
+test('a bad flag is a usage error, a bad variable a config error, each by its own name', () => {
+  const code = (run: () => unknown): string => {
+    try {
+      run();
+    } catch (error) {
+      if (error instanceof SecretsfsError) return `${error.code}: ${error.message}`;
+    }
+    return 'accepted';
+  };
+  assert.match(
+    code(() => resolveSettings({ flags: { maxBytes: 'lots' }, env: {} })),
+    /^usage: cannot use --max-bytes: /,
+  );
+  assert.match(
+    code(() => resolveSettings({ flags: { maxFiles: undefined }, env: { SECRETSFS_MAX_FILES: '0' } })),
+    /^config-invalid: cannot use SECRETSFS_MAX_FILES: "0" must be a number from 1 to/,
+  );
+  assert.match(
+    code(() => resolveSettings({ flags: { poll: '1ms' }, env: {} })),
+    /--poll: "1ms" must be from 1s to 24h/,
+  );
+});
+
+test('a list in the environment is separated by commas', () => {
+  const env = { SECRETSFS_ACCEPT_KEY: 'local:/a,local:/b' };
+  const expected = { acceptKey: ['local:/a', 'local:/b'] };
+  assert.deepEqual(resolveSettings({ flags: { acceptKey: undefined }, env }), expected);
+  assert.deepEqual(resolveSettings({ flags: { acceptKey: ['local:/a,local:/b'] }, env: {} }), expected);
+  // Of a setting that the command does not take, and empty, it is not looked at.
+  assert.deepEqual(resolveSettings({ flags: {}, env }), {});
+  assert.deepEqual(
+    resolveSettings({ flags: { acceptKey: undefined }, env: { SECRETSFS_ACCEPT_KEY: '' } }),
+    {},
+  );
+});
+
+test('flags and variables are named after settings', () => {
+  assert.equal(flagName('acceptKey'), 'accept-key');
+  assert.equal(variableName('acceptKey'), 'SECRETSFS_ACCEPT_KEY');
+});

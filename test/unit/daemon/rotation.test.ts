@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import type { Log } from '../../../src/daemon/log.ts';
+import { type Floor, Rotation } from '../../../src/daemon/rotation.ts';
+import { BundleError, KeyError, SecretsfsError, SourceError } from '../../../src/errors.ts';
+import type { FetchedBundle, Source } from '../../../src/source/source.ts';
+
+/** A bundle is "SERIAL", or an error to be thrown when it is opened. */
+function setUp() {
+  const world = {
+    revision: 1,
+    content: '1' as string | Error,
+    outage: undefined as Error | undefined,
+    fetches: 0,
+    opens: 0,
+    floors: [] as (Floor | undefined)[],
+    active: [] as number[],
+    log: [] as string[],
+    beforeFetch: undefined as (() => Promise<void>) | undefined,
+    retry: undefined as { callback: () => void; delayMs: number } | undefined,
+    put(content: string | Error) {
+      world.content = content;
+      world.revision++;
+    },
+  };
+  const source: Source = {
+    location: 'test',
+    async fetch({ knownRevision, signal }) {
+      world.fetches++;
+      await world.beforeFetch?.();
+      signal?.throwIfAborted();
+      if (world.outage !== undefined) throw world.outage;
+      const revision = `r${world.revision}`;
+      if (revision === knownRevision) return undefined;
+      return { revision, bytes: Buffer.from(String(world.content)) };
+    },
+    watch: () => ({ close: async () => undefined }),
+  };
+  const note = (event: string, fields: Record<string, unknown> = {}) => {
+    world.log.push(
+      [event, fields['code'] ?? fields['serial']].filter((word) => word !== undefined).join(' '),
+    );
+  };
+  const log: Log = { info: note, warn: note, error: note };
+  const rotation = new Rotation<number>({
+    source,
+    bytesMax: 100,
+    log,
+    nowMs: () => 1_000_000,
+    timers: {
+      set: (callback, delayMs) => {
+        world.retry = { callback, delayMs };
+        return world.retry;
+      },
+      clear: (timer) => {
+        if (timer === world.retry) world.retry = undefined;
+      },
+    },
+    random: () => 0.5,
+    async open(_fetched: FetchedBundle, _sha256: string, floor: Floor | undefined) {
+      world.opens++;
+      world.floors.push(floor);
+      if (world.content instanceof Error) throw world.content;
+      return { generation: Number(world.content), serial: Number(world.content), created: '' };
+    },
+    activate(opened) {
+      world.active.push(opened.generation);
+      return world.active.length === 1 ? undefined : { added: 0, changed: 1, removed: 0, unchanged: 0 };
+    },
+  });
+  return { world, rotation };
+}
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+test('the first refresh activates, the next finds nothing new, a new bundle activates against the floor of the old', async () => {
+  const { world, rotation } = setUp();
+  assert.equal((await rotation.refresh()).outcome, 'activated');
+  assert.equal((await rotation.refresh()).outcome, 'unchanged');
+  world.put('2');
+  assert.equal((await rotation.refresh()).outcome, 'activated');
+  assert.deepEqual(world.active, [1, 2]);
+  assert.deepEqual(world.floors, [undefined, { serial: 1, sha256: sha256('1') }]);
+  assert.equal(rotation.state().live?.revision, 'r2');
+});
+
+test('the same bytes under another revision are unchanged and are not opened again', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put('1');
+  assert.equal((await rotation.refresh()).outcome, 'unchanged');
+  assert.equal(world.opens, 1);
+  assert.equal(rotation.state().live?.revision, 'r2');
+});
+
+test('a failure leaves the live generation alone, is logged when it begins, changes and ends, and is in the state', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.outage = new SourceError('source-unreachable', 'cannot reach');
+  await rotation.hint();
+  await rotation.hint();
+  assert.equal(rotation.state().failure?.attempts, 2);
+  assert.equal(rotation.state().lastCheck?.outcome, 'failed');
+  world.outage = new SourceError('source-denied', 'denied');
+  await rotation.hint();
+  world.outage = undefined;
+  await rotation.hint();
+  assert.equal(rotation.state().failure, undefined);
+  assert.deepEqual(world.log, [
+    'activated 1',
+    'refresh-failed source-unreachable',
+    'refresh-failed source-denied',
+    'refresh-recovered source-denied',
+  ]);
+  assert.deepEqual(world.active, [1]);
+});
+
+test('refresh() throws the reason and the live generation stays', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-corrupt', 'broken'));
+  await assert.rejects(rotation.refresh(), { code: 'bundle-corrupt' });
+  assert.equal(rotation.state().live?.serial, 1);
+});
+
+test('a refused revision is not opened again by hints, but by hand, and the refusal stays in the state', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-corrupt', 'broken'));
+  await rotation.hint();
+  await rotation.hint();
+  assert.equal(world.opens, 2);
+  assert.equal(rotation.state().failure?.error.code, 'bundle-corrupt');
+  assert.equal(rotation.state().failure?.attempts, 2);
+  await assert.rejects(rotation.refresh(), { code: 'bundle-corrupt' });
+  assert.equal(world.opens, 3);
+  world.put('2');
+  await rotation.hint();
+  assert.equal(rotation.state().failure, undefined);
+  assert.deepEqual(world.active, [1, 2]);
+});
+
+test('after an outage a refused revision is still told as refused, without opening it again', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-name', 'other name'));
+  await rotation.hint();
+  world.outage = new SourceError('source-unreachable', 'cannot reach');
+  await rotation.hint();
+  world.outage = undefined;
+  await rotation.hint();
+  assert.equal(rotation.state().failure?.error.code, 'bundle-name');
+  assert.equal(world.opens, 2);
+});
+
+test('what depends on the world is tried again at each hint', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new KeyError('key-denied', 'denied'));
+  await rotation.hint();
+  await rotation.hint();
+  assert.equal(world.opens, 3);
+  world.content = '2';
+  await rotation.hint();
+  assert.deepEqual(world.active, [1, 2]);
+});
+
+test('a bundle from the future is tried again, because the clock moves', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-serial-future', 'ahead'));
+  await rotation.hint();
+  await rotation.hint();
+  assert.equal(world.opens, 3);
+});
+
+test('what depends on the world is tried again without a hint too, later each time, until it is right', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new KeyError('key-permissions', 'denied'));
+  await rotation.hint();
+  const delays: number[] = [];
+  for (let i = 0; i < 6; i++) {
+    const retry = world.retry;
+    assert.ok(retry !== undefined);
+    delays.push(retry.delayMs);
+    if (i === 5) world.content = '2';
+    retry.callback();
+    await rotation.hint();
+  }
+  assert.deepEqual(delays, [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+  assert.deepEqual(world.active, [1, 2]);
+  assert.equal(world.retry, undefined);
+});
+
+test('a refusal for what the bytes are is not tried again by itself, nor is anything after stop()', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-corrupt', 'broken'));
+  await rotation.hint();
+  assert.equal(world.retry, undefined);
+  world.outage = new SourceError('source-unreachable', 'cannot reach');
+  await rotation.hint();
+  assert.ok(world.retry !== undefined);
+  await rotation.stop();
+  assert.equal(world.retry, undefined);
+});
+
+test('a message that changes with each attempt is one state and one line of the log', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.outage = new SourceError('source-unreachable', 'ended after 7 bytes');
+  await rotation.hint();
+  world.outage = new SourceError('source-unreachable', 'ended after 9 bytes');
+  await rotation.hint();
+  assert.deepEqual(world.log, ['activated 1', 'refresh-failed source-unreachable']);
+  assert.equal(rotation.state().failure?.error.message, 'ended after 9 bytes');
+});
+
+test('the live bundle put back after a refused one ends the failure', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-corrupt', 'broken'));
+  await rotation.hint();
+  world.put('1');
+  await rotation.hint();
+  assert.equal(rotation.state().failure, undefined);
+  assert.equal(rotation.state().lastCheck?.outcome, 'unchanged');
+});
+
+test('hints that come while a refresh runs are one refresh more, and refreshes never overlap', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  let running = 0;
+  let most = 0;
+  world.beforeFetch = async () => {
+    most = Math.max(most, ++running);
+    await new Promise((resolve) => setImmediate(resolve));
+    running--;
+  };
+  world.put('2');
+  await Promise.all([rotation.hint(), rotation.hint(), rotation.hint(), rotation.refresh()]);
+  assert.equal(most, 1);
+  assert.equal(world.fetches, 3);
+});
+
+test('after stop() nothing is fetched and refresh() says why', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  await rotation.stop();
+  await rotation.hint();
+  assert.equal(world.fetches, 1);
+  await assert.rejects(
+    rotation.refresh(),
+    (error) => error instanceof SecretsfsError && /stopping/.test(error.message),
+  );
+});
