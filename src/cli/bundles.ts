@@ -1,0 +1,126 @@
+/** What the commands that read a bundle share: where it comes from, which keys open it, what is expected of it. */
+import { createHash } from 'node:crypto';
+import { AwsAccess } from '../aws/access.ts';
+import { readHeader, unseal } from '../bundle/envelope.ts';
+import type { BundleHeader } from '../bundle/header.ts';
+import { parseContext, validateName } from '../bundle/name.ts';
+import { checkHeader } from '../bundle/policy.ts';
+import { DEFAULTS, type SettingName, type Settings } from '../daemon/config.ts';
+import { createSource, isS3Url } from '../daemon/sources.ts';
+import { quote, SourceError, UsageError } from '../errors.ts';
+import { openUnwrapping } from '../keyring/keyring.ts';
+import { parseAcceptedKey, parseKeyArn } from '../keyring/spec.ts';
+import { bundleBytesMax, TAR_BYTES_MAX } from '../limits.ts';
+import { FileSource } from '../source/file.ts';
+import { parseS3Url, S3Source } from '../source/s3.ts';
+import { avoidDumps } from '../system/dumps.ts';
+import type { Context } from './command.ts';
+import { readStdin } from './streams.ts';
+
+export const AWS_SETTINGS: readonly SettingName[] = [
+  'profile',
+  'region',
+  'roleArn',
+  'externalId',
+  'forcePathStyle',
+];
+export const OPENING_SETTINGS: readonly SettingName[] = [
+  'bundle',
+  'name',
+  'key',
+  'acceptKey',
+  'context',
+  ...AWS_SETTINGS,
+];
+
+export function awsAccess({ settings, env }: Pick<Context, 'settings' | 'env'>): AwsAccess {
+  const { profile, region, roleArn, externalId, forcePathStyle } = settings;
+  // The bucket is most likely where the key is.
+  const keys = [...(settings.acceptKey ?? []), ...(settings.key ?? [])];
+  const likelyRegion = keys.map((key) => parseKeyArn(key)?.region).find((found) => found !== undefined);
+  return new AwsAccess({ env, profile, region, roleArn, externalId, forcePathStyle, likelyRegion });
+}
+
+export function mountLimits(settings: Settings): { filesMax: number; bytesMax: number } {
+  return {
+    filesMax: settings.maxFiles ?? DEFAULTS.maxFiles,
+    bytesMax: settings.maxBytes ?? DEFAULTS.maxBytes,
+  };
+}
+
+/** The first bytes of the bundle that the settings name, with its header whole, and the size of all of it. */
+export async function readHead(context: Context): Promise<{ head: Buffer; size: number; location: string }> {
+  const location = locationOf(context.settings);
+  if (location === '-') {
+    const { bytes } = await readBundle(context, awsAccess(context));
+    return { head: bytes, size: bytes.length, location: 'stdin' };
+  }
+  const source = isS3Url(location)
+    ? new S3Source(parseS3Url(location), awsAccess(context))
+    : new FileSource(location);
+  const read = await source.readHead();
+  if (read !== undefined) return { head: read.bytes, size: read.size, location };
+  throw new SourceError('source-not-found', `cannot read ${quote(location)}: there is no such bundle`, {
+    hint: 'check the location; secretsfs pack makes a bundle',
+  });
+}
+
+function locationOf({ bundle }: Settings): string {
+  if (bundle !== undefined) return bundle;
+  throw new UsageError('no bundle given', { hint: 'name a path, s3://bucket/key, or - for stdin' });
+}
+
+/** The whole ciphertext of the bundle that the settings name. */
+async function readBundle(context: Context, aws: AwsAccess): Promise<{ bytes: Buffer; location: string }> {
+  const location = locationOf(context.settings);
+  const bytesMax = bundleBytesMax(TAR_BYTES_MAX);
+  if (location === '-') return { bytes: await readStdin(context, bytesMax, 'a bundle'), location: 'stdin' };
+  const source = createSource(location, aws);
+  const fetched = await context.ui.progress(`reading ${location}`, () => source.fetch({ bytesMax }));
+  if (fetched === undefined) throw new Error('a first fetch found nothing new');
+  return { bytes: fetched.bytes, location };
+}
+
+/** The opened bundle. The caller wipes `plaintext`. Policy is checked before any key is used. */
+export async function openBundle(
+  context: Context,
+): Promise<{ header: BundleHeader; plaintext: Buffer; location: string; sha256: string }> {
+  const { settings } = context;
+  await avoidDumps();
+  const aws = awsAccess(context);
+  const { keyring, accepted } = await openUnwrapping(acceptedKeys(settings), aws);
+  const { bytes, location } = await readBundle(context, aws);
+  checkHeader(readHeader(bytes), {
+    accepted,
+    nowMs: Date.now(),
+    ...(settings.name === undefined ? {} : { name: validateName(settings.name) }),
+    ...(settings.context === undefined ? {} : { context: parseContext(settings.context) }),
+  });
+  const opened = await context.ui.progress(`opening ${location}`, (report) => {
+    const progress = (done: number, total: number) => report(done / Math.max(total, 1));
+    return unseal(bytes, { keyring, plaintextBytesMax: TAR_BYTES_MAX, progress });
+  });
+  return { ...opened, location, sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+/** --accept-key, for which those of --key stand in that can: key files and ARNs, not aliases. */
+export function acceptedKeys(settings: Settings): readonly string[] {
+  const keys = settings.acceptKey ?? settings.key ?? [];
+  if (keys.length === 0) {
+    throw new UsageError('no key given', {
+      hint: '--accept-key with the ARN of the KMS key, or local:PATH; secretsfs inspect shows what a bundle needs',
+    });
+  }
+  if (settings.acceptKey !== undefined) return keys;
+  const usable = keys.filter(isAcceptable);
+  // Of none that can, the keyring says why.
+  return usable.length > 0 ? usable : keys;
+}
+
+function isAcceptable(key: string): boolean {
+  try {
+    return parseAcceptedKey(key) !== undefined;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,233 @@
+/** The command line: which commands there are, and how their flags, the environment and --config become settings. */
+import yargs, { type Argv } from 'yargs';
+import { flagName, resolveSettings, type SettingName, type Settings } from '../daemon/config.ts';
+import { EXIT_CODES, quote, UsageError } from '../errors.ts';
+import type { Command, Context } from './command.ts';
+import { FLAGS } from './options.ts';
+import { createUi } from './ui.ts';
+import { versionText } from './version.ts';
+
+/**
+ * Each command is loaded when it is called: `version` must not wait for the AWS SDK to be read.
+ * The descriptions are here, so that --help loads none.
+ */
+const COMMANDS: readonly { readonly name: string; readonly describe: string; load(): Promise<Command> }[] = [
+  {
+    name: 'pack',
+    describe: 'seal a directory or a tar into a bundle',
+    load: async () => (await import('./pack.ts')).pack,
+  },
+  {
+    name: 'unpack',
+    describe: 'open a bundle into a directory or a tar',
+    load: async () => (await import('./unpack.ts')).unpack,
+  },
+  {
+    name: 'inspect',
+    describe: 'show what a bundle says of itself; needs no key',
+    load: async () => (await import('./inspect.ts')).inspect,
+  },
+  {
+    name: 'verify',
+    describe: 'open a bundle, list it, print no content',
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  {
+    name: 'keygen',
+    describe: 'make a local key file',
+    load: async () => (await import('./keygen.ts')).keygen,
+  },
+  {
+    name: 'mount',
+    describe: 'serve a bundle at a mountpoint, in the foreground',
+    load: async () => (await import('./mount.ts')).mount,
+  },
+  {
+    name: 'status',
+    describe: 'show the running mounts',
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'remount',
+    describe: 'fetch, open and activate the newest bundle now',
+    load: async () => (await import('./remount.ts')).remount,
+  },
+  {
+    name: 'unmount',
+    describe: 'unmount, wipe and end',
+    load: async () => (await import('./unmount.ts')).unmount,
+  },
+  {
+    name: 'wait',
+    describe: 'wait until a mount is ready',
+    load: async () => (await import('./wait.ts')).wait,
+  },
+  { name: 'version', describe: 'show the version', load: async () => (await import('./version.ts')).version },
+];
+
+/** Runs what `argv` (without node and the program) says; returns the exit code. Never throws. */
+export async function runCli(argv: readonly string[], process: NodeJS.Process): Promise<number> {
+  const { env, stdin, stdout, stderr } = process;
+  const ui = createUi({ stdout, stderr, env });
+  const json = argv.includes('--json');
+  try {
+    const name = argv[0]?.startsWith('-') ? undefined : argv[0];
+    const known = COMMANDS.find((command) => command.name === name);
+    if (known === undefined) return await withoutCommand(argv, name, stdout);
+    const command = await known.load();
+    const args = await parse(known.describe, command, argv, stdout);
+    if (args === undefined) return EXIT_CODES.ok;
+    const flags: Partial<Record<SettingName, unknown>> = {};
+    for (const setting of command.settings) flags[setting] = args[setting];
+    const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
+    const config = configPath === undefined ? undefined : await loadConfig(configPath);
+    const context: Context = {
+      ui,
+      env,
+      stdin,
+      stdout,
+      json,
+      settings: resolveSettings({ flags, env, config }),
+    };
+    await command.run(args, context);
+    return EXIT_CODES.ok;
+  } catch (error) {
+    return ui.fail(error, { json });
+  }
+}
+
+async function loadConfig(path: string): Promise<Settings> {
+  const { readConfigFile } = await import('./config-file.ts');
+  return readConfigFile(path);
+}
+
+async function withoutCommand(
+  argv: readonly string[],
+  name: string | undefined,
+  stdout: NodeJS.WriteStream,
+): Promise<number> {
+  if (name === undefined && argv.includes('--version')) {
+    stdout.write(`${versionText()}\n`);
+    return EXIT_CODES.ok;
+  }
+  if (name === undefined && argv.some((arg) => arg === '--help' || arg === '-h')) {
+    stdout.write(`${helpText()}\n`);
+    return EXIT_CODES.ok;
+  }
+  const misplaced = COMMANDS.find((command) => name === undefined && argv.includes(command.name))?.name;
+  if (misplaced !== undefined) {
+    throw new UsageError('no command given: it comes first', {
+      hint: `secretsfs ${misplaced}, then its options`,
+    });
+  }
+  const near = COMMANDS.find((command) => name !== undefined && isNear(command.name, name))?.name;
+  throw new UsageError(name === undefined ? 'no command given' : `unknown command "${name.slice(0, 40)}"`, {
+    hint: near === undefined ? 'secretsfs --help lists the commands' : `did you mean "${near}"?`,
+  });
+}
+
+function helpText(): string {
+  const width = Math.max(...COMMANDS.map((command) => command.name.length));
+  return [
+    'secretsfs: serves an encrypted bundle of secrets as files in memory',
+    '',
+    'Commands:',
+    ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}  ${command.describe}`),
+    '',
+    'secretsfs COMMAND --help shows the options of a command.',
+    'Five minutes without AWS: secretsfs keygen KEY; secretsfs pack --dir DIR --key local:KEY web.enc;',
+    'secretsfs mount web.enc /mnt --key local:KEY',
+  ].join('\n');
+}
+
+/** One letter more, fewer or other, or two neighbours swapped. */
+function isNear(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 1) return false;
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start++;
+  const [restA, restB] = [a.slice(start), b.slice(start)];
+  const swapped = restB.slice(0, 2) === `${restA[1]}${restA[0]}` && restA.slice(2) === restB.slice(2);
+  return swapped || restA.slice(1) === restB.slice(1) || restA === restB.slice(1) || restA.slice(1) === restB;
+}
+
+/** The parsed arguments, or undefined where help was asked for and given. */
+async function parse(
+  describe: string,
+  command: Command,
+  argv: readonly string[],
+  stdout: NodeJS.WriteStream,
+): Promise<Record<string, unknown> | undefined> {
+  let parsed: Record<string, unknown> | undefined;
+  const [name = '', ...positionals] = command.usage.split(' ');
+  const build = (yargs: Argv): Argv => {
+    let built = command.build?.(yargs) ?? yargs;
+    for (const setting of command.settings) {
+      const options = FLAGS[setting];
+      if (options !== undefined) built = built.option(flagName(setting), options);
+    }
+    return built;
+  };
+  const parser = yargs([])
+    // As a program of its own: after any other command than $0, yargs lays out the help, wanted or not.
+    .scriptName(`secretsfs ${name}`)
+    .command(['$0', ...positionals].join(' '), describe, build, (args) => {
+      parsed = args;
+    })
+    .option('json', { type: 'boolean', describe: 'print facts as JSON', default: false })
+    .option('config', { type: 'string', requiresArg: true, describe: 'YAML file with settings' })
+    .parserConfiguration({ 'duplicate-arguments-array': true, 'strip-dashed': true, 'parse-numbers': false })
+    .strict()
+    .version(false)
+    .help('help')
+    .alias('help', 'h')
+    .wrap(Math.min(110, stdout.columns || 80))
+    .exitProcess(false);
+  return new Promise((resolve, reject) => {
+    parser.parse(
+      argv.toSpliced(argv.indexOf(name), 1).map(hideDash),
+      {},
+      (error: Error | undefined, _args: unknown, output: string) => {
+        if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {
+          const problem = problemOf((error?.message || output).split('\n')[0] ?? 'wrong arguments', argv);
+          const hint = `secretsfs ${name} --help shows the options`;
+          return reject(new UsageError(`cannot ${name}: ${problem}`, { hint }));
+        }
+        if (parsed === undefined) {
+          stdout.write(`${output}\n`);
+          return resolve(undefined);
+        }
+        resolve(Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, showDash(value)])));
+      },
+    );
+  });
+}
+
+/** yargs calls options and positionals alike arguments. */
+function problemOf(message: string, argv: readonly string[]): string {
+  const unknown = /^Unknown arguments?: (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
+  if (unknown.length === 0) return lowerFirst(message);
+  const option = argv.find(
+    (arg) => arg.startsWith('-') && unknown.includes(arg.replace(/^-+/, '').replace(/=.*/s, '')),
+  );
+  if (option !== undefined) return `unknown option ${quote(option.replace(/=.*/s, ''))}`;
+  return `too many arguments: ${quote(unknown[0] ?? '')}`;
+}
+
+/** yargs makes an empty text of a positional that is a lone dash. */
+const DASH = '\u{e000}';
+
+function hideDash(arg: string): string {
+  return arg === '-' ? DASH : arg;
+}
+
+function showDash(value: unknown): unknown {
+  return value === DASH ? '-' : value;
+}
+
+function isHelp(argv: readonly string[]): boolean {
+  return argv.includes('--help') || argv.includes('-h');
+}
+
+function lowerFirst(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,37 @@
+/**
+ * What a command is: a name, its options, and a function that does it. cli.ts turns it into yargs.
+ * A command throws a SecretsfsError or returns; what it prints goes through `ui`.
+ */
+import type { Argv } from 'yargs';
+import type { SettingName, Settings } from '../daemon/config.ts';
+import type { Ui } from './ui.ts';
+
+export interface Context {
+  readonly ui: Ui;
+  readonly env: NodeJS.ProcessEnv;
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly settings: Settings;
+  readonly json: boolean;
+}
+
+export interface Command {
+  /** As yargs writes it: `pack <out>`. */
+  readonly usage: string;
+  /** The settings that this command takes as flags. */
+  readonly settings: readonly SettingName[];
+  /** Options of this command alone, and its positionals. */
+  build?(yargs: Argv): Argv;
+  /** Positionals and own options arrive in `args`; settings, merged from all layers, in `context`. */
+  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<void>;
+}
+
+/** A positional or option that yargs made sure is text. */
+export function textArg(args: Readonly<Record<string, unknown>>, name: string): string {
+  return String(args[name]);
+}
+
+export function optionalTextArg(args: Readonly<Record<string, unknown>>, name: string): string | undefined {
+  const value = args[name];
+  return value === undefined ? undefined : String(value);
+}

@@ -1,0 +1,16 @@
+import { generateKeyFile } from '../keyring/local.ts';
+import { type Command, textArg } from './command.ts';
+
+export const keygen: Command = {
+  usage: 'keygen <path>',
+  settings: [],
+  build: (yargs) =>
+    yargs.positional('path', { type: 'string', describe: 'where; must not exist', demandOption: true }),
+  async run(args, { ui, json }) {
+    const path = textArg(args, 'path');
+    const keyName = await generateKeyFile(path);
+    if (json) ui.printJson({ path, keyName });
+    else
+      ui.print(`made ${path} (key ${keyName}); keep a copy where you keep backups: without it nothing opens`);
+  },
+};

@@ -1,0 +1,48 @@
+/** The flag behind each setting: how yargs reads it and what --help says of it. */
+import type { Options } from 'yargs';
+import type { SettingName } from '../daemon/config.ts';
+
+const KEYS = 'Keys:';
+const AWS = 'AWS:';
+const MOUNT = 'Mount:';
+
+const text = (group: string, describe: string): Options => ({
+  group,
+  describe,
+  type: 'string',
+  requiresArg: true,
+});
+const list = (group: string, describe: string): Options => ({
+  ...text(group, describe),
+  array: true,
+  nargs: 1,
+});
+const flag = (group: string, describe: string): Options => ({ group, describe, type: 'boolean' });
+
+/** A setting that is only ever a positional has no flag. */
+export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
+  name: text('Options:', "the bundle's name; pack and mount take it from the file's name by default"),
+  key: list(KEYS, 'wrapping key: local:PATH, or a KMS key id, ARN or alias; repeat for several'),
+  acceptKey: list(
+    KEYS,
+    'key that may open: local:PATH or a KMS key ARN [default: --key]; repeat for several',
+  ),
+  context: list(KEYS, 'encryption context k=v; repeat, or a=1,b=2'),
+  profile: text(AWS, 'profile of the shared AWS configuration'),
+  region: text(AWS, "region, where neither the key's ARN nor the bucket says it"),
+  roleArn: text(AWS, 'role to assume'),
+  externalId: text(AWS, 'external id for --role-arn'),
+  forcePathStyle: flag(AWS, 'address buckets as path segments, for S3-compatible servers'),
+  driver: text(MOUNT, 'auto or fuse-native [default: auto]'),
+  instance: text(MOUNT, 'what status, remount and unmount call this mount [default: its name]'),
+  poll: text(MOUNT, 'how often to ask S3 for a new bundle, for example 30s or 5m [default: 30s]'),
+  maxBytes: text(MOUNT, 'refuse a bundle with more content than this [default: 64M]'),
+  maxFiles: text(MOUNT, 'refuse a bundle with more files than this [default: 10000]'),
+  preserve: flag(MOUNT, 'keep the packed modes and numeric owners'),
+  allowSwap: flag(MOUNT, 'go on where memory cannot be locked although the machine swaps'),
+  statusGroup: text(MOUNT, 'group that may read the status and no more'),
+  runtimeDir: text(
+    'Options:',
+    'directory of the control sockets [default: /run/secretsfs, or under XDG_RUNTIME_DIR]',
+  ),
+};

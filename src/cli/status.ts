@@ -1,0 +1,53 @@
+import { ask } from '../control/client.ts';
+import type { Status } from '../control/protocol.ts';
+import { type Command, optionalTextArg } from './command.ts';
+import { controlDirectory, type Running, resolveInstance, runningMounts, STATUS_MS_MAX } from './targets.ts';
+import { formatBytes, plural } from './ui.ts';
+
+export const status: Command = {
+  usage: 'status [mount]',
+  settings: ['runtimeDir'],
+  build: (yargs) => yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
+  async run(args, context) {
+    const runtimeDir = controlDirectory(context);
+    const { mounts, silent } = await lookFor(runtimeDir, optionalTextArg(args, 'mount'));
+    if (mounts.length === 0 && silent[0] !== undefined) throw silent[0].error;
+    for (const { name, error } of silent) context.ui.warn(`${name}: ${error.message}`);
+    if (context.json) return context.ui.printJson(mounts);
+    if (mounts.length === 0) return context.ui.print('no mount is running');
+    for (const mount of mounts) for (const line of describe(mount)) context.ui.print(line);
+  },
+};
+
+async function lookFor(runtimeDir: string, wanted: string | undefined): Promise<Running> {
+  if (wanted === undefined) return runningMounts(runtimeDir);
+  const instance = await resolveInstance(runtimeDir, wanted);
+  return { mounts: [await ask(runtimeDir, instance, 'status', STATUS_MS_MAX)], silent: [] };
+}
+
+function describe(mount: Status): string[] {
+  const { live, error, lastCheck } = mount;
+  const lines = [
+    `${mount.instance}: ${mount.state}`,
+    `  mountpoint  ${mount.mountpoint}`,
+    `  bundle      ${mount.bundle} (name ${mount.name})`,
+    `  driver      ${mount.driver} (${mount.driverReason})`,
+  ];
+  if (live !== null) {
+    const lock = live.locked ? 'locked in memory' : 'not locked: see --allow-swap in docs/threat-model.md';
+    lines.push(
+      `  generation  ${live.id}, serial ${live.serial}, active since ${live.activated}`,
+      `  content     ${plural(live.files, 'file')}, ${formatBytes(live.bytes)}, ${lock}`,
+    );
+  }
+  for (const old of mount.lingering) {
+    lines.push(`  lingering   generation ${old.id}, ${formatBytes(old.bytes)}: open files still hold it`);
+  }
+  if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
+  if (error !== null) {
+    lines.push(`  error       ${error.message} (${error.code})`);
+    lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
+    if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  }
+  return lines;
+}

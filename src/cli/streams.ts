@@ -1,0 +1,49 @@
+/** stdin and stdout as places for bytes. */
+import { OutputError, SourceError, UsageError } from '../errors.ts';
+import type { Context } from './command.ts';
+
+/** Everything that comes on stdin, up to `bytesMax`. The pieces are wiped once they are joined. */
+export async function readStdin({ stdin }: Context, bytesMax: number, what: string): Promise<Buffer> {
+  if (stdin.isTTY) {
+    throw new UsageError(`cannot read ${what} from a terminal`, { hint: 'pipe it in, or name a file' });
+  }
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stdin as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > bytesMax) {
+      throw new SourceError(
+        'source-too-large',
+        `cannot read ${what} from stdin: it is over ${bytesMax} bytes`,
+      );
+    }
+  }
+  const whole = Buffer.concat(chunks, length);
+  for (const chunk of chunks) chunk.fill(0);
+  return whole;
+}
+
+export function refuseTerminal({ stdout }: Context, what: string): void {
+  if (stdout.isTTY) {
+    throw new UsageError(`cannot write ${what} to a terminal`, { hint: 'redirect stdout, or name a file' });
+  }
+}
+
+/** Resolves when all of it is with the reader, so that the caller may wipe `bytes`. */
+export function writeStdout({ stdout }: Context, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: Error) => {
+      const code = (cause as NodeJS.ErrnoException).code ?? 'failure';
+      const message =
+        code === 'EPIPE' ? 'cannot write to stdout: its reader went away' : `cannot write to stdout: ${code}`;
+      reject(new OutputError('output-failed', message, { cause }));
+    };
+    stdout.once('error', fail);
+    stdout.write(bytes, (error) => {
+      if (error != null) return fail(error);
+      stdout.removeListener('error', fail);
+      resolve();
+    });
+  });
+}

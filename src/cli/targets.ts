@@ -1,0 +1,78 @@
+/** Which running mount a command means: its instance name, its mountpoint, or the only one there is. */
+import { readlink, realpath } from 'node:fs/promises';
+import path from 'node:path';
+import { ask } from '../control/client.ts';
+import { listNames, runtimeDirectory } from '../control/directory.ts';
+import type { Status } from '../control/protocol.ts';
+import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
+import type { Context } from './command.ts';
+
+/** A status is answered from memory. */
+export const STATUS_MS_MAX = 5_000;
+
+export function controlDirectory({ settings, env }: Context): string {
+  return runtimeDirectory({ chosen: settings.runtimeDir, uid: process.getuid?.() ?? -1, env });
+}
+
+export interface Running {
+  readonly mounts: readonly Status[];
+  /** Those that are there and gave no status: another user's, or one that hangs. */
+  readonly silent: readonly { readonly name: string; readonly error: SecretsfsError }[];
+}
+
+/** Asks every mount for its status, all at once. Dead ones are passed over. */
+export async function runningMounts(runtimeDir: string, timeoutMs = STATUS_MS_MAX): Promise<Running> {
+  const mounts: Status[] = [];
+  const silent: { name: string; error: SecretsfsError }[] = [];
+  const names = await listNames(runtimeDir);
+  const answers = await Promise.allSettled(names.map((name) => ask(runtimeDir, name, 'status', timeoutMs)));
+  for (const [i, answer] of answers.entries()) {
+    if (answer.status === 'fulfilled') {
+      mounts.push(answer.value);
+      continue;
+    }
+    const error: unknown = answer.reason;
+    if (!(error instanceof SecretsfsError)) throw error;
+    if (error.code !== 'control-not-running') silent.push({ name: names[i] ?? '', error });
+  }
+  return { mounts, silent };
+}
+
+/** The instance name that `wanted` (a name, a mountpoint, or nothing) stands for. */
+export async function resolveInstance(
+  runtimeDir: string,
+  wanted: string | undefined,
+  timeoutMs = STATUS_MS_MAX,
+): Promise<string> {
+  if (wanted !== undefined && (await listNames(runtimeDir)).includes(wanted)) return wanted;
+  const { mounts, silent } = await runningMounts(runtimeDir, Math.min(timeoutMs, STATUS_MS_MAX));
+  if (wanted !== undefined) {
+    const place = await placeOf(wanted);
+    const found = mounts.find((mount) => mount.mountpoint === place);
+    if (found !== undefined) return found.instance;
+    throw new ControlError('control-not-running', `no mount called or at ${quote(wanted)} is running`, {
+      hint: 'secretsfs status lists the running ones; secretsfs mount starts one',
+    });
+  }
+  const names = [...mounts.map((mount) => mount.instance), ...silent.map(({ name }) => name)];
+  if (names[0] === undefined) {
+    throw new ControlError('control-not-running', 'no mount is running', {
+      hint: 'secretsfs mount starts one; --runtime-dir if it was started with one',
+    });
+  }
+  if (names.length > 1) {
+    throw new UsageError(`${names.length} mounts are running: ${names.join(', ')}`, {
+      hint: 'name the one you mean',
+    });
+  }
+  return names[0];
+}
+
+/** A mountpoint without symlinks, as a status has it. The mountpoint itself is not looked at: its mount may hang. */
+async function placeOf(mountpoint: string): Promise<string> {
+  const link = await readlink(mountpoint).catch(() => undefined);
+  const resolved = path.resolve(link === undefined ? mountpoint : path.join(path.dirname(mountpoint), link));
+  const target = link?.startsWith('/') ? link : resolved;
+  const parent = await realpath(path.dirname(target)).catch(() => path.dirname(target));
+  return path.join(parent, path.basename(target));
+}

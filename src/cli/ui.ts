@@ -1,0 +1,148 @@
+/**
+ * Everything that a person sees. Facts go to stdout, everything else to stderr. A message is `secretsfs: text (code)`,
+ * lower case, no full stop, with a hint on a line of its own. Colours and progress only on a terminal, and never with
+ * NO_COLOR (colours) or TERM=dumb.
+ */
+import { describeBug, EXIT_CODES, escapeInvisible, quote, SecretsfsError } from '../errors.ts';
+
+/** Nothing is shown of what ends sooner. */
+const PROGRESS_AFTER_MS = 1_000;
+const PROGRESS_EVERY_MS = 100;
+
+export interface Ui {
+  /** A line of facts on stdout. */
+  print(line: string): void;
+  /** One JSON document on stdout. */
+  printJson(value: unknown): void;
+  warn(message: string): void;
+  /** Shows an error and returns the exit code that belongs to it. */
+  fail(error: unknown, options: { readonly json: boolean }): number;
+  /**
+   * Runs `work` and, once it takes longer than a second on a terminal, shows what it is and how far it got.
+   * `report` takes a fraction from 0 to 1; where it is never called, the elapsed seconds are shown.
+   */
+  progress<T>(label: string, work: (report: (fraction: number) => void) => Promise<T>): Promise<T>;
+}
+
+export function createUi(options: {
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly env: NodeJS.ProcessEnv;
+}): Ui {
+  const { stdout, stderr, env } = options;
+  const colours = stderr.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+  const paint = (code: number, text: string) => {
+    const shown = escapeInvisible(text);
+    return colours ? `\u001b[${code}m${shown}\u001b[0m` : shown;
+  };
+  const say = (text: string) => stderr.write(`secretsfs: ${text}\n`);
+  const printFact = (text: string) => {
+    // A reader that has seen enough is no error: secretsfs status | head -n 1
+    if (stdout.listenerCount('error') === 0) {
+      stdout.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code === 'EPIPE') process.exit(EXIT_CODES.ok);
+        throw error;
+      });
+    }
+    stdout.write(`${text}\n`);
+  };
+  return {
+    print: (line) => printFact(escapeInvisible(line)),
+    printJson: (value) => printFact(escapeInvisible(JSON.stringify(value, null, 2))),
+    warn: (message) => void say(paint(33, `warning: ${message}`)),
+    fail(error, { json }) {
+      if (!(error instanceof SecretsfsError)) return failWithBug(error, say, env);
+      if (json) {
+        const { code, message, hint, exitCode } = error;
+        stderr.write(
+          `${JSON.stringify({ error: { code, message, ...(hint === undefined ? {} : { hint }), exitCode } })}\n`,
+        );
+        return error.exitCode;
+      }
+      say(paint(31, `${error.message} (${error.code})`));
+      if (error.hint !== undefined) say(`hint: ${escapeInvisible(error.hint)}`);
+      return error.exitCode;
+    },
+    async progress(label, work) {
+      if (stderr.isTTY !== true || env['TERM'] === 'dumb') return work(() => undefined);
+      const begin = performance.now();
+      let fraction: number | undefined;
+      let drawnMs = 0;
+      const draw = () => {
+        const elapsedMs = performance.now() - begin;
+        if (elapsedMs < Math.max(PROGRESS_AFTER_MS, drawnMs + PROGRESS_EVERY_MS)) return;
+        drawnMs = elapsedMs;
+        stderr.write(`\r\u001b[K${progressLine(label, fraction, elapsedMs, stderr.columns || 80)}`);
+      };
+      const timer = setInterval(draw, PROGRESS_EVERY_MS);
+      try {
+        return await work((value) => {
+          fraction = value;
+          // Work that keeps the event loop busy starves the timer.
+          draw();
+        });
+      } finally {
+        clearInterval(timer);
+        if (drawnMs > 0) stderr.write('\r\u001b[K');
+      }
+    },
+  };
+}
+
+/** `sealing [#####.....]  52 %` or `sealing 3 s`, never wider than the terminal. */
+export function progressLine(
+  label: string,
+  fraction: number | undefined,
+  elapsedMs: number,
+  columns: number,
+): string {
+  if (fraction === undefined) return `${label} ${Math.floor(elapsedMs / 1000)} s`.slice(0, columns - 1);
+  const percent = `${Math.floor(fraction * 100)} %`.padStart(5);
+  const width = Math.min(40, columns - label.length - percent.length - 5);
+  if (width < 5) return `${label} ${percent}`.slice(0, columns - 1);
+  const done = Math.floor(width * fraction);
+  return `${label} [${'#'.repeat(done)}${'.'.repeat(width - done)}] ${percent}`;
+}
+
+/**
+ * A bug: its message may hold anything, so only its class and the place are shown, unless SECRETSFS_DEBUG asks for all.
+ */
+function failWithBug(error: unknown, say: (text: string) => void, env: NodeJS.ProcessEnv): number {
+  say(`internal error: ${quote(describeBug(error))}`);
+  if (env['SECRETSFS_DEBUG']) say(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  else
+    say(
+      'hint: please report it; SECRETSFS_DEBUG=1 shows the whole error, which may hold what was being worked on',
+    );
+  return EXIT_CODES.bug;
+}
+
+/** 1 file, 2 files */
+export function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** 1536 → "1.5 KiB" */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Columns two spaces apart; numbers (cells that begin with a digit) are not aligned specially. */
+export function formatTable(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, i) => {
+      widths[i] = Math.max(widths[i] ?? 0, cell.length);
+    });
+  }
+  return rows.map((row) => {
+    return row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ');
+  });
+}

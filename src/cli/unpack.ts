@@ -1,0 +1,80 @@
+import { lstat } from 'node:fs/promises';
+import { readArchive } from '../bundle/archive.ts';
+import { OutputError, quote } from '../errors.ts';
+import { MOUNT_FILES_MAX, TAR_BYTES_MAX } from '../limits.ts';
+import { writeFileAtomically } from '../source/output.ts';
+import { OPENING_SETTINGS, openBundle } from './bundles.ts';
+import { type Command, textArg } from './command.ts';
+import { refuseTerminal, writeStdout } from './streams.ts';
+import { writeTree } from './write-tree.ts';
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export const unpack: Command = {
+  usage: 'unpack <bundle> <out>',
+  settings: [...OPENING_SETTINGS, 'preserve'],
+  build: (yargs) =>
+    yargs
+      .positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -', demandOption: true })
+      .positional('out', {
+        type: 'string',
+        describe: 'OUT.tar, - for stdout, or a directory',
+        demandOption: true,
+      })
+      .option('force', { type: 'boolean', default: false, describe: 'replace files that exist' }),
+  async run(args, context) {
+    const out = textArg(args, 'out');
+    const force = args['force'] === true;
+    const asDirectory = out.endsWith('/') || (out !== '-' && (await isDirectory(out)));
+    if (out === '-') refuseTerminal(context, 'a tar');
+    const { header, plaintext } = await openBundle(context);
+    // From here on a Ctrl-C must not leave half of the plaintext on a disk.
+    const interrupt = new AbortController();
+    const onSignal = () => {
+      interrupt.abort(new OutputError('output-failed', 'cannot unpack: interrupted; nothing of it was kept'));
+    };
+    if (out !== '-') for (const signal of SIGNALS) process.on(signal, onSignal);
+    try {
+      if (asDirectory) {
+        const entries = await readArchive(plaintext, { filesMax: MOUNT_FILES_MAX, bytesMax: TAR_BYTES_MAX });
+        await writeTree(out, entries, {
+          force,
+          preserve: context.settings.preserve === true,
+          signal: interrupt.signal,
+        });
+      } else if (out === '-') {
+        await writeStdout(context, plaintext);
+      } else {
+        if (!force && (await lstat(out).catch(() => undefined)) !== undefined) {
+          throw new OutputError('output-exists', `cannot unpack: ${quote(out)} exists`, {
+            hint: '--force replaces it',
+          });
+        }
+        await writeFileAtomically(out, plaintext, {
+          mode: 0o600,
+          expected: force ? undefined : 'absent',
+          // Plaintext goes where it was sent and nowhere else.
+          links: 'replace',
+        });
+      }
+    } finally {
+      plaintext.fill(0);
+      for (const signal of SIGNALS) process.removeListener(signal, onSignal);
+    }
+    const facts = { name: header.name, serial: header.serial, out };
+    if (out === '-') return;
+    if (context.json) context.ui.printJson(facts);
+    else
+      context.ui.print(
+        `unpacked ${quote(header.name)}, serial ${header.serial}, to the ${asDirectory ? 'directory' : 'tar'} ${out}`,
+      );
+  },
+};
+
+async function isDirectory(out: string): Promise<boolean> {
+  try {
+    return (await lstat(`${out}/.`)).isDirectory();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,47 @@
+import { lintArchive, listArchive } from '../bundle/archive.ts';
+import { quote } from '../errors.ts';
+import { mountLimits, OPENING_SETTINGS, openBundle } from './bundles.ts';
+import type { Command } from './command.ts';
+import { nameFits } from './names.ts';
+import { formatTable } from './ui.ts';
+
+export const verify: Command = {
+  usage: 'verify [bundle]',
+  settings: [...OPENING_SETTINGS, 'maxBytes', 'maxFiles'],
+  build: (yargs) => yargs.positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -' }),
+  async run(_args, context) {
+    const { header, plaintext, location, sha256 } = await openBundle(context);
+    try {
+      const entries = await listArchive(plaintext);
+      const problems = await lintArchive(plaintext, mountLimits(context.settings));
+      if (context.json) {
+        return context.ui.printJson({
+          verified: true,
+          location,
+          sha256,
+          ...header,
+          entries,
+          mountable: problems.length === 0,
+          problems,
+        });
+      }
+      const rows = entries.map((entry) => [
+        entry.kind,
+        entry.mode.toString(8).padStart(4, '0'),
+        `${entry.uid}:${entry.gid}`,
+        String(entry.size),
+        entry.target === undefined ? quote(entry.path) : `${quote(entry.path)} -> ${quote(entry.target)}`,
+      ]);
+      for (const line of formatTable(rows)) context.ui.print(line);
+      for (const problem of problems) context.ui.warn(`cannot be mounted: ${problem}`);
+      if (context.settings.name === undefined && !nameFits(location, header.name)) {
+        context.ui.warn(
+          `its name is ${quote(header.name)}, not that of its file: mount would want --name ${header.name}`,
+        );
+      }
+      context.ui.print(`verified: ${quote(header.name)}, serial ${header.serial}, sealed ${header.created}`);
+    } finally {
+      plaintext.fill(0);
+    }
+  },
+};
