@@ -1,0 +1,516 @@
+/**
+ * What people get wrong: each ends with one line that says what, a hint, its documented exit code, no stack trace, and
+ * nothing left behind.
+ */
+import assert from 'node:assert/strict';
+import { rmdirSync, symlinkSync } from 'node:fs';
+import { chmod, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { after, before, type TestContext, test } from 'node:test';
+import { sealTest } from '../support/bundles.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+import { awsEnv, createBucket, createKey, type Moto, startMoto } from '../support/moto.ts';
+import { PROGRAM } from '../support/paths.ts';
+import { Bench, eventually, must, type Outcome, run } from '../support/program.ts';
+
+/** A bench with a key, a bundle "web.enc", a mountpoint, and what should not have been made. */
+async function setUp(t: TestContext, env?: NodeJS.ProcessEnv): Promise<Bench> {
+  const bench = await Bench.create(t, env);
+  await mkdir(bench.path('mnt'));
+  await mkdir(bench.path('dir'));
+  await writeFile(bench.path('dir/secret'), 'content');
+  await writeFile(bench.path('text'), 'hello\n');
+  await bench.must(['keygen', 'key']);
+  await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
+  return bench;
+}
+
+async function mountsBelow(directory: string): Promise<number> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8');
+  return table.split('\n').filter((line) => line.includes(` ${directory}`)).length;
+}
+
+interface Wanted {
+  readonly exit: number;
+  readonly code: string;
+  readonly says: RegExp;
+  readonly hint: RegExp;
+}
+
+function assertRefused({ code, stdout, stderr }: Outcome, wanted: Wanted): void {
+  const said = stderr.split('\n').filter((line) => line.startsWith('secretsfs: '));
+  const context = `exit ${code}: ${stderr}`;
+  assert.equal(code, wanted.exit, context);
+  assert.equal(stdout, '', context);
+  assert.equal(said.length, 2, context);
+  assert.match(said[0] ?? '', wanted.says, context);
+  assert.ok(said[0]?.endsWith(`(${wanted.code})`), context);
+  assert.match(said[1] ?? '', /^secretsfs: hint: /, context);
+  assert.match(said[1] ?? '', wanted.hint, context);
+  assert.ok(!/\n\s+at /.test(stderr), context);
+}
+
+async function assertClean(bench: Bench, before: readonly string[]): Promise<void> {
+  assert.deepEqual(
+    (await readdir(bench.directory)).filter((name) => name !== 'run').sort(),
+    [...before].sort(),
+  );
+  assert.deepEqual(await readdir(bench.path('run')).catch(() => []), []);
+  assert.equal(await mountsBelow(bench.directory), 0);
+}
+
+const LOCAL = ['--key', 'local:key'];
+const CASES: readonly (readonly [what: string, args: readonly string[], wanted: Wanted])[] = [
+  ['no command', [], { exit: 2, code: 'usage', says: /no command given/, hint: /--help/ }],
+  [
+    'a slip in the command',
+    ['moutn'],
+    { exit: 2, code: 'usage', says: /unknown command "moutn"/, hint: /"mount"/ },
+  ],
+  [
+    'an unknown option',
+    ['mount', '--keys', 'x'],
+    { exit: 2, code: 'usage', says: /cannot mount: unknown option "--keys"/, hint: /--help/ },
+  ],
+  [
+    'an option without its value',
+    ['mount', '--key'],
+    { exit: 2, code: 'usage', says: /cannot mount: /, hint: /--help/ },
+  ],
+  [
+    'no mountpoint',
+    ['mount', 'web.enc'],
+    { exit: 2, code: 'usage', says: /no mountpoint given/, hint: /MOUNTPOINT/ },
+  ],
+  [
+    'too many arguments',
+    ['inspect', 'a', 'b'],
+    { exit: 2, code: 'usage', says: /cannot inspect: too many arguments: "b"/, hint: /--help/ },
+  ],
+  [
+    'no key',
+    ['mount', 'web.enc', 'mnt'],
+    { exit: 2, code: 'usage', says: /no key given/, hint: /--accept-key/ },
+  ],
+  [
+    'an alias to open with',
+    ['mount', 'web.enc', 'mnt', '--accept-key', 'alias/web'],
+    { exit: 2, code: 'usage', says: /alias/, hint: /ARN/ },
+  ],
+  [
+    'no such bundle',
+    ['mount', 'none.enc', 'mnt', ...LOCAL, '--name', 'web'],
+    { exit: 4, code: 'source-not-found', says: /no such file/, hint: /./ },
+  ],
+  [
+    'no bundle at all',
+    ['mount', 'text', 'mnt', ...LOCAL],
+    { exit: 6, code: 'bundle-invalid', says: /bundle/, hint: /./ },
+  ],
+  [
+    'a directory as a bundle',
+    ['inspect', 'dir'],
+    { exit: 4, code: 'source-invalid', says: /not a regular file/, hint: /./ },
+  ],
+  [
+    'no such mountpoint',
+    ['mount', 'web.enc', 'none', ...LOCAL],
+    { exit: 7, code: 'mountpoint-missing', says: /none": it does not exist/, hint: /mkdir/ },
+  ],
+  [
+    'a file as mountpoint',
+    ['mount', 'web.enc', 'text', ...LOCAL],
+    { exit: 7, code: 'mountpoint-invalid', says: /not a directory/, hint: /./ },
+  ],
+  [
+    'a mountpoint with files in it',
+    ['mount', 'web.enc', 'dir', ...LOCAL],
+    { exit: 7, code: 'mountpoint-invalid', says: /not empty/, hint: /./ },
+  ],
+  [
+    'a key file that is missing',
+    ['mount', 'web.enc', 'mnt', '--key', 'local:none'],
+    { exit: 5, code: 'key-not-found', says: /"none"/, hint: /keygen/ },
+  ],
+  [
+    'a key file of the wrong length',
+    ['mount', 'web.enc', 'mnt', '--key', 'local:short'],
+    { exit: 5, code: 'key-invalid', says: /bytes/, hint: /./ },
+  ],
+  [
+    'a key file that all may read',
+    ['mount', 'web.enc', 'mnt', '--key', 'local:open'],
+    { exit: 5, code: 'key-permissions', says: /0444/, hint: /chmod 0400/ },
+  ],
+  [
+    'a config that is not YAML',
+    ['mount', '--config', 'bad.yaml'],
+    { exit: 3, code: 'config-invalid', says: /"bad\.yaml", line \d, column \d+/, hint: /./ },
+  ],
+  [
+    'a config with an unknown key',
+    ['mount', '--config', 'odd.yaml'],
+    { exit: 3, code: 'config-invalid', says: /line 1, column 1: keys: /, hint: /did you mean key\?/ },
+  ],
+  [
+    'a config that is missing',
+    ['mount', '--config', 'none.yaml'],
+    { exit: 3, code: 'config-unreadable', says: /"none\.yaml"/, hint: /./ },
+  ],
+  [
+    'another name',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--name', 'db'],
+    { exit: 6, code: 'bundle-name', says: /"web", want "db"/, hint: /--name/ },
+  ],
+  [
+    'a key that did not seal it',
+    ['verify', 'web.enc', '--key', 'local:other'],
+    { exit: 5, code: 'key-not-accepted', says: /./, hint: /./ },
+  ],
+  [
+    'both inputs',
+    ['pack', '--dir', 'dir', '--tar', 't', ...LOCAL, 'x.enc'],
+    { exit: 2, code: 'usage', says: /one of --dir and --tar/, hint: /--dir DIR/ },
+  ],
+  [
+    'no name for stdout',
+    ['pack', '--dir', 'dir', ...LOCAL, '-'],
+    { exit: 2, code: 'usage', says: /no name given/, hint: /--name/ },
+  ],
+  [
+    'a serial that goes back',
+    ['pack', '--dir', 'dir', ...LOCAL, '--serial', '5', 'web.enc'],
+    { exit: 2, code: 'usage', says: /--serial is 5/, hint: /larger/ },
+  ],
+  [
+    'an output that is something else',
+    ['pack', '--dir', 'dir', ...LOCAL, '--name', 'text', 'text'],
+    { exit: 10, code: 'output-exists', says: /not a bundle/, hint: /--force/ },
+  ],
+  [
+    'an output in no directory',
+    ['pack', '--dir', 'dir', ...LOCAL, 'none/web.enc'],
+    { exit: 10, code: 'output-failed', says: /directory does not exist/, hint: /mkdir/ },
+  ],
+  [
+    'an input that is missing',
+    ['pack', '--dir', 'none', ...LOCAL, 'x.enc'],
+    { exit: 4, code: 'source-not-found', says: /"none"/, hint: /--dir/ },
+  ],
+  [
+    'a tar that is none',
+    ['pack', '--tar', 'text', ...LOCAL, 'x.enc'],
+    { exit: 6, code: 'archive-invalid', says: /tar/, hint: /./ },
+  ],
+  [
+    'an output directory with a file in the way',
+    ['unpack', 'web.enc', 'dir/', ...LOCAL],
+    { exit: 10, code: 'output-exists', says: /secret/, hint: /--force/ },
+  ],
+  [
+    'a key file that exists',
+    ['keygen', 'key'],
+    { exit: 10, code: 'output-exists', says: /"key"/, hint: /./ },
+  ],
+  [
+    'a status of what does not run',
+    ['status', 'web'],
+    { exit: 8, code: 'control-not-running', says: /./, hint: /mount/ },
+  ],
+  [
+    'a remount of what does not run',
+    ['remount'],
+    { exit: 8, code: 'control-not-running', says: /no mount is running/, hint: /mount/ },
+  ],
+  [
+    'a wait for what never comes',
+    ['wait', 'web', '--timeout', '1'],
+    { exit: 9, code: 'wait-timeout', says: /not ready after 1 s/, hint: /./ },
+  ],
+  [
+    'a wrong S3 URL',
+    ['inspect', 's3://bucket'],
+    { exit: 2, code: 'usage', says: /names no object/, hint: /s3:\/\/BUCKET\/KEY/ },
+  ],
+  [
+    'a wrong number',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--max-bytes', 'lots'],
+    { exit: 2, code: 'usage', says: /--max-bytes/, hint: /./ },
+  ],
+  [
+    'a group that does not exist',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--status-group', 'nogr'],
+    { exit: 3, code: 'config-invalid', says: /"nogr"/, hint: /getent/ },
+  ],
+];
+
+test('every wrong invocation is told in one line with a hint, and leaves nothing behind', async (t) => {
+  const bench = await setUp(t);
+  await bench.must(['keygen', 'other']);
+  await writeFile(bench.path('short'), 'x', { mode: 0o400 });
+  await cp(bench.path('key'), bench.path('open'));
+  await chmod(bench.path('open'), 0o444);
+  await writeFile(bench.path('bad.yaml'), 'bundle: web.enc\nname: "unfinished\n');
+  await writeFile(bench.path('odd.yaml'), 'keys: [local:key]\n');
+  const before = await readdir(bench.directory);
+  for (const [what, args, wanted] of CASES) {
+    await t.test(what, async () => {
+      assertRefused(await bench.secretsfs(args), wanted);
+      await assertClean(bench, before);
+    });
+  }
+});
+
+test('a mountpoint in use is refused: by a mount of ours, by another name there, by another file system', async (t) => {
+  const bench = await setUp(t);
+  const daemon = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  assertRefused(await bench.secretsfs(['mount', 'web.enc', 'mnt', ...LOCAL, '--instance', 'b']), {
+    exit: 7,
+    code: 'mountpoint-busy',
+    says: /another secretsfs serves there/,
+    hint: /secretsfs unmount/,
+  });
+  await mkdir(bench.path('mnt2'));
+  assertRefused(await bench.secretsfs(['mount', 'web.enc', 'mnt2', ...LOCAL]), {
+    exit: 8,
+    code: 'control-busy',
+    says: /a mount of this name answers/,
+    hint: /--instance/,
+  });
+  assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');
+  await daemon.stop();
+  await must('mount', ['-t', 'tmpfs', 'none', bench.path('mnt2')]);
+  bench.after(() => run('umount', [bench.path('mnt2')]));
+  assertRefused(await bench.secretsfs(['mount', 'web.enc', 'mnt2', ...LOCAL]), {
+    exit: 7,
+    code: 'mountpoint-busy',
+    says: /tmpfs/,
+    hint: /./,
+  });
+});
+
+/** Runs the program in a mount namespace in which `prepare` (shell) ran first. */
+function inNamespace(bench: Bench, prepare: string, args: readonly string[]): Promise<Outcome> {
+  const script = `${prepare} && exec "$@"`;
+  const command = [
+    '-m',
+    '--propagation',
+    'private',
+    'sh',
+    '-c',
+    script,
+    'sh',
+    process.execPath,
+    PROGRAM,
+    ...args,
+  ];
+  return run('unshare', command, { env: bench.env, cwd: bench.directory });
+}
+
+test('a machine without /dev/fuse, without libfuse 2 or without fuse-native is told what is missing', async (t) => {
+  const bench = await setUp(t);
+  const args = ['mount', 'web.enc', 'mnt', ...LOCAL];
+  assertRefused(await inNamespace(bench, 'mount -t tmpfs none /dev && mknod /dev/null c 1 3', args), {
+    exit: 7,
+    code: 'fuse-missing',
+    says: /\/dev\/fuse/,
+    hint: /./,
+  });
+  const library = (await must('sh', ['-c', 'ldconfig -p | sed -n "s/.*libfuse.so.2 .*=> //p"']))
+    .trim()
+    .split('\n');
+  const hide = library.map((file) => `mount --bind /dev/null ${file}`).join(' && ');
+  assertRefused(await inNamespace(bench, hide, args), {
+    exit: 7,
+    code: 'driver-missing',
+    says: /libfuse/,
+    hint: /apt install libfuse2/,
+  });
+  // The program alone, as where npm left the optional dependency out.
+  await cp(PROGRAM, bench.path('alone.mjs'));
+  const alone = (more: readonly string[]) =>
+    run(process.execPath, [bench.path('alone.mjs'), ...more], { env: bench.env, cwd: bench.directory });
+  assertRefused(await alone(args), { exit: 7, code: 'driver-missing', says: /./, hint: /npm install/ });
+  const verified = await alone(['verify', 'web.enc', ...LOCAL]);
+  assert.equal(verified.code, 0, verified.stderr);
+});
+
+let moto: Moto;
+before(async () => {
+  moto = await startMoto();
+});
+after(() => moto.stop());
+
+test('AWS that is not set up is told: region, credentials, bucket, key', async (t) => {
+  const env = awsEnv(moto.url, { SECRETSFS_FORCE_PATH_STYLE: 'true' });
+  const bench = await setUp(t, env);
+  const bucket = await createBucket(moto.url);
+  const key = await createKey(moto.url);
+  const before = await readdir(bench.directory);
+  const without = (...names: string[]) =>
+    Object.fromEntries(Object.entries(bench.env).filter(([name]) => !names.includes(name)));
+  const pack = ['pack', '--dir', 'dir', '--key', 'alias/none', 'x.enc'];
+
+  assertRefused(await bench.secretsfs(pack, { env: without('AWS_REGION') }), {
+    exit: 3,
+    code: 'region-missing',
+    says: /region/,
+    hint: /--region/,
+  });
+  const anonymous = without('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY');
+  assertRefused(await bench.secretsfs(pack, { env: anonymous }), {
+    exit: 3,
+    code: 'credentials-missing',
+    says: /credentials/,
+    hint: /./,
+  });
+  assertRefused(await bench.secretsfs(pack), {
+    exit: 5,
+    code: 'key-not-found',
+    says: /alias\/none/,
+    hint: /./,
+  });
+  assertRefused(await bench.secretsfs(['inspect', `s3://${bucket}/none`]), {
+    exit: 4,
+    code: 'source-not-found',
+    says: /none/,
+    hint: /./,
+  });
+  assertRefused(await bench.secretsfs(['mount', `s3://${bucket}-x/web`, 'mnt', '--accept-key', key]), {
+    exit: 4,
+    code: 'source-not-found',
+    says: /bucket/,
+    hint: /./,
+  });
+  const nobody = { ...bench.env, AWS_ENDPOINT_URL: 'http://127.0.0.1:9' };
+  assertRefused(await bench.secretsfs(['inspect', `s3://${bucket}/x`], { env: nobody }), {
+    exit: 4,
+    code: 'source-unreachable',
+    says: /./,
+    hint: /./,
+  });
+  await assertClean(bench, before);
+});
+
+test('the mount of a daemon that was killed is cleared by the next one, which says so', async (t) => {
+  const bench = await setUp(t);
+  const first = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  assert.equal(await mountsBelow(bench.path('mnt')), 1);
+  const second = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  assert.equal(second.count('stale-mount-cleared'), 1);
+  assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');
+});
+
+test('a mount that somebody else unmounts ends its daemon, and says so', async (t) => {
+  const bench = await setUp(t);
+  const daemon = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  // Its own mount helper may still be in it for a moment.
+  await eventually(() => must('umount', [bench.path('mnt')]));
+  await daemon.event('unmounted-from-outside');
+  assert.equal(await daemon.ended, 7);
+  await eventually(async () => assert.deepEqual(await readdir(bench.path('run')), []));
+});
+
+test('of two mounts that race for a mountpoint one wins, and the loser does not take it away', async (t) => {
+  const bench = await setUp(t);
+  const racers = ['a', 'b', 'c'].map((instance) => {
+    return bench.startMount(['web.enc', 'mnt', ...LOCAL, '--instance', instance]);
+  });
+  const winner = await Promise.any(racers.map((racer) => racer.event('ready').then(() => racer)));
+  const losers = racers.filter((racer) => racer !== winner);
+  for (const loser of losers) assert.equal(await loser.ended, 7);
+  assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');
+  assert.equal(await winner.stop(), 0);
+});
+
+test('a mountpoint that is replaced while the bundle is fetched is not followed to where it leads', async (t) => {
+  const proxy = await startFaultProxy(moto.url);
+  t.after(() => proxy.close());
+  const bench = await setUp(t, awsEnv(proxy.url, { SECRETSFS_FORCE_PATH_STYLE: 'true' }));
+  const bucket = await createBucket(moto.url);
+  await bench.must(['pack', '--dir', 'dir', ...LOCAL, '--name', 'web', `s3://${bucket}/web`]);
+  await mkdir(bench.path('victim'));
+  // The fetch is refused until the mountpoint has been replaced; then the SDK's next attempt gets the bundle.
+  let done = false;
+  proxy.rules = [
+    ({ method }) => {
+      if (method !== 'GET' || done) return undefined;
+      rmdirSync(bench.path('mnt'));
+      symlinkSync('victim', bench.path('mnt'));
+      done = true;
+      return { kind: 'error', status: 503, code: 'SlowDown' };
+    },
+  ];
+  const { code, stderr } = await bench.secretsfs(['mount', `s3://${bucket}/web`, 'mnt', ...LOCAL]);
+  assert.equal(code, 7, stderr);
+  assert.match(stderr, /it was replaced meanwhile \(mountpoint-invalid\)/);
+  assert.equal(await mountsBelow(bench.path('victim')), 0);
+});
+
+test('a serial that no mount accepts, planted where pack writes, is not built upon', async (t) => {
+  const bench = await setUp(t);
+  const planted = await sealTest(Buffer.alloc(1024), { serial: Date.now() + 10 ** 12 });
+  await writeFile(bench.path('web.enc'), planted);
+  const pack = ['pack', '--dir', 'dir', ...LOCAL, 'web.enc'];
+  assertRefused(await bench.secretsfs(pack), {
+    exit: 10,
+    code: 'output-exists',
+    says: /which no mount accepts/,
+    hint: /forged.*--force/,
+  });
+  await bench.must([...pack, '--force']);
+  await bench.must(['verify', 'web.enc', ...LOCAL]);
+});
+
+test('an unmount that fails leaves the mount serving, answering and able to be unmounted later', async (t) => {
+  const bench = await setUp(t);
+  const daemon = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  await must('mount', ['-t', 'tmpfs', 'over', bench.path('mnt')]);
+  let covered = true;
+  const uncover = async () => {
+    if (covered) await must('umount', [bench.path('mnt')]);
+    covered = false;
+  };
+  bench.after(uncover);
+  assertRefused(await bench.secretsfs(['unmount', 'web']), {
+    exit: 7,
+    code: 'mount-failed',
+    says: /tmpfs is mounted over it/,
+    hint: /unmount that first/,
+  });
+  await uncover();
+  assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');
+  assert.match(await bench.must(['remount', 'web']), /nothing changed/);
+  await bench.must(['unmount', 'web']);
+  assert.equal(await daemon.ended, 0);
+});
+
+test('a mount that does not answer is said to be so, within the time that was given', async (t) => {
+  const bench = await setUp(t);
+  const daemon = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
+  daemon.child.kill('SIGSTOP');
+  bench.after(async () => daemon.child.kill('SIGCONT'));
+  const begin = performance.now();
+  const waited = await bench.secretsfs(['wait', '--timeout', '1']);
+  assert.equal(waited.code, 9);
+  assert.ok(performance.now() - begin < 4_000);
+  assertRefused(await bench.secretsfs(['status']), {
+    exit: 9,
+    code: 'wait-timeout',
+    says: /no answer within/,
+    hint: /log/,
+  });
+});
+
+test('a runtime directory that cannot be made is refused', async (t) => {
+  const bench = await setUp(t);
+  for (const directory of ['/proc/none', bench.path('no/such')]) {
+    assertRefused(await bench.secretsfs(['mount', 'web.enc', 'mnt', ...LOCAL, '--runtime-dir', directory]), {
+      exit: 8,
+      code: 'control-directory',
+      says: /cannot make/,
+      hint: /--runtime-dir/,
+    });
+  }
+});

@@ -1,0 +1,67 @@
+/**
+ * The commands of README.md as a shell script. A block runs where `<!-- test: GROUP -->` stands before it: of a console
+ * block the lines after "$ ", compared with the output that it shows; `file=NAME` makes a file of a block instead.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { REPOSITORY } from './paths.ts';
+
+export interface Step {
+  readonly command: string;
+  /** What the block shows below the command; nothing is compared where it shows nothing. */
+  readonly shown: readonly string[];
+}
+
+/** Stands between the outputs of two commands. */
+export const SEPARATOR = '\u001e';
+
+/** Every step of a group, in order. Files are steps too. */
+export function stepsOf(group: string): Step[] {
+  const text = readFileSync(path.join(REPOSITORY, 'README.md'), 'utf8');
+  const blocks = text.matchAll(/<!-- test: (\S+?)(?: file=(\S+))? -->\n```\w+\n(.*?)```/gs);
+  return [...blocks].flatMap(([, name, file, body = '']) => {
+    if (name !== group) return [];
+    if (file !== undefined) return [{ command: `cat > ${file} <<'END'\n${body}END`, shown: [] }];
+    return stepsOfConsole(body);
+  });
+}
+
+function stepsOfConsole(body: string): Step[] {
+  return body
+    .split(/^\$ /m)
+    .slice(1)
+    .map((part) => {
+      const [command = '', ...shown] = part.trimEnd().split('\n');
+      return { command, shown };
+    });
+}
+
+/** One bash for all steps, which ends at the first that fails. */
+export function scriptOf(steps: readonly Step[]): string {
+  return ['set -eu', 'exec 2>&1', ...steps.flatMap(({ command }) => [`printf '${SEPARATOR}'`, command])].join(
+    '\n',
+  );
+}
+
+/** Times, serials, sizes and names of keys, which differ from run to run, as their kind. */
+export function plain(line: string): string {
+  return (
+    line
+      .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+      .replace(/\b[A-Z][a-z]{2} [ \d]\d \d\d:\d\d\b/g, 'DATE')
+      .replace(/arn:aws:kms:[^\s"]+/g, 'ARN')
+      .replace(/\b\d{13}\b/g, 'SERIAL')
+      .replace(/\b[0-9a-f]{16}\b/g, 'KEY')
+      // A key or certificate is a few bytes longer or shorter each time.
+      .replace(/(^file .* 0:0 +)\d{4} +"/, '$1SIZE "')
+      .replace(/ 1 root root \d{4} /, ' 1 root root SIZE ')
+      .replace(/\d\.\d KiB sealed, frames of \d\.\d KiB/, 'SIZE sealed')
+      .replace(/\d\.\d KiB, to/, 'SIZE, to')
+      .replace(/^total \d+$/, 'total')
+      // Whether the watcher or the person was first.
+      .replace(/nothing changed; serial SERIAL is live$/, 'serial SERIAL is live')
+      .replace(/serial SERIAL is live, generation 2 \(.*\)$/, 'serial SERIAL is live')
+      .replace(/(last check {2}TIME: )\w+$/, '$1OUTCOME')
+      .trimEnd()
+  );
+}
