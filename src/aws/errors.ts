@@ -1,8 +1,9 @@
 /**
- * What the AWS SDK throws, as what a person can act on: the only place that knows its error names. Service messages
- * are not repeated, because they may quote the request; names, status codes, keys and locations are.
+ * What the AWS SDK throws, as what a person can act on: what every service has in common. s3-errors.ts and kms-errors.ts
+ * know the names of theirs, and nobody else does. Service messages are not repeated, because they may quote the request;
+ * names, status codes, keys and locations are.
  */
-import { ConfigError, KeyError, OutputError, quote, SecretsfsError, SourceError } from '../errors.ts';
+import { ConfigError, quote, SecretsfsError } from '../errors.ts';
 
 interface SdkError {
   readonly name?: unknown;
@@ -17,7 +18,7 @@ interface SdkError {
 
 const shape = (error: unknown): SdkError => (typeof error === 'object' && error !== null ? error : {});
 
-function nameOf(error: unknown): string {
+export function nameOf(error: unknown): string {
   const { name, Code } = shape(error);
   return typeof Code === 'string' && (name === undefined || name === 'Error') ? Code : String(name ?? '');
 }
@@ -28,7 +29,7 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /** "AccessDenied, status 403": what may be shown of an answer. */
-function answer(error: unknown): string {
+export function answer(error: unknown): string {
   const name = nameOf(error);
   const shown = /^[A-Za-z][A-Za-z0-9.]{0,60}$/.test(name) && name !== 'Error' ? name : 'an error';
   const status = statusOf(error);
@@ -104,7 +105,7 @@ interface Trouble {
 }
 
 /** Trouble on the way to the service, or in it, that may pass by itself. */
-function networkTrouble(error: unknown): Trouble | undefined {
+export function networkTrouble(error: unknown): Trouble | undefined {
   for (let e: SdkError | undefined = shape(error), depth = 0; e !== undefined && depth < 5; depth++) {
     const code = typeof e.code === 'string' ? e.code : '';
     if (NETWORK.has(code)) return { what: code, hint: NETWORK_HINTS[code] };
@@ -229,7 +230,7 @@ export function credentialsError(
 }
 
 /** What is wrong with the set-up rather than with the object or the key; undefined where it is neither. */
-function setupError(error: unknown): ConfigError | undefined {
+export function setupError(error: unknown): ConfigError | undefined {
   const refused = credentialsRefused(error);
   if (refused !== undefined) return refused;
   if (nameOf(error) === 'CredentialsProviderError') return credentialsError(error, {}) as ConfigError;
@@ -252,177 +253,4 @@ export function regionMissing(): ConfigError {
   return new ConfigError('region-missing', 'cannot tell which AWS region to use', {
     hint: 'give --region, AWS_REGION, or a key as an ARN',
   });
-}
-
-export interface S3Target {
-  readonly bucket: string;
-  readonly key: string;
-  /** As a person wrote it. */
-  readonly location: string;
-  readonly versionId?: string | undefined;
-  /** From --region or the environment: decides the partition in hints. */
-  readonly partition?: string | undefined;
-}
-
-const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchBucket', 'NoSuchVersion', 'MethodNotAllowed']);
-
-/** What to throw for an error of reading an object. An error that is not AWS's is returned as it is. */
-export function s3ReadError(error: unknown, target: S3Target): unknown {
-  if (error instanceof SecretsfsError) return error;
-  const what = `cannot fetch ${quote(target.location)}`;
-  const details = { cause: error };
-  const setup = setupError(error);
-  if (setup !== undefined) return setup;
-  const name = nameOf(error);
-  const status = statusOf(error);
-  const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}`;
-  const trouble = networkTrouble(error);
-  if (trouble !== undefined) {
-    return new SourceError('source-unreachable', `${what}: ${trouble.what}`, {
-      ...details,
-      hint: trouble.hint,
-    });
-  }
-  if (name === 'NoSuchBucket') {
-    return new SourceError('source-not-found', `${what}: there is no bucket ${quote(target.bucket)}`, {
-      ...details,
-      hint: 'check its name and the endpoint',
-    });
-  }
-  if (MISSING.has(name) || status === 404) {
-    const version = target.versionId === undefined ? '' : `with version ${quote(target.versionId)} `;
-    return new SourceError('source-not-found', `${what}: there is no such object ${version}`.trimEnd(), {
-      ...details,
-      hint: `aws s3 ls s3://${target.bucket}/ shows those that there are`,
-    });
-  }
-  if (status === 403) {
-    const action = target.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
-    return new SourceError('source-denied', `${what}: S3 answered ${answer(error)}`, {
-      ...details,
-      hint: `grant ${action} on "${arn}/${target.key}"; without s3:ListBucket on "${arn}" S3 answers the same for an object that is missing`,
-    });
-  }
-  if (status === 301 || status === 307 || name === 'AuthorizationHeaderMalformed') {
-    return new SourceError('source-invalid', `${what}: the bucket is in another region (${answer(error)})`, {
-      ...details,
-      hint: 'give the region of the bucket with --region',
-    });
-  }
-  if (status !== undefined) {
-    return new SourceError('source-invalid', `${what}: S3 answered ${answer(error)}`, details);
-  }
-  return error;
-}
-
-/** The same for writing: what failed is the output, unless it is the set-up. */
-export function s3WriteError(error: unknown, target: S3Target): unknown {
-  if (error instanceof SecretsfsError) return error;
-  const what = `cannot write ${quote(target.location)}`;
-  const setup = setupError(error);
-  if (setup !== undefined) return setup;
-  const status = statusOf(error);
-  if (status === 412 || status === 409) {
-    return new OutputError('output-changed', `${what}: somebody else wrote it since we looked`, {
-      hint: 'run the command again',
-      cause: error,
-    });
-  }
-  const trouble = networkTrouble(error);
-  if (trouble !== undefined) {
-    return new OutputError('output-failed', `${what}: ${trouble.what}`, { hint: trouble.hint, cause: error });
-  }
-  if (status === 403) {
-    const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}/${target.key}`;
-    return new OutputError('output-denied', `${what}: S3 answered ${answer(error)}`, {
-      hint: `grant s3:PutObject on "${arn}" (and kms:GenerateDataKey where the bucket encrypts with a KMS key)`,
-      cause: error,
-    });
-  }
-  if (nameOf(error) === 'NoSuchBucket') {
-    return new OutputError('output-failed', `${what}: there is no bucket ${quote(target.bucket)}`, {
-      hint: `aws s3 mb s3://${target.bucket} makes it`,
-      cause: error,
-    });
-  }
-  if (status !== undefined) {
-    return new OutputError('output-failed', `${what}: S3 answered ${answer(error)}`, { cause: error });
-  }
-  return error;
-}
-
-export type KmsAction = 'Decrypt' | 'Encrypt' | 'GenerateDataKey';
-
-const THROTTLED = new Set([
-  'Throttling',
-  'ThrottlingException',
-  'ThrottledException',
-  'TooManyRequestsException',
-  'RequestLimitExceeded',
-  'RequestThrottled',
-  'LimitExceededException',
-]);
-
-const WANTED: Readonly<Record<KmsAction, string>> = {
-  Decrypt: 'unwrap the data key with',
-  Encrypt: 'wrap the data key with',
-  GenerateDataKey: 'make a data key with',
-};
-
-/** What to throw for an error of a KMS call with `keyId`. An error that is not AWS's is returned as it is. */
-export function kmsError(error: unknown, keyId: string, action: KmsAction): unknown {
-  if (error instanceof SecretsfsError) return error;
-  const what = `cannot ${WANTED[action]} ${quote(keyId)}`;
-  const setup = setupError(error);
-  if (setup !== undefined) return setup;
-  const name = nameOf(error);
-  const answered = `KMS answered ${answer(error)}`;
-  const keyError = (code: KeyError['code'], why: string, hint?: string): KeyError =>
-    new KeyError(code, `${what}: ${why}`, { hint, cause: error });
-
-  if (THROTTLED.has(name) || statusOf(error) === 429) {
-    return keyError(
-      'key-throttled',
-      answered,
-      'the KMS requests of the whole account count; it is tried again',
-    );
-  }
-  const trouble = networkTrouble(error);
-  if (trouble !== undefined) return keyError('key-unreachable', trouble.what, trouble.hint);
-  switch (name) {
-    case 'AccessDeniedException':
-    case 'AccessDenied':
-      return keyError('key-denied', answered, `grant kms:${action} on "${keyId}"`);
-    case 'NotFoundException':
-      return keyError(
-        'key-not-found',
-        'there is no such key',
-        'check the account, the region and the id of the key',
-      );
-    case 'DisabledException':
-      return keyError('key-state', 'the key is disabled', `aws kms enable-key --key-id ${keyId}`);
-    case 'KMSInvalidStateException':
-    case 'KMSInvalidState':
-      return keyError(
-        'key-state',
-        'the key cannot be used in its present state',
-        `aws kms describe-key --key-id ${keyId} shows it; aws kms cancel-key-deletion takes back a deletion`,
-      );
-    case 'IncorrectKeyException':
-    case 'InvalidCiphertextException':
-      return keyError(
-        'data-key-refused',
-        answered,
-        'the data key was wrapped with another key or another encryption context, or was altered: pack the bundle again',
-      );
-    case 'InvalidKeyUsageException':
-      return keyError(
-        'key-invalid',
-        answered,
-        'a key for symmetric encryption (SYMMETRIC_DEFAULT) is wanted',
-      );
-  }
-  if (statusOf(error) === 403) return keyError('key-denied', answered, `grant kms:${action} on "${keyId}"`);
-  if (statusOf(error) !== undefined) return keyError('key-invalid', answered);
-  return error;
 }

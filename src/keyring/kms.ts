@@ -14,7 +14,8 @@ import {
 } from '@aws-crypto/material-management-node';
 import type { KMSClient } from '@aws-sdk/client-kms';
 import type { AwsAccess } from '../aws/access.ts';
-import { type KmsAction, kmsError, regionMissing } from '../aws/errors.ts';
+import { regionMissing } from '../aws/errors.ts';
+import { type KmsAction, kmsError } from '../aws/kms-errors.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
 import { KeyError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { mostTelling } from './failures.ts';

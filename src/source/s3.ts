@@ -5,7 +5,8 @@
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, GetObjectCommandOutput } from '@aws-sdk/client-s3';
 import type { AwsAccess } from '../aws/access.ts';
-import { type S3Target, s3ReadError, s3WriteError, statusOf } from '../aws/errors.ts';
+import { statusOf } from '../aws/errors.ts';
+import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
 import { ConfigError, OutputError, quote, SourceError, UsageError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
 import { type PollTimers, startPolling } from './poll.ts';

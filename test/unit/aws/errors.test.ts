@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { credentialsError, kmsError, s3ReadError, s3WriteError } from '../../../src/aws/errors.ts';
+import { credentialsError } from '../../../src/aws/errors.ts';
+import { kmsError } from '../../../src/aws/kms-errors.ts';
+import { s3ReadError, s3WriteError } from '../../../src/aws/s3-errors.ts';
 import { ConfigError, KeyError, SecretsfsError } from '../../../src/errors.ts';
 
 const target = { bucket: 'b', key: 'k', location: 's3://b/k' };

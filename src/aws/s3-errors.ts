@@ -1,0 +1,100 @@
+/** What S3 answers, and what a person is told of it. */
+import { OutputError, quote, SecretsfsError, SourceError } from '../errors.ts';
+import { answer, nameOf, networkTrouble, setupError, statusOf } from './errors.ts';
+
+export interface S3Target {
+  readonly bucket: string;
+  readonly key: string;
+  /** As a person wrote it. */
+  readonly location: string;
+  readonly versionId?: string | undefined;
+  /** From --region or the environment: decides the partition in hints. */
+  readonly partition?: string | undefined;
+}
+
+const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchBucket', 'NoSuchVersion', 'MethodNotAllowed']);
+
+/** What to throw for an error of reading an object. An error that is not AWS's is returned as it is. */
+export function s3ReadError(error: unknown, target: S3Target): unknown {
+  if (error instanceof SecretsfsError) return error;
+  const what = `cannot fetch ${quote(target.location)}`;
+  const details = { cause: error };
+  const setup = setupError(error);
+  if (setup !== undefined) return setup;
+  const name = nameOf(error);
+  const status = statusOf(error);
+  const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}`;
+  const trouble = networkTrouble(error);
+  if (trouble !== undefined) {
+    return new SourceError('source-unreachable', `${what}: ${trouble.what}`, {
+      ...details,
+      hint: trouble.hint,
+    });
+  }
+  if (name === 'NoSuchBucket') {
+    return new SourceError('source-not-found', `${what}: there is no bucket ${quote(target.bucket)}`, {
+      ...details,
+      hint: 'check its name and the endpoint',
+    });
+  }
+  if (MISSING.has(name) || status === 404) {
+    const version = target.versionId === undefined ? '' : `with version ${quote(target.versionId)} `;
+    return new SourceError('source-not-found', `${what}: there is no such object ${version}`.trimEnd(), {
+      ...details,
+      hint: `aws s3 ls s3://${target.bucket}/ shows those that there are`,
+    });
+  }
+  if (status === 403) {
+    const action = target.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
+    return new SourceError('source-denied', `${what}: S3 answered ${answer(error)}`, {
+      ...details,
+      hint: `grant ${action} on "${arn}/${target.key}"; without s3:ListBucket on "${arn}" S3 answers the same for an object that is missing`,
+    });
+  }
+  if (status === 301 || status === 307 || name === 'AuthorizationHeaderMalformed') {
+    return new SourceError('source-invalid', `${what}: the bucket is in another region (${answer(error)})`, {
+      ...details,
+      hint: 'give the region of the bucket with --region',
+    });
+  }
+  if (status !== undefined) {
+    return new SourceError('source-invalid', `${what}: S3 answered ${answer(error)}`, details);
+  }
+  return error;
+}
+
+/** The same for writing: what failed is the output, unless it is the set-up. */
+export function s3WriteError(error: unknown, target: S3Target): unknown {
+  if (error instanceof SecretsfsError) return error;
+  const what = `cannot write ${quote(target.location)}`;
+  const setup = setupError(error);
+  if (setup !== undefined) return setup;
+  const status = statusOf(error);
+  if (status === 412 || status === 409) {
+    return new OutputError('output-changed', `${what}: somebody else wrote it since we looked`, {
+      hint: 'run the command again',
+      cause: error,
+    });
+  }
+  const trouble = networkTrouble(error);
+  if (trouble !== undefined) {
+    return new OutputError('output-failed', `${what}: ${trouble.what}`, { hint: trouble.hint, cause: error });
+  }
+  if (status === 403) {
+    const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}/${target.key}`;
+    return new OutputError('output-denied', `${what}: S3 answered ${answer(error)}`, {
+      hint: `grant s3:PutObject on "${arn}" (and kms:GenerateDataKey where the bucket encrypts with a KMS key)`,
+      cause: error,
+    });
+  }
+  if (nameOf(error) === 'NoSuchBucket') {
+    return new OutputError('output-failed', `${what}: there is no bucket ${quote(target.bucket)}`, {
+      hint: `aws s3 mb s3://${target.bucket} makes it`,
+      cause: error,
+    });
+  }
+  if (status !== undefined) {
+    return new OutputError('output-failed', `${what}: S3 answered ${answer(error)}`, { cause: error });
+  }
+  return error;
+}
