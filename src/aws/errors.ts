@@ -60,6 +60,17 @@ const INVALID = new Set([
   'RequestTimeTooSkewed',
 ]);
 
+/** Too many requests, by whichever name a service gives it. */
+export const THROTTLED: ReadonlySet<string> = new Set([
+  'Throttling',
+  'ThrottlingException',
+  'ThrottledException',
+  'TooManyRequestsException',
+  'RequestLimitExceeded',
+  'RequestThrottled',
+  'LimitExceededException',
+]);
+
 const NETWORK_HINTS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'check the region, the endpoint (AWS_ENDPOINT_URL) and the name servers',
   EAI_AGAIN: 'check the name servers',
@@ -86,13 +97,7 @@ const TRANSIENT = new Set([
   'InternalFailure',
   'RequestTimeout',
   'RequestTimeoutException',
-  'Throttling',
-  'ThrottlingException',
-  'ThrottledException',
-  'TooManyRequestsException',
-  'RequestLimitExceeded',
-  'RequestThrottled',
-  'LimitExceededException',
+  ...THROTTLED,
   'KMSInternalException',
   'DependencyTimeoutException',
   'KeyUnavailableException',

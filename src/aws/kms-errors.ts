@@ -1,18 +1,8 @@
 /** What KMS answers, and what a person is told of it. */
 import { KeyError, quote, SecretsfsError } from '../errors.ts';
-import { answer, nameOf, networkTrouble, setupError, statusOf } from './errors.ts';
+import { answer, nameOf, networkTrouble, setupError, statusOf, THROTTLED } from './errors.ts';
 
 export type KmsAction = 'Decrypt' | 'Encrypt' | 'GenerateDataKey';
-
-const THROTTLED = new Set([
-  'Throttling',
-  'ThrottlingException',
-  'ThrottledException',
-  'TooManyRequestsException',
-  'RequestLimitExceeded',
-  'RequestThrottled',
-  'LimitExceededException',
-]);
 
 const WANTED: Readonly<Record<KmsAction, string>> = {
   Decrypt: 'unwrap the data key with',
