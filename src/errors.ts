@@ -21,7 +21,7 @@ export const EXIT_CODES = {
   output: 10,
 } as const;
 
-type ErrorClass = Exclude<keyof typeof EXIT_CODES, 'ok' | 'bug'>;
+export type ErrorClass = Exclude<keyof typeof EXIT_CODES, 'ok' | 'bug'>;
 
 /** Every code with the class, and so the exit code, that it belongs to. */
 const CODES = {
@@ -74,12 +74,18 @@ const CODES = {
   'mount-denied': 'mount',
   'mount-failed': 'mount',
   'memory-unlocked': 'mount',
+  'memory-exceeded': 'mount',
+  'memory-swappable': 'mount',
+  'generation-refused': 'mount',
+  'upgrade-refused': 'mount',
+  'unsealer-failed': 'mount',
 
   'control-not-running': 'control',
   'control-denied': 'control',
   'control-busy': 'control',
   'control-protocol': 'control',
   'control-directory': 'control',
+  'control-unsupported': 'control',
 
   'wait-timeout': 'timeout',
 
@@ -105,6 +111,8 @@ export interface ErrorDetails {
 export class SecretsfsError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
+  /** Of the bundle that was refused, set by who fetched it: the same bytes need not be tried again. */
+  revision: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -184,6 +192,11 @@ export class OutputError extends SecretsfsError {
 /** True for a code that this version knows: what came over the control socket is checked with it. */
 export function isErrorCode(text: unknown): text is ErrorCode {
   return typeof text === 'string' && Object.hasOwn(CODES, text);
+}
+
+/** Who has to act, also for an error that was made of a code alone. */
+export function classOf(code: ErrorCode): ErrorClass {
+  return CODES[code];
 }
 
 /**

@@ -42,11 +42,42 @@ export const MOUNT_FILES_DEFAULT = 10_000;
 export const MOUNT_BYTES_MAX = 1024 * MIB;
 export const MOUNT_FILES_MAX = 1_000_000;
 
+/** Nodes of a generation: every file that may be mounted, and the root. */
+export const GENERATION_NODES_MAX = MOUNT_FILES_MAX + 1;
+/** What describes them. A million nodes take 68 MB, and names of 30 bytes 30 MB more. */
+export const GENERATION_METADATA_BYTES_MAX = 1024 * MIB;
+
 /**
  * Superseded generations that open files keep. Each is as large as its bundle, and locked; a program that leaks a
  * descriptor at every reload must not fill the memory. The oldest is let go of first: its readers get ESTALE.
  */
 export const LINGERING_GENERATIONS_MAX = 8;
+
+/**
+ * The same in the store of the kernel driver, where unpinned ones go within a second: as many as the control page has
+ * room for, less what is added before the oldest is let go of.
+ */
+export const LINGERING_IN_STORE_MAX = 60;
+
+/** Of a node of a generation: its record, its place in the index, its name and a target; the latter two are far smaller mostly. */
+const NODE_BYTES_MAX = 64 + 4 + 255 + 4095;
+/** Of one name that changed: kind, length and inode number, and its path. */
+const CHANGE_BYTES_MAX = 16 + 4095;
+
+/** Everything of a generation but its contents. */
+export function metadataBytesMax(nodes: number): number {
+  return Math.min(GENERATION_METADATA_BYTES_MAX, 4096 + nodes * NODE_BYTES_MAX);
+}
+
+/** A list of changes: each of so many names once removed and once added, and their inode numbers. */
+export function changesBytesMax(nodes: number): number {
+  return Math.min(512 * MIB, 4096 + 2 * nodes * (CHANGE_BYTES_MAX + 2 * 8));
+}
+
+/** What --memory-max may be. It bounds typing errors, nothing else: the machine's own limits are looked at besides. */
+export const MEMORY_BYTES_MAX = 1024 * 1024 * MIB;
+/** Three users from --uid-base on; (uid_t)-1 and the 16-bit overflow ids are no users. */
+export const UID_BASE_MAX = 0x7fff_fff0;
 
 /** Directories in directories. Deeper than any real tree, shallow enough for every recursive tool. */
 export const DEPTH_MAX = 64;

@@ -1,11 +1,10 @@
 /**
- * The few system calls that Node has no function for, through koffi. Loaded when first needed, so that commands which
- * only pack and unpack also run where koffi can't be loaded. Numbers are Linux's, from the headers named beside them.
+ * System calls of a process about itself that Node has no function for: private memory, dumps, unix datagrams.
+ * Numbers are Linux's, from the headers named beside them.
  */
-import { constants } from 'node:os';
-import { MountError } from '../errors.ts';
+import { type Libc, libc, SystemCallError } from './libc.ts';
 
-type Koffi = typeof import('koffi');
+export { SystemCallError };
 
 // asm-generic/mman-common.h
 const PROT_READ_WRITE = 0x1 | 0x2;
@@ -23,18 +22,6 @@ const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0x80000;
 const MSG_NOSIGNAL = 0x4000;
 
-/** A call that the kernel refused. */
-export class SystemCallError extends Error {
-  readonly call: string;
-  readonly errno: number;
-  constructor(call: string, errno: number) {
-    super(`${call} failed: ${errnoName(errno)}`);
-    this.name = 'SystemCallError';
-    this.call = call;
-    this.errno = errno;
-  }
-}
-
 export interface Mapping {
   readonly address: bigint;
   readonly bytes: number;
@@ -43,19 +30,19 @@ export interface Mapping {
 }
 
 export class Native {
-  readonly #koffi: Koffi;
+  readonly #base: Libc;
   readonly #libc: ReturnType<typeof bind>;
 
-  constructor(koffi: Koffi) {
-    this.#koffi = koffi;
-    this.#libc = bind(koffi);
+  constructor(base: Libc) {
+    this.#base = base;
+    this.#libc = bind(base);
   }
 
   /** Fresh zeroed pages that are neither in core dumps nor in children. `bytes` is rounded up to pages by the kernel. */
   map(bytes: number): Mapping {
     const address: bigint = this.#libc.mmap(null, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
     if (BigInt.asIntN(64, address) === -1n) throw this.#failure('mmap');
-    const mapping = { address, bytes, memory: this.#koffi.view(address, bytes) };
+    const mapping = { address, bytes, memory: this.#base.koffi.view(address, bytes) };
     this.#check('madvise(MADV_DONTDUMP)', this.#libc.madvise(address, bytes, MADV_DONTDUMP));
     this.#check('madvise(MADV_WIPEONFORK)', this.#libc.madvise(address, bytes, MADV_WIPEONFORK));
     return mapping;
@@ -117,29 +104,28 @@ export class Native {
   }
 
   #check(call: string, result: number): void {
-    if (result !== 0) throw this.#failure(call);
+    this.#base.check(call, result);
   }
 
   #failure(call: string): SystemCallError {
-    return new SystemCallError(call, this.#koffi.errno());
+    return this.#base.failure(call);
   }
 }
 
-function bind(koffi: Koffi) {
-  const libc = koffi.load(null);
+function bind(base: Libc) {
   return {
-    mmap: libc.func('void *mmap(void *, size_t, int, int, int, int64_t)'),
-    munmap: libc.func('int munmap(void *, size_t)'),
-    mlock: libc.func('int mlock(void *, size_t)'),
-    munlock: libc.func('int munlock(void *, size_t)'),
-    madvise: libc.func('int madvise(void *, size_t, int)'),
-    memset: libc.func('void *memset(void *, int, size_t)'),
-    prctl: libc.func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'),
-    setrlimit: libc.func('int setrlimit(int, const void *)'),
-    socket: libc.func('int socket(int, int, int)'),
-    sendto: libc.func('int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)'),
-    close: libc.func('int close(int)'),
-    mallopt: optional(() => libc.func('int mallopt(int, int)')),
+    mmap: base.bind('void *mmap(void *, size_t, int, int, int, int64_t)'),
+    munmap: base.bind('int munmap(void *, size_t)'),
+    mlock: base.bind('int mlock(void *, size_t)'),
+    munlock: base.bind('int munlock(void *, size_t)'),
+    madvise: base.bind('int madvise(void *, size_t, int)'),
+    memset: base.bind('void *memset(void *, int, size_t)'),
+    prctl: base.bind('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'),
+    setrlimit: base.bind('int setrlimit(int, const void *)'),
+    socket: base.bind('int socket(int, int, int)'),
+    sendto: base.bind('int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)'),
+    close: base.bind('int close(int)'),
+    mallopt: optional(() => base.bind('int mallopt(int, int)')),
   };
 }
 
@@ -151,26 +137,15 @@ function optional<T>(load: () => T): T | undefined {
   }
 }
 
-function errnoName(errno: number): string {
-  const known = Object.entries(constants.errno).find(([, value]) => value === errno);
-  return known?.[0] ?? `errno ${errno}`;
-}
-
-let loaded: Promise<Native> | undefined;
+let loaded: Native | undefined;
 
 /** Throws MountError driver-missing where koffi has no build for this machine, or libc lacks what we need. */
-export function loadNative(): Promise<Native> {
-  loaded ??= load();
+export function native(): Native {
+  loaded ??= new Native(libc());
   return loaded;
 }
 
-async function load(): Promise<Native> {
-  try {
-    return new Native((await import('koffi')).default as unknown as Koffi);
-  } catch (cause) {
-    throw new MountError('driver-missing', `cannot load koffi for ${process.platform} ${process.arch}`, {
-      hint: 'mounting needs Linux and the npm package koffi: reinstall with npm install',
-      cause,
-    });
-  }
+/** For those who wait anyway. Rejects as native() throws. */
+export async function loadNative(): Promise<Native> {
+  return native();
 }
