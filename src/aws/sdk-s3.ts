@@ -1,2 +1,2 @@
 /** What we use of S3's client. A bundler leaves the hundred other commands out; imported lazily, the package comes whole. */
-export { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+export { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';

@@ -25,13 +25,15 @@ async function lookFor(runtimeDir: string, wanted: string | undefined): Promise<
   return { mounts: [await ask(runtimeDir, instance, 'status', STATUS_MS_MAX)], silent: [] };
 }
 
-function describe(mount: Status): string[] {
+/** What a person reads of it. */
+export function describe(mount: Status): string[] {
   const { live, error, lastCheck } = mount;
   const lines = [
     `${mount.instance}: ${mount.state}`,
     `  mountpoint  ${mount.mountpoint}`,
     `  bundle      ${mount.bundle} (name ${mount.name})`,
     `  driver      ${mount.driver} (${mount.driverReason})`,
+    ...describeServing(mount),
   ];
   if (live !== null) {
     const lock = live.locked ? 'locked in memory' : 'not locked: see --allow-swap in docs/threat-model.md';
@@ -40,14 +42,41 @@ function describe(mount: Status): string[] {
       `  content     ${plural(live.files, 'file')}, ${formatBytes(live.bytes)}, ${lock}`,
     );
   }
-  for (const old of mount.lingering) {
-    lines.push(`  lingering   generation ${old.id}, ${formatBytes(old.bytes)}: open files still hold it`);
+  for (const { id, bytes, reason, heldSince } of mount.lingering) {
+    const since = heldSince === undefined ? '' : ` since ${heldSince}`;
+    lines.push(
+      `  lingering   generation ${id}, ${formatBytes(bytes)}${since}: ${reason ?? 'open files still hold it'}`,
+    );
   }
+  lines.push(...describeMachine(mount));
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
   if (error !== null) {
     lines.push(`  error       ${error.message} (${error.code})`);
     lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  }
+  return lines;
+}
+
+function describeServing({ cache, fastOpen, resend }: Status): string[] {
+  if (cache === undefined) return [];
+  const open = fastOpen === true ? 'opened by the kernel' : 'each open asked for';
+  const lost = resend === true ? 'the kernel sends lost requests again' : 'lost requests are taken over';
+  return [`  serving     cache ${cache}, ${open}, ${lost}`];
+}
+
+function describeMachine({ memory, processes = [] }: Status): string[] {
+  const lines: string[] = [];
+  if (memory !== undefined) {
+    const { storeBytes, maxBytes, availableBytes } = memory;
+    const parts = [`store ${formatBytes(storeBytes)}`];
+    if (maxBytes != null) parts.push(`at most ${formatBytes(maxBytes)}`);
+    if (availableBytes != null) parts.push(`${formatBytes(availableBytes)} available`);
+    lines.push(`  memory      ${parts.join(', ')}`);
+  }
+  for (const { role, pid, user, started, restarts } of processes) {
+    const again = restarts === 0 ? '' : `, ${plural(restarts, 'restart')}`;
+    lines.push(`  process     ${role} ${pid} as ${user} since ${started}${again}`);
   }
   return lines;
 }

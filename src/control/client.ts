@@ -15,7 +15,9 @@ import {
   type Status,
   statusSchema,
   type UnmountResult,
+  type UpgradeResult,
   unmountSchema,
+  upgradeSchema,
 } from './protocol.ts';
 
 interface Results {
@@ -23,6 +25,7 @@ interface Results {
   wait: Status;
   remount: RemountResult;
   unmount: UnmountResult;
+  upgrade: UpgradeResult;
 }
 
 const RESULT_SCHEMAS = {
@@ -30,6 +33,7 @@ const RESULT_SCHEMAS = {
   wait: statusSchema,
   remount: remountSchema,
   unmount: unmountSchema,
+  upgrade: upgradeSchema,
 } as const;
 
 /**

@@ -10,7 +10,7 @@ export const PROTOCOL_VERSION = 1;
 export const REQUEST_BYTES_MAX = 4096;
 export const ANSWER_BYTES_MAX = 1024 * 1024;
 
-export const OPERATIONS = ['status', 'wait', 'remount', 'unmount'] as const;
+export const OPERATIONS = ['status', 'wait', 'remount', 'unmount', 'upgrade'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 /** What the status socket answers: nothing that changes anything. */
 export const READ_ONLY_OPERATIONS: readonly Operation[] = ['status', 'wait'];
@@ -45,6 +45,17 @@ const generationSchema = z.object({
 });
 export type GenerationStatus = z.infer<typeof generationSchema>;
 
+const processSchema = z.object({
+  /** supervisor, server, successor, prober, notifier, agent, unsealer. */
+  role: z.string(),
+  pid: z.number().int(),
+  user: z.string(),
+  started: z.string(),
+  /** How often another one had to take its place. */
+  restarts: z.number().int(),
+});
+export type ProcessStatus = z.infer<typeof processSchema>;
+
 export const statusSchema = z.object({
   /** What status, remount and unmount call it. */
   instance: z.string(),
@@ -62,12 +73,39 @@ export const statusSchema = z.object({
   state: z.enum(['starting', 'live', 'failing']),
   live: generationSchema.nullable(),
   /** Superseded generations that open files still hold. */
-  lingering: z.array(z.object({ id: z.number().int(), bytes: z.number().int() })),
+  lingering: z.array(
+    z.object({
+      id: z.number().int(),
+      bytes: z.number().int(),
+      /** What keeps it, in words. */
+      reason: z.string().optional(),
+      /** Since when it is superseded, ISO 8601. */
+      heldSince: z.string().optional(),
+    }),
+  ),
   lastCheck: z.object({ at: z.string(), outcome: z.enum(['activated', 'unchanged', 'failed']) }).nullable(),
   error: failureSchema
     .extend({ since: z.string(), attempts: z.number().int() })
     .omit({ exitCode: true })
     .nullable(),
+  // Of the kernel driver, and of daemons that are new enough.
+  /** Whether contents stay in the kernel's page cache. */
+  cache: z.enum(['page', 'none']).optional(),
+  /** Whether the kernel opens files without asking. */
+  fastOpen: z.boolean().optional(),
+  /** Whether the kernel sends again what a dead server had taken. */
+  resend: z.boolean().optional(),
+  processes: z.array(processSchema).optional(),
+  memory: z
+    .object({
+      /** All generations, with their metadata. */
+      storeBytes: z.number().int(),
+      /** What the store and the opening of a bundle may take together; null: as much as there is. */
+      maxBytes: z.number().int().nullable().optional(),
+      /** What could still be had when it was last looked at. */
+      availableBytes: z.number().int().nullable().optional(),
+    })
+    .optional(),
 });
 export type Status = z.infer<typeof statusSchema>;
 
@@ -90,6 +128,13 @@ export type RemountResult = z.infer<typeof remountSchema>;
 
 export const unmountSchema = z.object({ mountpoint: z.string() });
 export type UnmountResult = z.infer<typeof unmountSchema>;
+
+export const upgradeSchema = z.object({
+  /** Roles, in the order in which they were replaced by the program that is now on disk. */
+  replaced: z.array(z.string()),
+  processes: z.array(processSchema),
+});
+export type UpgradeResult = z.infer<typeof upgradeSchema>;
 
 export const answerSchema = z.discriminatedUnion('ok', [
   z.object({ v: z.literal(PROTOCOL_VERSION), ok: z.literal(true), result: z.unknown() }),

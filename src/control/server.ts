@@ -18,6 +18,7 @@ import {
   requestSchema,
   type Status,
   type UnmountResult,
+  type UpgradeResult,
 } from './protocol.ts';
 
 /** A client has this long to send its line. */
@@ -35,6 +36,8 @@ export interface Operations {
   remount(): Promise<RemountResult>;
   /** Resolves when nothing is mounted any more and all plaintext is wiped. */
   unmount(): Promise<UnmountResult>;
+  /** Resolves when every process runs the program that is now on disk. */
+  upgrade(): Promise<UpgradeResult>;
 }
 
 export interface ControlServer {
@@ -42,36 +45,29 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
-/** Listens in `directory` (made by makeSocketDirectory). `statusGid` adds the read-only socket for that group. */
-export async function serveControl(options: {
-  readonly directory: string;
+interface Answering {
   readonly operations: Operations;
-  readonly statusGid?: number | undefined;
   /** Called for a failure that is a bug, after the client was told so. */
   readonly onBug: (error: unknown) => void;
-}): Promise<ControlServer> {
-  const { directory, operations, statusGid, onBug } = options;
-  const servers: Server[] = [];
-  const sockets = new Set<Socket>();
+}
+
+/** Listens in `directory` (made by makeSocketDirectory). `statusGid` adds the read-only socket for that group. */
+export async function serveControl(
+  options: Answering & {
+    readonly directory: string;
+    readonly statusGid?: number | undefined;
+  },
+): Promise<ControlServer> {
+  const { directory, statusGid } = options;
+  const endpoints = new Endpoints(options);
   const open = async (file: string, allowed: readonly Operation[], mode: number, gid?: number) => {
     const socketPath = path.join(directory, file);
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
-      sockets.add(socket);
-      socket.on('close', () => sockets.delete(socket));
-      answer(socket, operations, allowed, onBug);
-    });
-    server.maxConnections = CONNECTIONS_MAX;
-    await listen(server, socketPath);
-    servers.push(server);
+    await listen(endpoints.add(allowed), socketPath);
     if (gid !== undefined) await chown(socketPath, -1, gid);
     await chmod(socketPath, mode);
   };
   const close = async () => {
-    const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)));
-    // Answers that were settled just now still go out; whoever waits for another gets none.
-    await new Promise((resolve) => setImmediate(resolve));
-    for (const socket of sockets) socket.destroySoon();
-    await Promise.all(closed);
+    await endpoints.close();
     await rmdir(directory).catch(() => undefined);
   };
   try {
@@ -83,6 +79,58 @@ export async function serveControl(options: {
     throw error;
   }
   return { close };
+}
+
+/** Answers on sockets that somebody else made, listens on, and removes. close() closes the descriptors. */
+export async function serveListening(
+  options: Answering & { readonly controlFd: number; readonly statusFd?: number | undefined },
+): Promise<ControlServer> {
+  const { controlFd, statusFd } = options;
+  const endpoints = new Endpoints(options);
+  const open = (fd: number, allowed: readonly Operation[]) =>
+    new Promise<void>((resolve, reject) => {
+      endpoints.add(allowed).once('error', reject).listen({ fd }, resolve);
+    });
+  try {
+    await open(controlFd, OPERATIONS);
+    if (statusFd !== undefined) await open(statusFd, READ_ONLY_OPERATIONS);
+  } catch (error) {
+    await endpoints.close();
+    throw error;
+  }
+  return { close: () => endpoints.close() };
+}
+
+/** The servers of one mount, and who is connected to them. */
+class Endpoints {
+  readonly #answering: Answering;
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+
+  constructor(answering: Answering) {
+    this.#answering = answering;
+  }
+
+  /** A server that does not listen yet. */
+  add(allowed: readonly Operation[]): Server {
+    const { operations, onBug } = this.#answering;
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+      answer(socket, operations, allowed, onBug);
+    });
+    server.maxConnections = CONNECTIONS_MAX;
+    this.#servers.push(server);
+    return server;
+  }
+
+  async close(): Promise<void> {
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    // Answers that were settled just now still go out; whoever waits for another gets none.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (const socket of this.#sockets) socket.destroySoon();
+    await Promise.all(closed);
+  }
 }
 
 /** Binds with a mode of 0600 from the first instant; takes the path over from a daemon that is dead. */

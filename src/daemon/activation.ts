@@ -5,18 +5,19 @@
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import type { Changes } from '../control/protocol.ts';
-import { buildGeneration } from '../generation/build.ts';
-import { diffGenerations } from '../generation/diff.ts';
-import { type Generation, InodeAllocator } from '../generation/generation.ts';
+import { type Plan, planGeneration, writePlan } from '../generation/build.ts';
+import { Generation, inMemory } from '../generation/generation.ts';
 import { LINGERING_GENERATIONS_MAX } from '../limits.ts';
 import type { LockedMemory, MemoryStore } from '../store/memory.ts';
-import { Vfs } from '../vfs/vfs.ts';
+import { PathVfs } from '../vfs/paths.ts';
 import type { Opened } from './rotation.ts';
 
-/** A generation with the memory that its contents are in. */
+/** A generation with the memory that its image is in. */
 export interface Held {
   readonly generation: Generation;
   readonly memory: LockedMemory;
+  /** Against the generation that was live when this one was built. */
+  readonly counts: Changes;
 }
 
 export interface ActivationOptions {
@@ -30,80 +31,60 @@ export interface ActivationOptions {
 
 export class Activation {
   readonly #options: ActivationOptions;
-  readonly #inodes = new InodeAllocator();
   readonly #memories = new Map<Generation, LockedMemory>();
   #nextId = 1;
-  #vfs: Vfs | undefined;
+  #vfs: PathVfs | undefined;
 
   constructor(options: ActivationOptions) {
     this.#options = options;
   }
 
   /** What a driver serves; undefined before the first generation. */
-  get vfs(): Vfs | undefined {
+  get vfs(): PathVfs | undefined {
     return this.#vfs;
   }
 
   /** Copies the entries' contents into memory of their own: the caller may wipe them at once. */
   build(header: BundleHeader, entries: readonly ArchiveEntry[]): Opened<Held> {
-    const { store } = this.#options;
-    let memory: LockedMemory | undefined;
+    const plan = this.#plan(header.serial, entries);
+    const memory = this.#options.store.allocate(plan.bytes);
     try {
-      const generation = this.#build(header.serial, entries, (bytes) => {
-        memory = store.allocate(bytes);
-        return memory.buffer;
-      });
-      if (memory === undefined) throw new Error('a generation was built without memory');
-      return { generation: { generation, memory }, serial: header.serial, created: header.created };
+      const generation = open(plan, memory.buffer);
+      const held = { generation, memory, counts: plan.changes.counts };
+      return { generation: held, serial: header.serial, created: header.created };
     } catch (error) {
-      memory?.release();
+      memory.release();
       throw error;
     }
   }
 
   /** Makes it live in one step. Returns what changed; undefined for the first. */
-  activate({ generation, memory }: Held): Changes | undefined {
+  activate({ generation, memory, counts }: Held): Changes | undefined {
     this.#memories.set(generation, memory);
     if (this.#vfs === undefined) {
-      this.#vfs = new Vfs(generation, { onRetired: (retired) => this.#retire(retired) });
+      this.#vfs = new PathVfs(generation, { onRetired: (retired) => this.#retire(retired) });
       return undefined;
     }
-    const before = this.#vfs.live;
     this.#vfs.activate(generation);
     const { lingering } = this.#vfs;
     for (const oldest of lingering.slice(0, -LINGERING_GENERATIONS_MAX)) this.#vfs.retire(oldest);
-    const { added, changed, removed, unchangedCount } = diffGenerations(before, generation);
-    return {
-      added: added.length,
-      changed: changed.length,
-      removed: removed.length,
-      unchanged: unchangedCount,
-    };
+    return counts;
   }
 
   /** Wipes everything. What is still open after a lazy unmount gets ESTALE from here on, not zeros. */
   wipe(): void {
     const vfs = this.#vfs;
     if (vfs === undefined) return;
-    vfs.activate(this.#build(0, [], (bytes) => Buffer.alloc(bytes)));
+    const empty = this.#plan(0, []);
+    vfs.activate(open(empty, Buffer.alloc(empty.bytes)));
     for (const generation of vfs.lingering) vfs.retire(generation);
   }
 
-  #build(serial: number, entries: readonly ArchiveEntry[], allocate: (bytes: number) => Buffer): Generation {
+  #plan(serial: number, entries: readonly ArchiveEntry[]): Plan {
     const { nowMs, preserve, owner } = this.#options;
-    const previous = this.#vfs?.live;
     const nowSeconds = Math.floor(nowMs() / 1000);
     const id = this.#nextId++;
-    return buildGeneration(entries, {
-      id,
-      serial,
-      nowSeconds,
-      previous,
-      inodes: this.#inodes,
-      preserve,
-      owner,
-      allocate,
-    });
+    return planGeneration(entries, { id, serial, nowSeconds, previous: this.#vfs?.live, preserve, owner });
   }
 
   #retire(generation: Generation): void {
@@ -111,4 +92,12 @@ export class Activation {
     this.#memories.delete(generation);
     this.#options.onRetired(generation);
   }
+}
+
+/** What is planned, written into `image`. */
+function open(plan: Plan, image: Buffer): Generation {
+  writePlan(plan, image);
+  // Names and targets are in the image now.
+  plan.metadata.fill(0);
+  return Generation.open(image, inMemory(image));
 }

@@ -7,20 +7,22 @@ import type { AwsAccess } from '../aws/access.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { GenerationStatus, Status } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
-import { describeBug, MountError, quote } from '../errors.ts';
+import { ControlError, describeBug, MountError, quote } from '../errors.ts';
+import { checkDevice } from '../fuse/device.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
-import { checkDevice, loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
+import { loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax } from '../limits.ts';
-import { realTimers } from '../source/poll.ts';
 import type { FetchedBundle, Source, Watch } from '../source/source.ts';
 import { openMemoryStore } from '../store/memory.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
+import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
 import type { Log } from './log.ts';
 import { type Floor, type Live, type Opened, Rotation } from './rotation.ts';
-import { openBundle, tarBytesMax } from './unsealer.ts';
+import { takeHere } from './take.ts';
+import { openBundle, tarBytesMax } from './unseal.ts';
 
 /** How often to look whether somebody else unmounted us. */
 const LOOK_FOR_MOUNT_EVERY_MS = 5_000;
@@ -81,13 +83,15 @@ export class Mount {
     this.#startedMs = ports.nowMs();
     this.#mountpoint = options.mountpoint;
     this.#rotation = new Rotation<Held>({
-      source: ports.source,
-      bytesMax: bundleBytesMax(tarBytesMax(options)),
       log: ports.log,
       nowMs: ports.nowMs,
       timers: realTimers,
       random: Math.random,
-      open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
+      take: takeHere({
+        source: ports.source,
+        bytesMax: bundleBytesMax(tarBytesMax(options)),
+        open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
+      }),
       activate: ({ generation }) => {
         const changes = this.#active.activate(generation);
         this.#notify(`STATUS=serial ${generation.generation.serial} at ${this.#mountpoint}`);
@@ -119,6 +123,11 @@ export class Mount {
   /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
   async reload(): Promise<void> {
     await this.#rotation.refresh().catch(() => undefined);
+  }
+
+  /** There is one process, and it serves: what is on disk now takes over at the next start. */
+  async upgrade(): Promise<void> {
+    this.#ports.log.error('upgrade-failed', { error: 'the driver fuse-native serves from one process' });
   }
 
   /** Unmounts, wipes, closes. May be called at any time, and again. Never throws: `ended` says how it went. */
@@ -253,6 +262,13 @@ export class Mount {
         void this.stop();
         await this.#ended.promise;
         return { mountpoint: this.#mountpoint };
+      },
+      upgrade: async () => {
+        throw new ControlError(
+          'control-unsupported',
+          'cannot upgrade: the driver fuse-native serves from one process',
+          { hint: 'unmount it and mount it again: secretsfs unmount, then secretsfs mount' },
+        );
       },
     };
   }

@@ -1,16 +1,16 @@
 /**
  * Brings the newest bundle live and keeps account of it. One refresh runs at a time. Whatever goes wrong, what is live
  * stays live; the failure is logged when it begins, changes or ends, and can be seen in state() all the while.
+ * Where a bundle is fetched and opened is behind the port take(): a supervisor that loads this loads nothing of a
+ * source, a key or an archive.
  *
  * A bundle that was refused for what it is (its bytes will not get better) is not opened again until its revision
  * changes or somebody asks by hand. What depends on the world (network, key permissions, clock) is tried again with each
  * hint, and without one after RETRY_MS_MIN, then twice as long, up to RETRY_MS_MAX.
  */
-import { createHash } from 'node:crypto';
 import type { Changes } from '../control/protocol.ts';
-import { BundleError, ControlError, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
-import type { PollTimers } from '../source/poll.ts';
-import type { FetchedBundle, Source } from '../source/source.ts';
+import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
+import type { Timers } from '../system/timers.ts';
 import { errorFields, type Log } from './log.ts';
 
 /** What a bundle was opened into. G is the generation; rotation needs only its serial. */
@@ -25,6 +25,24 @@ export interface Floor {
   readonly serial: number;
   readonly sha256: string;
 }
+
+export interface TakeOptions {
+  /** What need not be taken again: of what is live, or of what was refused. undefined: take it whatever it is. */
+  readonly knownRevision: string | undefined;
+  readonly live: Floor | undefined;
+  readonly signal: AbortSignal;
+}
+
+export type Taken<G> =
+  /** What is there is `knownRevision`, or, under another revision, the very ciphertext that is live. */
+  | { readonly outcome: 'unchanged'; readonly revision: string }
+  | {
+      readonly outcome: 'opened';
+      readonly revision: string;
+      /** Of the ciphertext, hex. */
+      readonly sha256: string;
+      readonly opened: Opened<G>;
+    };
 
 export interface Live<G> extends Opened<G> {
   readonly revision: string;
@@ -54,30 +72,28 @@ export type Refreshed<G> =
   | { readonly outcome: 'activated'; readonly live: Live<G>; readonly changes: Changes | undefined };
 
 export interface RotationPorts<G> {
-  readonly source: Source;
-  readonly bytesMax: number;
   readonly log: Log;
   readonly nowMs: () => number;
-  readonly timers: PollTimers;
+  readonly timers: Timers;
   /** From 0 up to 1. */
   readonly random: () => number;
-  /** Checks, unwraps, authenticates, unpacks. Throws a SecretsfsError and leaves nothing behind. */
-  open(fetched: FetchedBundle, sha256: string, floor: Floor | undefined): Promise<Opened<G>>;
+  /**
+   * Fetches, checks, unwraps, authenticates, unpacks. Throws a SecretsfsError, with the revision that it is about where
+   * it came so far, and leaves nothing behind.
+   */
+  take(options: TakeOptions): Promise<Taken<G>>;
   /** Makes it the one that is served, in one step. Returns what changed; undefined for the first. */
-  activate(opened: Opened<G>): Changes | undefined;
+  activate(opened: Opened<G>): Promise<Changes | undefined> | Changes | undefined;
 }
 
-/** Refusals that are no BundleError and still concern the bytes alone. */
+/** Refusals that are not of the class of bundles and still concern the bytes alone. */
 const REFUSALS: readonly ErrorCode[] = ['key-not-accepted', 'data-key-refused'];
 /** The first retry comes while whoever mends it is still looking; the last one spares a key or a bucket that is down. */
 const RETRY_MS_MIN = 5_000;
 const RETRY_MS_MAX = 60_000;
 /** Of the delay: instances that failed together must not come back together. */
 const RETRY_JITTER = 0.2;
-/** Hashed at a time, so that readers of a process that also serves get their turn. */
-const HASH_BYTES = 4 * 1024 * 1024;
-
-/** A BundleError that time heals. */
+/** One of a bundle that time heals. */
 const CLOCK: ErrorCode = 'bundle-serial-future';
 
 export class Rotation<G> {
@@ -88,6 +104,8 @@ export class Rotation<G> {
   #failure: RotationState<G>['failure'];
   #refused: { readonly revision: string; readonly error: SecretsfsError } | undefined;
   #running: Promise<unknown> = Promise.resolve();
+  /** Refreshes that run or wait to. */
+  #pending = 0;
   #retry: unknown;
   #retryMs = RETRY_MS_MIN;
   /** A hint that came while a refresh ran; any number of hints is one. */
@@ -101,6 +119,11 @@ export class Rotation<G> {
     return { live: this.#live, lastCheck: this.#lastCheck, failure: this.#failure };
   }
 
+  /** The revision that a check at the source is to be made against: nothing new while it is there. */
+  get knownRevision(): string | undefined {
+    return this.#refused?.revision ?? this.#live?.revision;
+  }
+
   /** Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. */
   refresh(): Promise<Refreshed<G>> {
     return this.#enqueue(() => this.#refresh(undefined));
@@ -111,12 +134,21 @@ export class Rotation<G> {
     this.#queuedHint ??= this.#enqueue(async () => {
       this.#queuedHint = undefined;
       if (this.#abort.signal.aborted) return;
-      await this.#refresh(this.#refused?.revision ?? this.#live?.revision).catch((error: unknown) => {
+      await this.#refresh(this.knownRevision).catch((error: unknown) => {
         if (error instanceof SecretsfsError || this.#abort.signal.aborted) return;
         this.#ports.log.error('bug', { error: describeBug(error) });
       });
     });
     return this.#queuedHint;
+  }
+
+  /**
+   * Somebody else found `revision` at the source. It counts only if that is still the known one, and no refresh is under
+   * way, which finds out more.
+   */
+  noteUnchanged(revision: string): void {
+    if (this.#live === undefined || this.#pending > 0 || this.#abort.signal.aborted) return;
+    if (revision === this.knownRevision) this.#unchanged(this.#live);
   }
 
   /** Ends a fetch that is under way and lets nothing start again; resolves when nothing runs. */
@@ -127,30 +159,43 @@ export class Rotation<G> {
   }
 
   #enqueue<T>(run: () => Promise<T>): Promise<T> {
-    const result = this.#running.then(run, run);
+    this.#pending++;
+    const counted = () =>
+      run().finally(() => {
+        this.#pending--;
+      });
+    const result = this.#running.then(counted, counted);
     this.#running = result;
     return result;
   }
 
   async #refresh(knownRevision: string | undefined): Promise<Refreshed<G>> {
-    const { source, bytesMax, nowMs } = this.#ports;
-    if (this.#abort.signal.aborted)
+    const { take, nowMs } = this.#ports;
+    const { signal } = this.#abort;
+    if (signal.aborted)
       throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping');
+    const before = this.#live;
+    const floor = before === undefined ? undefined : { serial: before.serial, sha256: before.sha256 };
     let revision: string | undefined;
     try {
-      const fetched = await source.fetch({ bytesMax, knownRevision, signal: this.#abort.signal });
-      if (fetched === undefined) return this.#unchanged();
-      revision = fetched.revision;
-      const result = await this.#take(fetched);
+      const taken = await take({ knownRevision, live: floor, signal });
+      revision = taken.revision;
+      if (taken.outcome === 'unchanged' && before === undefined) {
+        throw new Error('nothing is live, and a source found it unchanged');
+      }
+      if (taken.outcome === 'unchanged' && revision === knownRevision)
+        return this.#unchanged(before as Live<G>);
+      const result = await this.#bringLive(taken, before);
       this.#refused = undefined;
       this.#lastCheck = { atMs: nowMs(), outcome: result.outcome };
       this.#recover();
       return result;
     } catch (error) {
-      if (error instanceof SecretsfsError && !this.#abort.signal.aborted) {
+      if (error instanceof SecretsfsError && !signal.aborted) {
         const refused = isRefusal(error);
-        if (revision !== undefined) this.#refused = refused ? { revision, error } : undefined;
-        this.#fail(error, revision);
+        const about = error.revision ?? revision;
+        if (about !== undefined) this.#refused = refused ? { revision: about, error } : undefined;
+        this.#fail(error, about);
         if (!refused && this.#live !== undefined) this.#retryLater();
       }
       throw error;
@@ -158,34 +203,30 @@ export class Rotation<G> {
   }
 
   /** Nothing new at the source: what was refused still is, what was live still is; only an outage has ended. */
-  #unchanged(): Refreshed<G> {
-    if (this.#live === undefined) throw new Error('a source knew a revision that was never fetched');
+  #unchanged(live: Live<G>): Refreshed<G> {
     if (this.#refused !== undefined) {
       this.#fail(this.#refused.error, this.#refused.revision);
     } else {
       this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'unchanged' };
       this.#recover();
     }
-    return { outcome: 'unchanged', live: this.#live };
+    return { outcome: 'unchanged', live };
   }
 
-  async #take(fetched: FetchedBundle): Promise<Refreshed<G>> {
-    const { open, activate, nowMs, log } = this.#ports;
-    const sha256 = await digest(fetched.bytes);
-    const live = this.#live;
-    if (live !== undefined && live.sha256 === sha256) {
-      this.#live = { ...live, revision: fetched.revision };
-      return { outcome: 'unchanged', live: this.#live };
+  async #bringLive(taken: Taken<G>, before: Live<G> | undefined): Promise<Refreshed<G>> {
+    const { activate, nowMs, log } = this.#ports;
+    const { revision } = taken;
+    if (taken.outcome === 'unchanged') {
+      const live = { ...(before as Live<G>), revision };
+      this.#live = live;
+      return { outcome: 'unchanged', live };
     }
-    const opened = await open(
-      fetched,
-      sha256,
-      live === undefined ? undefined : { serial: live.serial, sha256: live.sha256 },
-    );
-    const changes = activate(opened);
-    this.#live = { ...opened, revision: fetched.revision, sha256, activatedMs: nowMs() };
-    log.info('activated', { serial: opened.serial, revision: fetched.revision, ...(changes ?? {}) });
-    return { outcome: 'activated', live: this.#live, changes };
+    const { opened, sha256 } = taken;
+    const changes = await activate(opened);
+    const live = { ...opened, revision, sha256, activatedMs: nowMs() };
+    this.#live = live;
+    log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
+    return { outcome: 'activated', live, changes };
   }
 
   #recover(): void {
@@ -221,14 +262,5 @@ export class Rotation<G> {
 
 /** Whether the same bytes would be refused again whatever happens in the world. */
 function isRefusal(error: SecretsfsError): boolean {
-  return (error instanceof BundleError && error.code !== CLOCK) || REFUSALS.includes(error.code);
-}
-
-async function digest(bytes: Buffer): Promise<string> {
-  const hash = createHash('sha256');
-  for (let at = 0; at < bytes.length; at += HASH_BYTES) {
-    hash.update(bytes.subarray(at, at + HASH_BYTES));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return hash.digest('hex');
+  return (classOf(error.code) === 'bundle' && error.code !== CLOCK) || REFUSALS.includes(error.code);
 }

@@ -1,7 +1,11 @@
 /** The mount table, as /proc/self/mountinfo has it: proc_pid_mountinfo(5). Reading it never touches a mount. */
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
 export interface MountEntry {
+  /** Given to another mount as soon as this one is gone. */
+  readonly id: number;
+  readonly parentId: number;
   /** major:minor of the mounted filesystem. */
   readonly device: string;
   readonly mountpoint: string;
@@ -22,11 +26,13 @@ export function parseMountinfo(table: Buffer): MountEntry[] {
     const fields = line.split(' ');
     // Any number of optional fields stands before the lone hyphen.
     const hyphen = fields.indexOf('-', 6);
-    const [, , device, , mountpoint, options] = fields;
+    const [id, parentId, device, , mountpoint, options] = fields;
     const [fstype, source] = fields.slice(hyphen + 1);
     if (hyphen < 0 || device === undefined || mountpoint === undefined || options === undefined) continue;
     if (fstype === undefined || source === undefined) continue;
     entries.push({
+      id: Number(id),
+      parentId: Number(parentId),
       device,
       mountpoint: unescapeOctal(mountpoint),
       fstype: unescapeOctal(fstype),
@@ -35,6 +41,13 @@ export function parseMountinfo(table: Buffer): MountEntry[] {
     });
   }
   return entries;
+}
+
+/** Of the mount that this descriptor leads into: proc_pid_fdinfo(5). Asks nothing of the filesystem. */
+export function mountIdOf(fd: number): number {
+  const [, id] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+  if (id === undefined) throw new Error('the descriptor has no mount');
+  return Number(id);
 }
 
 export function topMount(mounts: readonly MountEntry[], path: string): MountEntry | undefined {

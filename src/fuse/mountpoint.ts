@@ -31,11 +31,23 @@ export async function prepareMountpoint(requested: string): Promise<Mountpoint> 
     const mount = topMount(await readMounts(), resolved);
     if (mount === undefined) break;
     await refuseUnlessDead(mount);
-    await detach(mount.mountpoint);
+    await clearDead(mount);
     cleared.push(mount);
   }
   await checkDirectory(resolved, requested);
   return { path: resolved, cleared };
+}
+
+/**
+ * By force first, which ends the connection, should the kernel not have done that yet: whoever waits for an answer would
+ * keep a mount that is only detached alive for ever. It takes it out of the table too, unless it is in use.
+ */
+async function clearDead(mount: MountEntry): Promise<void> {
+  if (process.geteuid?.() === 0) {
+    await run('umount', ['-f', '-i', '--', mount.mountpoint], UNMOUNT_TIMEOUT_MS);
+    if (!(await readMounts()).some(({ id, device }) => id === mount.id && device === mount.device)) return;
+  }
+  await detach(mount.mountpoint);
 }
 
 /**
@@ -127,7 +139,7 @@ async function refuseUnlessDead(mount: MountEntry): Promise<void> {
   if (answer === 'dead') return;
   if (answer === 'silent') {
     throw new MountError('mountpoint-busy', `cannot mount on ${at}: a secretsfs there does not answer`, {
-      hint: `end its daemon, then: umount -l ${at}`,
+      hint: `end its daemon, then: umount -f ${at}; umount -l ${at}`,
     });
   }
   throw new MountError('mountpoint-busy', `cannot mount on ${at}: another secretsfs serves there`, {

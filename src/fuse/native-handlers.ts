@@ -1,10 +1,10 @@
 /**
- * What fuse-native's requests are answered with: a driver class over a Vfs, with everything replaced that the package does
+ * What fuse-native's requests are answered with: a driver class over a PathVfs, with everything replaced that the package does
  * wrong. It gets the package's class from native.ts, which alone loads it.
  */
 import type { Signal } from 'fuse-native';
 import { errnoOf, VfsError } from '../vfs/errno.ts';
-import type { Attributes, Vfs } from '../vfs/vfs.ts';
+import type { Attributes, PathVfs } from '../vfs/paths.ts';
 
 type FuseClass = typeof import('fuse-native').default;
 
@@ -47,7 +47,7 @@ export function driverFor(Fuse: FuseClass) {
 
     constructor(
       mountpoint: string,
-      vfs: Vfs,
+      vfs: PathVfs,
       options: string,
       onBug: (operation: string, error: unknown) => void,
     ) {
@@ -69,7 +69,10 @@ export function driverFor(Fuse: FuseClass) {
 }
 
 /** A handler answers exactly once, whatever happens: a request without an answer hangs its caller for ever. */
-function handlersFor(vfs: Vfs, onBug: (operation: string, error: unknown) => void): Record<string, Handler> {
+function handlersFor(
+  vfs: PathVfs,
+  onBug: (operation: string, error: unknown) => void,
+): Record<string, Handler> {
   function answer(operation: string, signal: Signal, act: () => unknown[]): void {
     let values: unknown[];
     try {
@@ -112,9 +115,7 @@ function handlersFor(vfs: Vfs, onBug: (operation: string, error: unknown) => voi
       // The native side takes the buffer back and aborts the process if it does not get it.
       let result: number;
       try {
-        const bytes = vfs.read(fh, high * UINT32 + low, length);
-        reply.set(bytes);
-        result = bytes.length;
+        result = vfs.read(fh, high * UINT32 + low, length, reply);
       } catch (error) {
         if (!(error instanceof VfsError)) onBug('read', error);
         result = -errnoOf(error);
@@ -153,7 +154,7 @@ function statArray(attributes: Attributes): Uint32Array {
 }
 
 /** fuse-native.c's populate_statvfs(). */
-function statfsArray(vfs: Vfs): Uint32Array {
+function statfsArray(vfs: PathVfs): Uint32Array {
   const { blockBytes, blocks, files, nameBytesMax } = vfs.statfs();
   // bsize, frsize; blocks, bfree, bavail; files, ffree, favail; fsid, flag, namemax
   return Uint32Array.of(blockBytes, blockBytes, blocks, 0, 0, files, 0, 0, 0, 0, nameBytesMax);

@@ -1,13 +1,13 @@
 /**
- * The driver for the unprivileged: npm's fuse-native over libfuse 2. It serves one Vfs by path, with direct I/O and
+ * The driver for the unprivileged: npm's fuse-native over libfuse 2. It serves one PathVfs, with direct I/O and
  * nothing cached in the kernel, because libfuse 2's path interface can't tell the kernel of a change
  * (docs/semantics.md has what follows from that). This is the only file that loads fuse-native, mounts and unmounts with
  * it; native-handlers.ts answers its requests.
  */
-import { open } from 'node:fs/promises';
 import { MountError, quote } from '../errors.ts';
 import { loadNative } from '../system/native.ts';
-import type { Vfs } from '../vfs/vfs.ts';
+import type { PathVfs } from '../vfs/paths.ts';
+import { checkDevice } from './device.ts';
 import { type MountEntry, readMounts, topMount } from './mountinfo.ts';
 import { detach, FSTYPE } from './mountpoint.ts';
 import { driverFor, READ_BYTES_MAX } from './native-handlers.ts';
@@ -40,7 +40,7 @@ export interface NativeMount {
  */
 export async function mountNative(
   mountpoint: string,
-  vfs: Vfs,
+  vfs: PathVfs,
   options: NativeMountOptions,
 ): Promise<NativeMount> {
   await checkDevice();
@@ -127,25 +127,6 @@ function refusalHint(): string {
   return process.geteuid?.() === 0
     ? 'a container needs CAP_SYS_ADMIN to mount; libfuse may say more above'
     : 'fusermount must be installed (apt install fuse3), the directory be yours, and your uid be in /etc/passwd';
-}
-
-/** Throws MountError fuse-missing or mount-denied where this process can't use /dev/fuse. */
-export async function checkDevice(device = '/dev/fuse'): Promise<void> {
-  try {
-    await (await open(device, 'r+')).close();
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'EACCES' || code === 'EPERM') {
-      throw new MountError('mount-denied', `cannot open ${quote(device)}: permission denied`, {
-        hint: 'run as root; or let users in: chmod 666 /dev/fuse, or for a container docker run --device /dev/fuse',
-        cause,
-      });
-    }
-    throw new MountError('fuse-missing', `cannot open ${quote(device)}: ${code}`, {
-      hint: 'load the kernel module (modprobe fuse), or give the container the device (docker run --device /dev/fuse)',
-      cause,
-    });
-  }
 }
 
 /** Throws MountError driver-missing, saying what to install. */

@@ -1,65 +1,107 @@
 /** What changed between two generations: for `status`, for hooks, for telling the kernel. */
-import { type DirectoryNode, type Generation, type Node, pathOf } from './generation.ts';
-
-export interface Changes {
-  /** Paths without a leading slash, in listing order, of entries of every kind. */
-  readonly added: readonly string[];
-  readonly removed: readonly string[];
-  /** Other bytes, target, kind, mode or owner. A directory whose listing alone changed is not among them. */
-  readonly changed: readonly string[];
-  readonly unchangedCount: number;
-}
+import type { ChangeList, Operation } from './changes.ts';
+import type { Generation } from './generation.ts';
 
 /**
- * Both must come from one line of `buildGeneration` calls: it is the inode that tells whether a file changed. So no
- * content is read, and `before` may have been wiped already.
+ * Both must come from one line of plans: it is the inode that tells whether a file changed. So no content is read.
+ * Without `before` nobody has seen anything yet: everything is counted as added, and there is nothing to tell.
  */
-export function diffGenerations(before: Generation | undefined, after: Generation): Changes {
-  const added: string[] = [];
-  const removed: string[] = [];
-  const changed: string[] = [];
-  let unchangedCount = 0;
+export function changesBetween(before: Generation | undefined, after: Generation): ChangeList {
+  const counts = { added: 0, changed: 0, removed: 0, unchanged: 0 };
+  const operations: Operation[] = [];
+  const directories: number[] = [];
+  const superseded: number[] = [];
+  if (before === undefined) {
+    counts.added = after.nodeCount - 1;
+    return { counts, superseded, directories, operations };
+  }
 
-  function everythingBelow(directory: DirectoryNode, list: string[]): void {
-    for (const child of directory.children.values()) {
-      list.push(pathOf(child));
-      if (child.kind === 'directory') everythingBelow(child, list);
+  function sameAttributes(a: number, b: number): boolean {
+    return (
+      before?.mode(a) === after.mode(b) && before.uid(a) === after.uid(b) && before.gid(a) === after.gid(b)
+    );
+  }
+
+  /** Everything below a directory is unlinked before it. */
+  function removeBelow(old: Generation, directory: number, prefix: string): void {
+    const first = old.firstChild(directory);
+    for (let node = first; node < first + old.childCount(directory); node++) {
+      counts.removed += 1;
+      remove(old, node, `${prefix}${old.name(node)}`);
     }
   }
 
-  function compare(a: Node, b: Node): void {
-    if (a.kind === 'directory' && b.kind === 'directory') {
-      if (a.mode === b.mode && a.uid === b.uid && a.gid === b.gid) unchangedCount += 1;
-      else changed.push(pathOf(b));
-      compareListings(a, b);
+  function remove(old: Generation, node: number, path: string): void {
+    if (!old.isDirectory(node)) {
+      operations.push({ kind: 'unlink', path });
       return;
     }
-    if (a.ino === b.ino) {
-      unchangedCount += 1;
-      return;
-    }
-    changed.push(pathOf(b));
-    if (a.kind === 'directory') everythingBelow(a, removed);
-    if (b.kind === 'directory') everythingBelow(b, added);
+    removeBelow(old, node, `${path}/`);
+    operations.push({ kind: 'rmdir', path });
   }
 
-  function compareListings(a: DirectoryNode, b: DirectoryNode): void {
-    for (const [name, child] of b.children) {
-      const old = a.children.get(name);
-      if (old !== undefined) compare(old, child);
-      else {
-        added.push(pathOf(child));
-        if (child.kind === 'directory') everythingBelow(child, added);
+  function add(node: number, path: string): void {
+    operations.push({ kind: 'rename', path, ino: after.ino(node) });
+    counts.added += below(after, node);
+  }
+
+  function compare(old: Generation, a: number, b: number, path: string): void {
+    const isDirectory = after.isDirectory(b);
+    if (old.ino(a) === after.ino(b) && old.isDirectory(a) === isDirectory) {
+      if (sameAttributes(a, b)) counts.unchanged += 1;
+      else counts.changed += 1;
+      if (isDirectory) compareListings(old, a, b, `${path}/`);
+      return;
+    }
+    counts.changed += 1;
+    // rename(2) replaces one file or symlink by another, and nothing else.
+    if (old.isDirectory(a) || isDirectory) remove(old, a, path);
+    add(b, path);
+  }
+
+  /** Both listings are in the order of names. `prefix` is '' or ends in a slash. */
+  function compareListings(old: Generation, oldDirectory: number, directory: number, prefix: string): void {
+    if (
+      old.mtimeSeconds(oldDirectory) !== after.mtimeSeconds(directory) ||
+      !sameAttributes(oldDirectory, directory)
+    ) {
+      directories.push(after.ino(directory));
+    }
+    let a = old.firstChild(oldDirectory);
+    let b = after.firstChild(directory);
+    const aEnd = a + old.childCount(oldDirectory);
+    const bEnd = b + after.childCount(directory);
+    while (a < aEnd || b < bEnd) {
+      const order = a === aEnd ? 1 : b === bEnd ? -1 : old.compareName(a, after, b);
+      if (order < 0) {
+        counts.removed += 1;
+        remove(old, a, prefix + old.name(a));
+      } else if (order > 0) {
+        counts.added += 1;
+        add(b, prefix + after.name(b));
+      } else {
+        // Most names did not change, and their paths need not be made.
+        if (old.ino(a) === after.ino(b) && old.isFile(a) && after.isFile(b)) counts.unchanged += 1;
+        else compare(old, a, b, prefix + after.name(b));
       }
-    }
-    for (const [name, old] of a.children) {
-      if (b.children.has(name)) continue;
-      removed.push(pathOf(old));
-      if (old.kind === 'directory') everythingBelow(old, removed);
+      if (order <= 0) a += 1;
+      if (order >= 0) b += 1;
     }
   }
 
-  if (before === undefined) everythingBelow(after.root, added);
-  else compareListings(before.root, after.root);
-  return { added, removed, changed, unchangedCount };
+  compareListings(before, 0, 0, '');
+  for (let node = 0; node < before.nodeCount; node++) {
+    const ino = before.ino(node);
+    if (after.find(ino) < 0) superseded.push(ino);
+  }
+  return { counts, superseded, directories, operations };
+}
+
+/** How many nodes are below one. */
+function below(generation: Generation, node: number): number {
+  let nodes = generation.childCount(node);
+  const first = generation.firstChild(node);
+  for (let child = first; child < first + generation.childCount(node); child++)
+    nodes += below(generation, child);
+  return nodes;
 }

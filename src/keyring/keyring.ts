@@ -12,7 +12,7 @@ import { KeyError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { ENCRYPTED_DATA_KEYS_MAX } from '../limits.ts';
 import { mostTelling } from './failures.ts';
 import { kmsAcceptedKey, kmsUnwrappingKeyring, kmsWrappingKeyring } from './kms.ts';
-import { localKeyring, readKeyFile } from './local.ts';
+import { localKeyring, readKeyFile, readOpenedKey } from './local.ts';
 import { parseAcceptedKey, parseKeySpec } from './spec.ts';
 
 interface Child {
@@ -89,10 +89,25 @@ function checkList(specs: readonly string[]): void {
   if (twice !== undefined) throw new UsageError(`cannot use the key ${quote(twice)} twice`);
 }
 
-async function readLocal(paths: readonly string[]): Promise<ReturnType<typeof localKeyring>[]> {
+/** Key files that somebody else opened, by their path as it was given. */
+export interface OpenKeyFiles {
+  /** A descriptor, or an errno's name where it could not be opened. */
+  readonly files: ReadonlyMap<string, number | string>;
+  /** Who opened them, and so may own them. */
+  readonly ownerUid: number;
+}
+
+async function readLocal(
+  paths: readonly string[],
+  opener?: OpenKeyFiles,
+): Promise<ReturnType<typeof localKeyring>[]> {
   const opened: ReturnType<typeof localKeyring>[] = [];
   for (const path of paths) {
-    const key = await readKeyFile(path);
+    const file = opener?.files.get(path);
+    const key =
+      opener === undefined || file === undefined
+        ? await readKeyFile(path)
+        : readOpenedKey(file, path, opener.ownerUid);
     const one = localKeyring(key, path);
     key.fill(0);
     if (opened.some(({ keyName }) => keyName === one.keyName)) {
@@ -141,11 +156,15 @@ export async function openWrapping(
 export async function openUnwrapping(
   specs: readonly string[],
   aws: AwsAccess,
+  opener?: OpenKeyFiles,
 ): Promise<{ keyring: KeyringNode; accepted: AcceptedKey[] }> {
   checkList(specs);
   const parsed = specs.map(parseAcceptedKey);
   const kms = parsed.flatMap((spec) => (spec.kind === 'kms' ? [spec] : []));
-  const local = await readLocal(parsed.flatMap((spec) => (spec.kind === 'local' ? [spec.path] : [])));
+  const local = await readLocal(
+    parsed.flatMap((spec) => (spec.kind === 'local' ? [spec.path] : [])),
+    opener,
+  );
   const children = local.map(localChild);
   if (kms.length > 0) {
     const arns = kms.map(({ arn }) => arn);

@@ -3,8 +3,8 @@
  * SDK's raw AES keyring, so that any other AWS Encryption SDK opens the bundle with the same file.
  */
 import { createHmac, randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { constants, fstatSync, readSync } from 'node:fs';
+import { open, unlink } from 'node:fs/promises';
 import type { KeyringNode } from '@aws-crypto/material-management-node';
 import { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } from '@aws-crypto/raw-aes-keyring-node';
 import { LOCAL_KEY_NAME_LENGTH, LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
@@ -113,7 +113,7 @@ export async function readKeyFile(path: string): Promise<Buffer> {
     throw cannotRead(path, error);
   });
   try {
-    return await readOpenKeyFile(file, path);
+    return readOpenKeyFile(file.fd, path, process.geteuid?.());
   } catch (error) {
     throw error instanceof KeyError ? error : cannotRead(path, error);
   } finally {
@@ -121,9 +121,22 @@ export async function readKeyFile(path: string): Promise<Buffer> {
   }
 }
 
+/**
+ * The same of a key file that somebody else opened, the user `ownerUid`, who may own it as root may. The descriptor stays
+ * the caller's.
+ */
+export function readOpenedKey(file: number | string, path: string, ownerUid: number): Buffer {
+  if (typeof file === 'string') throw cannotRead(path, Object.assign(new Error(file), { code: file }));
+  try {
+    return readOpenKeyFile(file, path, ownerUid);
+  } catch (error) {
+    throw error instanceof KeyError ? error : cannotRead(path, error);
+  }
+}
+
 /** What is checked is what was opened: a path could be another file by now. */
-async function readOpenKeyFile(file: FileHandle, path: string): Promise<Buffer> {
-  const stat = await file.stat();
+function readOpenKeyFile(fd: number, path: string, uid: number | undefined): Buffer {
+  const stat = fstatSync(fd);
   if (!stat.isFile()) {
     throw new KeyError('key-invalid', `cannot use key ${quote(path)}: it is not a regular file`, {
       hint: `make a key file with: secretsfs keygen PATH`,
@@ -131,7 +144,6 @@ async function readOpenKeyFile(file: FileHandle, path: string): Promise<Buffer> 
   }
   const permissions = (why: string, hint: string) =>
     new KeyError('key-permissions', `cannot use key file ${quote(path)}: ${why}`, { hint });
-  const uid = process.geteuid?.();
   if (stat.uid !== 0 && stat.uid !== uid) {
     throw permissions(
       `its owner is user ${stat.uid}, want ${uid === 0 ? '' : `${uid} or `}root`,
@@ -145,7 +157,7 @@ async function readOpenKeyFile(file: FileHandle, path: string): Promise<Buffer> 
   }
   if (stat.size !== KEY_BYTES) throw invalidLength(path, stat.size);
   const key = Buffer.alloc(KEY_BYTES);
-  const { bytesRead } = await file.read(key, 0, KEY_BYTES, 0);
+  const bytesRead = readSync(fd, key, 0, KEY_BYTES, 0);
   if (bytesRead === KEY_BYTES) return key;
   key.fill(0);
   throw invalidLength(path, bytesRead);

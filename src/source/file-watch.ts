@@ -7,15 +7,16 @@
 import { lstat, readlink, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { watch as chokidarWatch, type FSWatcher } from 'chokidar';
+import { realTimers, type Timers } from '../system/timers.ts';
 import { fileIdentity } from './file-identity.ts';
-import { type PollTimers, realTimers, startPolling } from './poll.ts';
+import { startPolling } from './poll.ts';
 import type { Watch } from './source.ts';
 
 export interface FileWatchOptions {
   /** A writer in place needs several writes: they become one hint. */
   readonly debounceMs?: number;
   readonly pollIntervalMs?: number;
-  readonly timers?: PollTimers;
+  readonly timers?: Timers;
 }
 
 const DEBOUNCE_MS = 150;
@@ -140,6 +141,10 @@ function watchNames(dependencies: Map<string, Set<string>>, changed: () => void)
         !(path.dirname(candidate) === directory && names.has(path.basename(candidate))),
     });
     watcher.on('all', changed);
+    // A file that this user may not read can't be watched itself, and 'all' says nothing of it; its directory can.
+    watcher.on('raw', (_event: string, name: unknown) => {
+      if (typeof name === 'string' && names.has(name)) changed();
+    });
     // Out of inotify watches, say: the poll goes on.
     watcher.on('error', () => undefined);
     return watcher;

@@ -1,10 +1,13 @@
 /**
  * A bundle in a local file. Its identity is that of the file (device, inode, size, times in nanoseconds), so both a
  * replacement by rename and a rewrite in place are seen; a file that changes while it is read is read again.
+ *
+ * It may be given as an open descriptor too, to a process that could not open it: then it is that one file for ever.
  */
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { constants, fstat, read } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { quote, SourceError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
 import { fileIdentity } from './file-identity.ts';
@@ -16,17 +19,29 @@ const ATTEMPTS = 5;
 const RETRY_AFTER_MS = 50;
 const CHUNK_BYTES = 1024 * 1024;
 
+const statOf = promisify(fstat);
+const readAt = promisify(read);
+
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class FileSource implements Source {
   readonly location: string;
   readonly #path: string;
+  readonly #opened: number | string | undefined;
   readonly #watchOptions: FileWatchOptions;
 
-  constructor(location: string, watchOptions: FileWatchOptions = {}) {
+  /**
+   * `opened`: a descriptor to read from, which stays the caller's to close, or an errno's name where it could not be
+   * opened. `location` is then for messages only.
+   */
+  constructor(
+    location: string,
+    options: FileWatchOptions & { readonly opened?: number | string | undefined } = {},
+  ) {
     this.location = location;
     this.#path = path.resolve(location);
-    this.#watchOptions = watchOptions;
+    this.#opened = options.opened;
+    this.#watchOptions = options;
   }
 
   async fetch(options: {
@@ -36,12 +51,12 @@ export class FileSource implements Source {
   }): Promise<FetchedBundle | undefined> {
     for (let attempt = 1; ; attempt++) {
       options.signal?.throwIfAborted();
-      const got = await this.#reading(async (handle) => {
-        const before = await this.#identify(handle);
+      const got = await this.#reading(async (fd) => {
+        const before = await this.#identify(fd);
         if (before.revision === options.knownRevision) return 'unchanged';
         if (before.size > options.bytesMax) throw this.#tooLarge(before.size, options.bytesMax);
-        const bytes = await readBytes(handle, before.size);
-        const after = await this.#identify(handle);
+        const bytes = await readBytes(fd, before.size);
+        const after = await this.#identify(fd);
         if (bytes.length !== before.size || after.revision !== before.revision) return 'changing';
         return { revision: before.revision, bytes };
       });
@@ -68,9 +83,9 @@ export class FileSource implements Source {
     bytes: number = HEADER_BYTES_MAX,
   ): Promise<{ bytes: Buffer; revision: string; size: number } | undefined> {
     try {
-      return await this.#reading(async (handle) => {
-        const { revision, size } = await this.#identify(handle);
-        return { bytes: await readBytes(handle, Math.min(bytes, size)), revision, size };
+      return await this.#reading(async (fd) => {
+        const { revision, size } = await this.#identify(fd);
+        return { bytes: await readBytes(fd, Math.min(bytes, size)), revision, size };
       });
     } catch (error) {
       if (error instanceof SourceError && error.code === 'source-not-found') return undefined;
@@ -78,16 +93,36 @@ export class FileSource implements Source {
     }
   }
 
+  async check(options: {
+    readonly knownRevision: string;
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<'same' | 'maybe-changed'> {
+    options.signal?.throwIfAborted();
+    try {
+      // No permission to read it is needed: who watches a bundle need not be one who may open it.
+      const found =
+        typeof this.#opened !== 'number'
+          ? await stat(this.#path, { bigint: true })
+          : await statOf(this.#opened, { bigint: true });
+      return fileIdentity(found) === options.knownRevision ? 'same' : 'maybe-changed';
+    } catch (error) {
+      throw this.#readError(error);
+    }
+  }
+
   watch(hint: () => void): Watch {
     return watchFile(this.#path, hint, this.#watchOptions);
   }
 
-  async #reading<T>(use: (handle: FileHandle) => Promise<T>): Promise<T> {
+  async #reading<T>(use: (fd: number) => Promise<T>): Promise<T> {
     let handle: FileHandle | undefined;
     try {
+      if (typeof this.#opened === 'string')
+        throw Object.assign(new Error(this.#opened), { code: this.#opened });
+      if (this.#opened !== undefined) return await use(this.#opened);
       // Without O_NONBLOCK opening a fifo would wait for its writer.
       handle = await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
-      return await use(handle);
+      return await use(handle.fd);
     } catch (error) {
       throw this.#readError(error);
     } finally {
@@ -95,8 +130,8 @@ export class FileSource implements Source {
     }
   }
 
-  async #identify(handle: FileHandle): Promise<{ revision: string; size: number }> {
-    const stat = await handle.stat({ bigint: true });
+  async #identify(fd: number): Promise<{ revision: string; size: number }> {
+    const stat = await statOf(fd, { bigint: true });
     if (!stat.isFile()) {
       throw new SourceError(
         'source-invalid',
@@ -146,11 +181,11 @@ export class FileSource implements Source {
 }
 
 /** Up to `length` bytes from the start; fewer where the file ends before. */
-async function readBytes(handle: FileHandle, length: number): Promise<Buffer> {
+async function readBytes(fd: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(length);
   let done = 0;
   while (done < length) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(CHUNK_BYTES, length - done), done);
+    const { bytesRead } = await readAt(fd, bytes, done, Math.min(CHUNK_BYTES, length - done), done);
     if (bytesRead === 0) break;
     done += bytesRead;
   }

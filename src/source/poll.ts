@@ -1,15 +1,6 @@
 /** A timer that fires again and again, until it is closed, never twice at the same distance. */
+import { realTimers, type Timers } from '../system/timers.ts';
 import type { Watch } from './source.ts';
-
-export interface PollTimers {
-  set(callback: () => void, delayMs: number): unknown;
-  clear(timer: unknown): void;
-}
-
-export const realTimers: PollTimers = {
-  set: (callback, delayMs) => setTimeout(callback, delayMs),
-  clear: (timer) => clearTimeout(timer as NodeJS.Timeout),
-};
 
 /** Instances that were started together must not ask together. */
 const JITTER = 0.2;
@@ -18,7 +9,7 @@ const JITTER = 0.2;
 export function startPolling(
   hint: () => void,
   intervalMs: number,
-  timers: PollTimers = realTimers,
+  timers: Timers = realTimers,
   random: () => number = Math.random,
 ): Watch {
   let timer: unknown;

@@ -1,6 +1,6 @@
 /**
- * A bundle in S3. One GET with If-None-Match says both whether there is something new and what: S3 is strongly
- * consistent, so there is no race. Watching is polling; every hint is one such GET.
+ * A bundle in S3. A HEAD with If-None-Match says whether there may be something new; one GET with If-None-Match says both whether there is something new and what: S3 is strongly
+ * consistent, so there is no race. Watching is polling; every hint is one such request.
  */
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, GetObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -9,7 +9,8 @@ import { statusOf } from '../aws/errors.ts';
 import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
 import { ConfigError, OutputError, quote, SourceError, UsageError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
-import { type PollTimers, startPolling } from './poll.ts';
+import type { Timers } from '../system/timers.ts';
+import { startPolling } from './poll.ts';
 import type { FetchedBundle, Source, Watch } from './source.ts';
 
 export interface S3Url {
@@ -45,7 +46,7 @@ export function parseS3Url(text: string): S3Url {
 
 export interface S3SourceOptions {
   readonly pollIntervalMs?: number;
-  readonly timers?: PollTimers;
+  readonly timers?: Timers;
   /** From 0 up to 1: spreads the polls of many instances. */
   readonly random?: () => number;
   /** A body that brings nothing for this long is given up. */
@@ -84,6 +85,34 @@ export class S3Source implements Source {
     const revision = revisionOf(got.answer);
     // Some S3-compatible servers ignore If-None-Match.
     return revision === knownRevision ? undefined : { revision, bytes: got.bytes };
+  }
+
+  async check(options: {
+    readonly knownRevision: string;
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<'same' | 'maybe-changed'> {
+    const { knownRevision, signal } = options;
+    const { bucket, key, versionId } = this.#url;
+    const known = etagOf(knownRevision);
+    if (known === undefined) return 'maybe-changed';
+    try {
+      const { HeadObjectCommand } = await import('../aws/sdk-s3.ts');
+      const client = await this.#aws.s3();
+      signal?.throwIfAborted();
+      const command = new HeadObjectCommand({
+        Bucket: bucket,
+        Key: key,
+        ...(versionId === undefined ? {} : { VersionId: versionId }),
+        IfNoneMatch: known,
+      });
+      const answer = await client.send(command, signal === undefined ? {} : { abortSignal: signal });
+      // Some S3-compatible servers ignore If-None-Match.
+      return revisionOf(answer) === knownRevision ? 'same' : 'maybe-changed';
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (statusOf(error) === 304) return 'same';
+      throw s3ReadError(error, this.#target());
+    }
   }
 
   /**
@@ -256,7 +285,7 @@ export class S3Source implements Source {
 }
 
 /** `VERSION ETAG`, where versions are kept, or the ETag alone. Opaque to everybody but this file. */
-function revisionOf({ ETag, VersionId }: GetObjectCommandOutput): string {
+function revisionOf({ ETag, VersionId }: Pick<GetObjectCommandOutput, 'ETag' | 'VersionId'>): string {
   if (ETag === undefined || !/^(?:W\/)?"[\x21\x23-\x7e]*"$/.test(ETag)) {
     throw new ConfigError('config-invalid', 'cannot use the S3 server: it gives objects no valid ETag', {
       hint: 'check AWS_ENDPOINT_URL_S3',

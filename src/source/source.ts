@@ -25,6 +25,14 @@ export interface Source {
     readonly knownRevision?: string | undefined;
     readonly signal?: AbortSignal | undefined;
   }): Promise<FetchedBundle | undefined>;
+  /**
+   * Whether fetch() would bring nothing, at the price of one cheap request and with no other permission. `same` is sure;
+   * `maybe-changed` is not. Throws as fetch() does where the source can't be asked.
+   */
+  check(options: {
+    readonly knownRevision: string;
+    readonly signal?: AbortSignal | undefined;
+  }): Promise<'same' | 'maybe-changed'>;
   /** Calls `hint` whenever there may be something new to fetch; a hint too many costs one conditional request. */
   watch(hint: () => void): Watch;
 }

@@ -1,10 +1,14 @@
-/** The errors a filesystem answers with. Only these carry an errno. */
+/**
+ * The errors a filesystem answers with. Results are 0 or above, or a negative errno; where an interface is of objects
+ * and strings (paths.ts), a VfsError instead.
+ */
 
 /** Linux's numbers, the same on every architecture that Node runs on. */
-const ERRNO = {
+export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
   EIO: 5,
+  ENXIO: 6,
   EBADF: 9,
   EACCES: 13,
   ENOTDIR: 20,
@@ -34,4 +38,11 @@ export class VfsError extends Error {
 /** The positive errno to answer with. Whatever is no VfsError is a bug of ours, and the caller sees EIO. */
 export function errnoOf(error: unknown): number {
   return error instanceof VfsError ? ERRNO[error.code] : ERRNO.EIO;
+}
+
+/** The result itself, unless it is a negative errno: then its VfsError is thrown. */
+export function orThrow(result: number): number {
+  if (result >= 0) return result;
+  const code = (Object.keys(ERRNO) as ErrnoCode[]).find((name) => ERRNO[name] === -result);
+  throw new VfsError(code ?? 'EIO');
 }

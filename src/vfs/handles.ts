@@ -1,30 +1,22 @@
 /**
- * Open files and directories. Each is pinned to the generation it was opened in, and a generation knows by them
- * when nobody needs it any more.
+ * Open files and directories, for a driver that has handles. Each is pinned to the generation it was opened in, and a
+ * generation knows by them when nobody needs it any more.
  */
-import type { DirectoryNode, FileNode, Generation, Node } from '../generation/generation.ts';
+import type { Generation } from '../generation/generation.ts';
 import { VfsError } from './errno.ts';
 
 /** Drivers carry it as a positive int32. */
 const FH_MAX = 0x7fff_ffff;
 
-interface OpenFile {
-  readonly kind: 'file';
-  readonly node: FileNode;
+export interface Handle {
+  readonly kind: 'file' | 'directory';
   readonly generation: Generation;
-}
-interface OpenDirectory {
-  readonly kind: 'directory';
-  readonly node: DirectoryNode;
-  readonly generation: Generation;
-  /** Made at the first readdir: a large directory that is opened only to be searched costs nothing. */
-  listing: readonly Node[] | undefined;
+  readonly node: number;
 }
 /** Its generation was retired under it. */
 interface Stale {
   readonly kind: 'stale';
 }
-export type Handle = OpenFile | OpenDirectory;
 
 export class HandleTable {
   readonly #handles = new Map<number, Handle | Stale>();
@@ -47,16 +39,16 @@ export class HandleTable {
     return fh;
   }
 
-  file(fh: number): OpenFile {
-    const handle = this.#get(fh);
-    if (handle.kind === 'file') return handle;
-    throw new VfsError(handle.kind === 'stale' ? 'ESTALE' : 'EISDIR');
+  file(fh: number): Handle {
+    const handle = this.any(fh);
+    if (handle.kind !== 'file') throw new VfsError('EISDIR');
+    return handle;
   }
 
-  directory(fh: number): OpenDirectory {
-    const handle = this.#get(fh);
-    if (handle.kind === 'directory') return handle;
-    throw new VfsError(handle.kind === 'stale' ? 'ESTALE' : 'ENOTDIR');
+  directory(fh: number): Handle {
+    const handle = this.any(fh);
+    if (handle.kind !== 'directory') throw new VfsError('ENOTDIR');
+    return handle;
   }
 
   /** Any handle that still has its node. */

@@ -1,41 +1,26 @@
 /**
- * The filesystem: what every driver serves, with no idea of how it is asked. Inode-based, read-only. New lookups and
- * opens see the live generation; what is open stays with the generation it was opened in.
+ * The filesystem: what every driver serves, with no idea of how it is asked. Inode-based, read-only. Lookups see the live
+ * generation; a superseded inode keeps its attributes and its bytes as long as a generation that has it lingers.
  *
- * Methods throw VfsError and nothing else.
+ * Results are 0 or above, or a negative errno. Nothing that a request leads to allocates or throws.
  */
+import type { Generation } from '../generation/generation.ts';
+import { FILE_NAME_BYTES_MAX } from '../limits.ts';
+import { ERRNO } from './errno.ts';
 
-import { type DirectoryNode, type Generation, type Node, pathOf } from '../generation/generation.ts';
-import { FILE_NAME_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
-import { VfsError } from './errno.ts';
-import { HandleTable } from './handles.ts';
-
-const S_IFMT = { file: 0o100000, directory: 0o040000, symlink: 0o120000 } as const;
-const O_ACCMODE = 0o3;
-const O_TRUNC = 0o1000;
+const DOT = 0x2e;
 const BLOCK_BYTES = 4096;
-/** What st_blocks counts in. */
-const STAT_BLOCK_BYTES = 512;
+const WRITE = 2;
+const EXECUTE = 1;
+const EXECUTABLE_BITS = 0o111;
+const ANYTHING = 0o7;
 
-export interface Attributes {
-  readonly ino: number;
-  /** With the bits of the file type. */
-  readonly mode: number;
-  readonly nlink: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  /** Of 512 bytes. */
-  readonly blocks: number;
-  /** Also stands for atime and ctime. */
-  readonly mtimeSeconds: number;
-}
-
-export interface DirectoryEntry {
-  readonly name: string;
-  readonly attributes: Attributes;
-  /** Where to go on after this entry. */
-  readonly nextOffset: number;
+/** Where an inode is. One object for all: valid until the next call of locate(). */
+export interface Place {
+  readonly generation: Generation;
+  readonly node: number;
+  /** Whether that is the live generation. */
+  readonly live: boolean;
 }
 
 export interface FilesystemStatistics {
@@ -45,219 +30,148 @@ export interface FilesystemStatistics {
   readonly nameBytesMax: number;
 }
 
-export interface Credentials {
-  readonly uid: number;
-  readonly gid: number;
-  readonly groups?: readonly number[];
-}
-
 export interface VfsOptions {
-  /**
-   * Called exactly once for each superseded generation, when its last handle is gone or `retire` let go of it. Its
-   * contents are not read again: they may be wiped.
-   */
+  /** Called exactly once for each generation that is let go of. It is not read again: it may be wiped. */
   readonly onRetired?: ((generation: Generation) => void) | undefined;
 }
 
 export class Vfs {
-  readonly #handles = new HandleTable();
   readonly #onRetired: (generation: Generation) => void;
-  /** Superseded, still pinned by handles; oldest first. */
-  readonly #lingering = new Set<Generation>();
+  readonly #place: { generation: Generation; node: number; live: boolean };
+  /** A name on its way from one generation to another. */
+  readonly #name = new Uint8Array(FILE_NAME_BYTES_MAX);
   #live: Generation;
+  /** Superseded, still kept; oldest first. */
+  #lingering: readonly Generation[] = [];
 
   constructor(first: Generation, options: VfsOptions = {}) {
     this.#live = first;
     this.#onRetired = options.onRetired ?? (() => {});
+    this.#place = { generation: first, node: 0, live: true };
   }
 
   get live(): Generation {
     return this.#live;
   }
 
+  /** Oldest first. */
   get lingering(): readonly Generation[] {
-    return [...this.#lingering];
+    return this.#lingering;
   }
 
-  /** Handles that are open, in all generations or in one. */
-  openHandles(generation?: Generation): number {
-    return generation === undefined ? this.#handles.size : this.#handles.pinned(generation);
-  }
-
-  /** Makes `next` live: one pointer, so that no request sees half of it. */
+  /** Makes `next` live: one pointer, so that no request sees half of it. What was live lingers until retire(). */
   activate(next: Generation): void {
-    const previous = this.#live;
-    if (next === previous) return;
+    if (next === this.#live) return;
+    this.#lingering = [...this.#lingering.filter((generation) => generation !== next), this.#live];
     this.#live = next;
-    if (this.#handles.pinned(previous) > 0) this.#lingering.add(previous);
-    else this.#onRetired(previous);
   }
 
-  /** Lets go of a superseded generation that handles still pin: their reads answer ESTALE. Known already: nothing. */
+  /** Lets go of a superseded generation. One that is live, or is not known any more: nothing. */
   retire(generation: Generation): void {
-    if (!this.#lingering.delete(generation)) return;
-    this.#handles.makeStale(generation);
+    if (!this.#lingering.includes(generation)) return;
+    this.#lingering = this.#lingering.filter((each) => each !== generation);
+    if (this.#place.generation === generation) this.#place.generation = this.#live;
     this.#onRetired(generation);
   }
 
-  lookup(parentIno: number, name: string): Attributes {
-    return attributesOf(this.#child(this.#liveDirectory(parentIno), name));
+  /** Both at once, for who is told what there is: what is in neither is retired. `lingering` is oldest first. */
+  setGenerations(live: Generation, lingering: readonly Generation[]): void {
+    const kept = lingering.filter((generation) => generation !== live);
+    const gone = [...this.#lingering, this.#live].filter((each) => each !== live && !kept.includes(each));
+    this.#live = live;
+    this.#lingering = [...gone, ...kept];
+    for (const generation of gone) this.retire(generation);
   }
 
-  /** The inode at an absolute path of the live generation. Symlinks are not followed: that is the kernel's work. */
-  resolve(path: string): number {
-    if (path.length > PATH_BYTES_MAX) throw new VfsError('ENAMETOOLONG');
-    let node: Node = this.#live.root;
-    for (const name of path.split('/')) {
-      if (name === '') continue;
-      if (node.kind !== 'directory') throw new VfsError('ENOTDIR');
-      node = this.#child(node, name);
+  /** In the live generation if that has the inode, else in the newest lingering one that does. */
+  locate(ino: number): Place | undefined {
+    const place = this.#place;
+    place.node = this.#live.find(ino);
+    if (place.node >= 0) {
+      place.generation = this.#live;
+      place.live = true;
+      return place;
     }
-    return node.ino;
-  }
-
-  getattr(ino: number): Attributes {
-    return attributesOf(this.#node(ino));
-  }
-
-  /** What is open, as it was when it was opened. */
-  fgetattr(fh: number): Attributes {
-    return attributesOf(this.#handles.any(fh).node);
-  }
-
-  readlink(ino: number): string {
-    const node = this.#node(ino);
-    if (node.kind !== 'symlink') throw new VfsError('EINVAL');
-    return node.target;
-  }
-
-  /** `mask` as in access(2): 4 read, 2 write, 1 execute, or-ed; 0 asks for existence. */
-  access(ino: number, mask: number, who: Credentials): void {
-    const node = this.#node(ino);
-    if ((mask & 2) !== 0) throw new VfsError('EROFS');
-    if (who.uid === 0) {
-      const executable = node.kind !== 'file' || (node.mode & 0o111) !== 0;
-      if ((mask & 1) !== 0 && !executable) throw new VfsError('EACCES');
-      return;
+    for (let i = this.#lingering.length - 1; i >= 0; i--) {
+      const generation = this.#lingering[i] as Generation;
+      place.node = generation.find(ino);
+      if (place.node >= 0) {
+        place.generation = generation;
+        place.live = false;
+        return place;
+      }
     }
-    const inGroup = who.gid === node.gid || (who.groups?.includes(node.gid) ?? false);
-    const shift = who.uid === node.uid ? 6 : inGroup ? 3 : 0;
-    if (((node.mode >> shift) & mask) !== mask) throw new VfsError('EACCES');
-  }
-
-  /** `flags` as in open(2). A superseded inode opens as what its path holds now, or is ESTALE. */
-  open(ino: number, flags: number): number {
-    if ((flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0) throw new VfsError('EROFS');
-    const node = this.#current(ino);
-    if (node.kind === 'directory') throw new VfsError('EISDIR');
-    if (node.kind === 'symlink') throw new VfsError('ELOOP');
-    return this.#handles.add({ kind: 'file', node, generation: this.#live });
+    return undefined;
   }
 
   /**
-   * Up to `length` bytes at `offset`, none at or past the end. The view is into the generation itself: copy it before
-   * the handle can be released, never write to it.
+   * The node of the live generation that a name in a directory stands for, from `start` to `end` of `name`; "." and ".."
+   * too. Or -ENOENT, -ENOTDIR, -ENAMETOOLONG, and -ESTALE for a directory that is not there any more.
    */
-  read(fh: number, offset: number, length: number): Uint8Array {
-    const { data } = this.#handles.file(fh).node;
-    if (!(offset >= 0) || !(length >= 0)) throw new VfsError('EINVAL');
-    return data.subarray(Math.min(offset, data.length), Math.min(offset + length, data.length));
+  lookup(parentIno: number, name: Uint8Array, start: number, end: number): number {
+    const live = this.#live;
+    const directory = live.find(parentIno);
+    if (directory < 0) return -ERRNO.ESTALE;
+    return this.lookupAt(directory, name, start, end);
   }
 
-  release(fh: number): void {
-    this.#release(fh);
-  }
-
-  opendir(ino: number): number {
-    const node = this.#current(ino);
-    if (node.kind !== 'directory') throw new VfsError('ENOTDIR');
-    return this.#handles.add({ kind: 'directory', node, generation: this.#live, listing: undefined });
-  }
-
-  /** Up to `limit` entries from `offset` (0, or a nextOffset), of the listing as it was at opendir; "." and ".." first. */
-  readdir(fh: number, offset: number, limit: number = Number.POSITIVE_INFINITY): DirectoryEntry[] {
-    const handle = this.#handles.directory(fh);
-    const { node } = handle;
-    handle.listing ??= [...node.children.values()];
-    const { listing } = handle;
-    const end = Math.min(listing.length + 2, offset + limit);
-    const entries: DirectoryEntry[] = [];
-    for (let i = offset; i < end; i++) {
-      const at = i === 0 ? node : i === 1 ? node.parent : (listing[i - 2] as Node);
-      const name = i === 0 ? '.' : i === 1 ? '..' : at.name;
-      entries.push({ name, attributes: attributesOf(at), nextOffset: i + 1 });
+  /** The same for a node of the live generation. */
+  lookupAt(directory: number, name: Uint8Array, start: number, end: number): number {
+    const live = this.#live;
+    if (!live.isDirectory(directory)) return -ERRNO.ENOTDIR;
+    const length = end - start;
+    if (length > FILE_NAME_BYTES_MAX) return -ERRNO.ENAMETOOLONG;
+    if (name[start] === DOT) {
+      if (length === 1) return directory;
+      if (length === 2 && name[start + 1] === DOT) return live.parent(directory);
     }
-    return entries;
+    const child = live.child(directory, name, start, end);
+    return child >= 0 ? child : -ERRNO.ENOENT;
   }
 
-  releasedir(fh: number): void {
-    this.#release(fh);
+  /** The node of the live generation that stands where the inode stands or stood, of whatever kind; or -ESTALE. */
+  successor(ino: number): number {
+    const place = this.locate(ino);
+    if (place === undefined) return -ERRNO.ESTALE;
+    if (place.live) return place.node;
+    const node = this.#counterpart(place.generation, place.node);
+    return node >= 0 ? node : -ERRNO.ESTALE;
+  }
+
+  /** `mask` as in access(2): 4 read, 2 write, 1 execute, or-ed; 0 asks for existence. 0, -EACCES, -EROFS or -ESTALE. */
+  access(ino: number, mask: number, uid: number, gid: number, groups?: readonly number[]): number {
+    const place = this.locate(ino);
+    if (place === undefined) return -ERRNO.ESTALE;
+    if ((mask & WRITE) !== 0) return -ERRNO.EROFS;
+    const { generation, node } = place;
+    const mode = generation.mode(node);
+    if (uid === 0) {
+      const executable = !generation.isFile(node) || (mode & EXECUTABLE_BITS) !== 0;
+      return (mask & EXECUTE) !== 0 && !executable ? -ERRNO.EACCES : 0;
+    }
+    const owner = generation.gid(node);
+    const inGroup = gid === owner || (groups?.includes(owner) ?? false);
+    const shift = uid === generation.uid(node) ? 6 : inGroup ? 3 : 0;
+    const wanted = mask & ANYTHING;
+    return ((mode >> shift) & wanted) === wanted ? 0 : -ERRNO.EACCES;
   }
 
   /** Nothing is free, because nothing can be written. */
   statfs(): FilesystemStatistics {
-    const { contentBytes, nodes } = this.#live;
+    const { contentBytes, nodeCount } = this.#live;
     return {
       blockBytes: BLOCK_BYTES,
       blocks: Math.ceil(contentBytes / BLOCK_BYTES),
-      files: nodes.size,
+      files: nodeCount,
       nameBytesMax: FILE_NAME_BYTES_MAX,
     };
   }
 
-  #release(fh: number): void {
-    const unpinned = this.#handles.remove(fh);
-    if (unpinned !== undefined && this.#lingering.delete(unpinned)) this.#onRetired(unpinned);
+  /** Name by name from the root; a generation is at most DEPTH_MAX deep. */
+  #counterpart(generation: Generation, node: number): number {
+    if (node === 0) return 0;
+    const parent = this.#counterpart(generation, generation.parent(node));
+    if (parent < 0) return -1;
+    return this.#live.child(parent, this.#name, 0, generation.copyName(node, this.#name, 0));
   }
-
-  #child(directory: DirectoryNode, name: string): Node {
-    if (name === '.') return directory;
-    if (name === '..') return directory.parent;
-    const child = directory.children.get(name);
-    if (child !== undefined) return child;
-    // Counting bytes is for names that don't exist anyway.
-    throw new VfsError(Buffer.byteLength(name) > FILE_NAME_BYTES_MAX ? 'ENAMETOOLONG' : 'ENOENT');
-  }
-
-  #liveDirectory(ino: number): DirectoryNode {
-    const node = this.#live.nodes.get(ino);
-    if (node === undefined) throw new VfsError('ESTALE');
-    if (node.kind !== 'directory') throw new VfsError('ENOTDIR');
-    return node;
-  }
-
-  /** The node of an inode, the live one if there is one, else the newest that something still has open. */
-  #node(ino: number): Node {
-    const live = this.#live.nodes.get(ino);
-    if (live !== undefined) return live;
-    for (const generation of this.lingering.toReversed()) {
-      const node = generation.nodes.get(ino);
-      if (node !== undefined) return node;
-    }
-    throw new VfsError('ESTALE');
-  }
-
-  /** The live node that stands where the inode stands or stood. */
-  #current(ino: number): Node {
-    const node = this.#node(ino);
-    if (this.#live.nodes.get(ino) === node) return node;
-    try {
-      return this.#live.nodes.get(this.resolve(pathOf(node))) as Node;
-    } catch {
-      throw new VfsError('ESTALE');
-    }
-  }
-}
-
-function attributesOf(node: Node): Attributes {
-  return {
-    ino: node.ino,
-    mode: S_IFMT[node.kind] | node.mode,
-    nlink: node.nlink,
-    uid: node.uid,
-    gid: node.gid,
-    size: node.size,
-    blocks: Math.ceil(node.size / STAT_BLOCK_BYTES),
-    mtimeSeconds: node.mtimeSeconds,
-  };
 }

@@ -165,6 +165,32 @@ for (const kind of [file, s3(false), s3(true)]) {
       });
     });
 
+    test('check() says same while fetch() would bring nothing, and never once it would', async () => {
+      const place = kind.place();
+      await place.put(first);
+      const source = place.source();
+      const got = await source.fetch({ bytesMax: 100 });
+      const knownRevision = got?.revision ?? '';
+      assert.equal(await source.check({ knownRevision }), 'same');
+      await place.put(second);
+      assert.equal(await place.source().check({ knownRevision }), 'maybe-changed');
+      for (const unknown of ['', 'x', 'file:1:2:3:4:5', '"0123"', 'v "0123"']) {
+        assert.equal(await source.check({ knownRevision: unknown }), 'maybe-changed');
+      }
+    });
+
+    test('check() fails as fetch() does: removed, or no longer wanted', async () => {
+      const place = kind.place();
+      await place.put(first);
+      const source = place.source();
+      const knownRevision = (await source.fetch({ bytesMax: 100 }))?.revision ?? '';
+      await assert.rejects(source.check({ knownRevision, signal: AbortSignal.abort() }), {
+        name: 'AbortError',
+      });
+      await place.remove();
+      await assert.rejects(source.check({ knownRevision }), { code: 'source-not-found' });
+    });
+
     test('watch() hints after a change, and never after close()', async () => {
       const place = kind.place();
       await place.put(first);

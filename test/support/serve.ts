@@ -13,10 +13,10 @@ import type { ArchiveEntry } from '../../src/bundle/archive.ts';
 import { SecretsfsError } from '../../src/errors.ts';
 import { prepareMountpoint } from '../../src/fuse/mountpoint.ts';
 import { mountNative, type NativeMount } from '../../src/fuse/native.ts';
-import { buildGeneration } from '../../src/generation/build.ts';
-import { type Generation, InodeAllocator } from '../../src/generation/generation.ts';
+import { planGeneration, writePlan } from '../../src/generation/build.ts';
+import { Generation, inMemory } from '../../src/generation/generation.ts';
 import { type LockedMemory, openMemoryStore } from '../../src/store/memory.ts';
-import { Vfs } from '../../src/vfs/vfs.ts';
+import { PathVfs } from '../../src/vfs/paths.ts';
 
 /** Content is text, base64, or so many repetitions of a byte. */
 export interface SpecEntry {
@@ -28,6 +28,8 @@ export interface SpecEntry {
   readonly base64?: string;
   readonly pattern?: { readonly bytes: number; readonly seed: number };
   readonly target?: string;
+  /** Zeros, but for the marks. Only with the kernel driver, as the last file of the last directory. */
+  readonly sparse?: { readonly bytes: number; readonly marks: readonly (readonly [number, string])[] };
 }
 export interface Spec {
   readonly entries: readonly SpecEntry[];
@@ -46,7 +48,7 @@ export function patternBytes({ bytes, seed }: { bytes: number; seed: number }): 
   return data;
 }
 
-function toEntry(spec: SpecEntry): ArchiveEntry {
+export function toEntry(spec: SpecEntry): ArchiveEntry {
   const { path, uid = 0, gid = 0 } = spec;
   if (spec.target !== undefined) return { kind: 'symlink', path, mode: 0o777, uid, gid, target: spec.target };
   if (path.endsWith('/'))
@@ -65,35 +67,31 @@ async function main([mountpoint = '']: string[]): Promise<void> {
   const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const first: Spec = JSON.parse((await input.next()).value ?? '{}');
   const store = await openMemoryStore({ allowSwap: first.allowSwap ?? false });
-  const inodes = new InodeAllocator();
   const memories = new Map<Generation, LockedMemory>();
   let last: Generation | undefined;
   let broken = false;
 
   function build({ entries, preserve = false }: Spec): Generation {
-    let memory: LockedMemory | undefined;
     const id = (last?.id ?? 0) + 1;
     const packed = entries.map(toEntry);
-    const generation = buildGeneration(packed, {
+    const plan = planGeneration(packed, {
       id,
       serial: id,
       nowSeconds: Math.floor(Date.now() / 1000),
       previous: last,
-      inodes,
       preserve,
       owner: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
-      allocate: (bytes) => {
-        memory = store.allocate(bytes);
-        return memory.buffer;
-      },
     });
+    const memory = store.allocate(plan.bytes);
+    writePlan(plan, memory.buffer);
     for (const entry of packed) if (entry.kind === 'file') entry.data.fill(0);
-    if (memory !== undefined) memories.set(generation, memory);
+    const generation = Generation.open(memory.buffer, inMemory(memory.buffer));
+    memories.set(generation, memory);
     last = generation;
     return generation;
   }
 
-  const vfs = new Vfs(build(first), {
+  const vfs = new PathVfs(build(first), {
     onRetired: (generation) => {
       memories.get(generation)?.release();
       memories.delete(generation);
@@ -131,6 +129,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
         lingering: vfs.lingering.map((g) => g.id),
         handles: vfs.openHandles(),
         bytes: store.bytes,
+        imageBytes: vfs.live.imageBytes,
         mounted: await mount.isMounted(),
         locked: [...memories.values()].every((m) => m.locked),
       };

@@ -6,8 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { ask } from '../../../src/control/client.ts';
 import { listNames, makeSocketDirectory, runtimeDirectory } from '../../../src/control/directory.ts';
 import type { Status } from '../../../src/control/protocol.ts';
-import { type Operations, serveControl } from '../../../src/control/server.ts';
+import { type Operations, serveControl, serveListening } from '../../../src/control/server.ts';
 import { BundleError } from '../../../src/errors.ts';
+import { listenUnix } from '../../../src/system/sockets.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
 const uid = process.getuid?.() ?? 0;
@@ -33,7 +34,14 @@ async function serve(t: TestContext, operations: Partial<Operations> = {}, statu
   const directory = await makeSocketDirectory(runtimeDir, 'web', uid);
   const bugs: unknown[] = [];
   const never = async () => assert.fail('not to be called');
-  const all = { status: async () => STATUS, wait: never, remount: never, unmount: never, ...operations };
+  const all = {
+    status: async () => STATUS,
+    wait: never,
+    remount: never,
+    unmount: never,
+    upgrade: never,
+    ...operations,
+  };
   const server = await serveControl({
     directory,
     operations: all,
@@ -98,7 +106,7 @@ test('the status socket answers status and refuses what changes anything', async
   const { directory } = await serve(t, {}, process.getgid?.() ?? 0);
   const socket = path.join(directory, 'status.sock');
   assert.match(await send(socket, '{"v":1,"op":"status"}\n'), /"ok":true/);
-  for (const op of ['remount', 'unmount']) {
+  for (const op of ['remount', 'unmount', 'upgrade']) {
     assert.match(await send(socket, `{"v":1,"op":"${op}"}\n`), /"code":"control-denied"/);
   }
 });
@@ -187,4 +195,43 @@ test('sockets are under /run for root, under XDG_RUNTIME_DIR for others, or wher
   );
   assert.equal(runtimeDirectory({ chosen: '/x', uid: 7, env: {} }), '/x');
   assert.throws(() => runtimeDirectory({ uid: 7, env: {} }), { code: 'control-directory' });
+});
+
+test('what an older daemon does not tell is missing, and what a newer one tells is taken', async (t) => {
+  const newer: Status = {
+    ...STATUS,
+    lingering: [{ id: 3, bytes: 7, reason: '2 inodes are in use', heldSince: '2026-11-22T00:00:00.000Z' }],
+    cache: 'none',
+    fastOpen: true,
+    resend: false,
+    processes: [{ role: 'agent', pid: 9, user: 'secretsfs-agent', started: '', restarts: 1 }],
+    memory: { storeBytes: 4096, maxBytes: null, availableBytes: 1 },
+  };
+  let status = newer;
+  const { runtimeDir } = await serve(t, { status: async () => status });
+  assert.deepEqual(await ask(runtimeDir, 'web', 'status', 1000), newer);
+  status = STATUS;
+  assert.equal('processes' in (await ask(runtimeDir, 'web', 'status', 1000)), false);
+});
+
+test('sockets that somebody else listens on are served by their descriptors, and left where they are', async (t) => {
+  const runtimeDir = path.join(await temporaryDirectory(t), 'run');
+  const directory = await makeSocketDirectory(runtimeDir, 'web', uid);
+  const [controlFd = -1, statusFd = -1] = ['control.sock', 'status.sock'].map((name) =>
+    listenUnix(path.join(directory, name), 0o600, uid, process.getgid?.() ?? 0),
+  );
+  const upgrade = async () => ({ replaced: ['agent'], processes: [] });
+  const never = async () => assert.fail('not to be called');
+  const server = await serveListening({
+    controlFd,
+    statusFd,
+    operations: { status: async () => STATUS, wait: never, remount: never, unmount: never, upgrade },
+    onBug: (error) => assert.fail(String(error)),
+  });
+  t.after(() => server.close());
+  assert.deepEqual((await ask(runtimeDir, 'web', 'upgrade', 1000)).replaced, ['agent']);
+  assert.match(await send(path.join(directory, 'status.sock'), '{"v":1,"op":"status"}\n'), /"ok":true/);
+  assert.match(await send(path.join(directory, 'status.sock'), '{"v":1,"op":"upgrade"}\n'), /control-denied/);
+  await server.close();
+  assert.ok((await lstat(path.join(directory, 'control.sock'))).isSocket());
 });

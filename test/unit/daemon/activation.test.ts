@@ -4,7 +4,7 @@ import type { BundleHeader } from '../../../src/bundle/header.ts';
 import { Activation } from '../../../src/daemon/activation.ts';
 import type { Generation } from '../../../src/generation/generation.ts';
 import { LINGERING_GENERATIONS_MAX } from '../../../src/limits.ts';
-import { openMemoryStore } from '../../../src/store/memory.ts';
+import { type LockedMemory, openMemoryStore } from '../../../src/store/memory.ts';
 
 const HEADER: BundleHeader = {
   name: 'web',
@@ -26,32 +26,43 @@ async function setUp() {
     owner: { uid: 0, gid: 0 },
     onRetired: (generation) => retired.push(generation),
   });
+  const memories: LockedMemory[] = [];
   const put = (content: string) => {
     const data = Buffer.from(content);
     const opened = activation.build(HEADER, [{ kind: 'file', path: 'f', mode: 0o600, uid: 0, gid: 0, data }]);
     data.fill(0);
+    memories.push(opened.generation.memory);
     return activation.activate(opened.generation);
   };
   const open = () => {
     const { vfs } = activation;
     assert.ok(vfs !== undefined);
-    return { vfs, fh: vfs.open(vfs.resolve('/f'), 0) };
+    const fh = vfs.open(vfs.resolve('/f'), 0);
+    const read = () => {
+      const target = Buffer.alloc(10);
+      return target.toString('utf8', 0, vfs.read(fh, 0, target.length, target));
+    };
+    return { vfs, fh, read };
   };
-  return { store, retired, activation, put, open };
+  return { store, retired, activation, memories, put, open };
 }
 
+const isWiped = (memory: LockedMemory | undefined) => memory?.buffer.every((byte) => byte === 0);
+
 test('a generation is copied, goes live with an account of what changed, and is wiped once nothing holds it', async () => {
-  const { store, retired, put, open } = await setUp();
+  const { store, retired, memories, put, open } = await setUp();
   assert.equal(put('one'), undefined);
-  const { vfs, fh } = open();
+  const { vfs, fh, read } = open();
+  const first = vfs.live.imageBytes;
   assert.deepEqual(put('second'), { added: 0, changed: 1, removed: 0, unchanged: 0 });
-  const view = vfs.read(fh, 0, 10);
-  assert.equal(Buffer.from(view).toString(), 'one');
-  assert.equal(store.bytes, 9);
+  assert.equal(read(), 'one');
+  assert.equal(store.bytes, first + vfs.live.imageBytes);
+  assert.equal(isWiped(memories[0]), false);
   vfs.release(fh);
   assert.equal(retired.length, 1);
-  assert.equal(store.bytes, 6);
-  assert.ok(view.every((byte) => byte === 0));
+  assert.equal(store.bytes, vfs.live.imageBytes);
+  assert.equal(isWiped(memories[0]), true);
+  assert.equal(open().read(), 'second');
 });
 
 test('only so many superseded generations are kept for open files; the oldest is let go of first', async () => {
@@ -66,20 +77,20 @@ test('only so many superseded generations are kept for open files; the oldest is
     retired.map(({ id }) => id),
     [1, 2],
   );
-  held.forEach(({ vfs, fh }, i) => {
-    if (i < 2) assert.throws(() => vfs.read(fh, 0, 1), { code: 'ESTALE' });
-    else assert.equal(Buffer.from(vfs.read(fh, 0, 1)).toString(), String(i));
+  held.forEach(({ read }, i) => {
+    if (i < 2) assert.throws(read, { code: 'ESTALE' });
+    else assert.equal(read(), String(i));
   });
 });
 
 test('wipe() leaves no content anywhere and answers ESTALE to what is still open', async () => {
-  const { store, put, open, activation } = await setUp();
+  const { store, memories, put, open, activation } = await setUp();
   put('one');
-  const { vfs, fh } = open();
-  const view = vfs.read(fh, 0, 10);
+  const { vfs, read } = open();
+  assert.equal(read(), 'one');
   activation.wipe();
   assert.equal(store.bytes, 0);
-  assert.ok(view.every((byte) => byte === 0));
-  assert.throws(() => vfs.read(fh, 0, 1), { code: 'ESTALE' });
+  assert.equal(isWiped(memories[0]), true);
+  assert.throws(read, { code: 'ESTALE' });
   assert.throws(() => vfs.resolve('/f'), { code: 'ENOENT' });
 });

@@ -2,8 +2,15 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { Log } from '../../../src/daemon/log.ts';
-import { type Floor, Rotation } from '../../../src/daemon/rotation.ts';
-import { BundleError, KeyError, SecretsfsError, SourceError } from '../../../src/errors.ts';
+import {
+  type Floor,
+  Rotation,
+  type RotationPorts,
+  type Taken,
+  type TakeOptions,
+} from '../../../src/daemon/rotation.ts';
+import { takeHere } from '../../../src/daemon/take.ts';
+import { BundleError, KeyError, MountError, SecretsfsError, SourceError } from '../../../src/errors.ts';
 import type { FetchedBundle, Source } from '../../../src/source/source.ts';
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
@@ -35,6 +42,7 @@ function setUp() {
       if (revision === knownRevision) return undefined;
       return { revision, bytes: Buffer.from(String(world.content)) };
     },
+    check: async () => 'maybe-changed',
     watch: () => ({ close: async () => undefined }),
   };
   const note = (event: string, fields: Record<string, unknown> = {}) => {
@@ -44,8 +52,6 @@ function setUp() {
   };
   const log: Log = { info: note, warn: note, error: note };
   const rotation = new Rotation<number>({
-    source,
-    bytesMax: 100,
     log,
     nowMs: () => 1_000_000,
     timers: {
@@ -58,12 +64,16 @@ function setUp() {
       },
     },
     random: () => 0.5,
-    async open(_fetched: FetchedBundle, _sha256: string, floor: Floor | undefined) {
-      world.opens++;
-      world.floors.push(floor);
-      if (world.content instanceof Error) throw world.content;
-      return { generation: Number(world.content), serial: Number(world.content), created: '' };
-    },
+    take: takeHere({
+      source,
+      bytesMax: 100,
+      async open(_fetched: FetchedBundle, _sha256: string, floor: Floor | undefined) {
+        world.opens++;
+        world.floors.push(floor);
+        if (world.content instanceof Error) throw world.content;
+        return { generation: Number(world.content), serial: Number(world.content), created: '' };
+      },
+    }),
     activate(opened) {
       world.active.push(opened.generation);
       return world.active.length === 1 ? undefined : { added: 0, changed: 1, removed: 0, unchanged: 0 };
@@ -255,4 +265,160 @@ test('after stop() nothing is fetched and refresh() says why', async () => {
     rotation.refresh(),
     (error) => error instanceof SecretsfsError && /stopping/.test(error.message),
   );
+});
+
+/** A rotation over ports that do what each test says. */
+function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate'>>) {
+  const taken: TakeOptions[] = [];
+  const log: string[] = [];
+  const note = (event: string) => void log.push(event);
+  const rotation = new Rotation<string>({
+    log: { info: note, warn: note, error: note },
+    nowMs: () => 1_000_000,
+    timers: { set: () => undefined, clear: () => undefined },
+    random: () => 0.5,
+    activate: () => undefined,
+    ...ports,
+    take: async (options) => {
+      taken.push(options);
+      if (ports.take === undefined) return opened(`r${taken.length}`, taken.length);
+      return ports.take(options);
+    },
+  });
+  return { rotation, taken, log };
+}
+
+const opened = (revision: string, serial: number): Taken<string> => ({
+  outcome: 'opened',
+  revision,
+  sha256: revision,
+  opened: { generation: revision, serial, created: '' },
+});
+
+test('an activation may take its time: until it is done the old one is live, and nothing else is taken', async () => {
+  let finish: () => void = () => undefined;
+  const { rotation, taken } = withPorts({
+    activate: ({ serial }) => {
+      if (serial === 1) return undefined;
+      return new Promise((resolve) => {
+        finish = () => resolve({ added: 1, changed: 2, removed: 3, unchanged: 4 });
+      });
+    },
+  });
+  await rotation.refresh();
+  const second = rotation.refresh();
+  const third = rotation.hint();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(rotation.state().live?.serial, 1);
+  assert.equal(taken.length, 2);
+  finish();
+  const result = await second;
+  assert.deepEqual(result.outcome === 'activated' && result.changes, {
+    added: 1,
+    changed: 2,
+    removed: 3,
+    unchanged: 4,
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  finish();
+  await third;
+  assert.equal(taken[2]?.knownRevision, 'r2');
+  assert.deepEqual(taken[2]?.live, { serial: 2, sha256: 'r2' });
+});
+
+test('an activation that fails leaves what is live, and is tried again', async () => {
+  let fails = true;
+  const { rotation } = withPorts({
+    async activate({ serial }) {
+      if (serial > 1 && fails) throw new MountError('mount-failed', 'the prober is gone');
+      return undefined;
+    },
+  });
+  await rotation.refresh();
+  await rotation.hint();
+  assert.equal(rotation.state().live?.serial, 1);
+  assert.equal(rotation.state().failure?.error.code, 'mount-failed');
+  assert.equal(rotation.state().failure?.revision, 'r2');
+  assert.equal(rotation.knownRevision, 'r1');
+  fails = false;
+  await rotation.hint();
+  assert.equal(rotation.state().live?.revision, 'r3');
+  assert.equal(rotation.state().failure, undefined);
+});
+
+test('a refusal is remembered for the revision that the error names', async () => {
+  let next: Taken<string> | SecretsfsError = opened('r1', 1);
+  const { rotation, taken } = withPorts({
+    async take({ knownRevision }) {
+      if (next instanceof SecretsfsError) {
+        if (next.revision === knownRevision) return { outcome: 'unchanged', revision: next.revision ?? '' };
+        throw next;
+      }
+      return next;
+    },
+  });
+  await rotation.refresh();
+  next = new BundleError('bundle-name', 'another name');
+  next.revision = 'r2';
+  await rotation.hint();
+  assert.equal(rotation.knownRevision, 'r2');
+  await rotation.hint();
+  assert.equal(taken.at(-1)?.knownRevision, 'r2');
+  assert.equal(rotation.state().failure?.attempts, 2);
+});
+
+test('a bundle that the memory is too small for is no refusal', async () => {
+  let fails = false;
+  const { rotation } = withPorts({
+    async take() {
+      if (!fails) return opened('r1', 1);
+      const error = new MountError('memory-exceeded', 'too large');
+      error.revision = 'r2';
+      throw error;
+    },
+  });
+  await rotation.refresh();
+  fails = true;
+  await rotation.hint();
+  assert.equal(rotation.state().failure?.error.code, 'memory-exceeded');
+  assert.equal(rotation.knownRevision, 'r1');
+});
+
+test('a check that somebody else made ends an outage, and counts only for the known revision', async () => {
+  let outage = false;
+  const { rotation } = withPorts({
+    async take() {
+      if (outage) throw new SourceError('source-unreachable', 'away');
+      return opened('r1', 1);
+    },
+  });
+  rotation.noteUnchanged('r1');
+  assert.equal(rotation.state().lastCheck, undefined);
+  await rotation.refresh();
+  outage = true;
+  await rotation.hint();
+  rotation.noteUnchanged('r0');
+  assert.equal(rotation.state().failure?.error.code, 'source-unreachable');
+  rotation.noteUnchanged('r1');
+  assert.equal(rotation.state().failure, undefined);
+  assert.equal(rotation.state().lastCheck?.outcome, 'unchanged');
+});
+
+test('a check that somebody else made leaves a refusal, and a refresh that is under way', async () => {
+  const { rotation } = withPorts({
+    async take({ live }) {
+      if (live === undefined) return opened('r1', 1);
+      const error = new BundleError('bundle-corrupt', 'broken');
+      error.revision = 'r2';
+      throw error;
+    },
+  });
+  await rotation.refresh();
+  const running = rotation.hint();
+  rotation.noteUnchanged('r1');
+  assert.equal(rotation.state().lastCheck?.outcome, 'activated');
+  await running;
+  rotation.noteUnchanged('r2');
+  assert.equal(rotation.state().failure?.error.code, 'bundle-corrupt');
+  assert.equal(rotation.state().failure?.attempts, 2);
 });

@@ -3,9 +3,10 @@ import * as fs from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { MountError } from '../../../src/errors.ts';
+import { checkDevice } from '../../../src/fuse/device.ts';
 import { parseMountinfo, topMount } from '../../../src/fuse/mountinfo.ts';
 import { prepareMountpoint } from '../../../src/fuse/mountpoint.ts';
-import { checkDevice, mountOptions } from '../../../src/fuse/native.ts';
+import { mountOptions } from '../../../src/fuse/native.ts';
 import { cleanups, exec, serve, temporaryDirectory } from '../../support/server.ts';
 
 async function refused(code: string, mountpoint: string, message?: RegExp): Promise<MountError> {
@@ -41,6 +42,7 @@ test('parseMountinfo() undoes octal escapes, skips optional fields and keeps byt
     ],
   );
   assert.equal(topMount(mounts, '/mnt2')?.device, '0:42');
+  assert.deepEqual([mounts[3]?.id, mounts[3]?.parentId], [39, 38]);
   assert.equal(topMount(mounts, '/mnt3'), undefined);
 });
 

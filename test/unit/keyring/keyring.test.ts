@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +11,7 @@ import { type ErrorCode, KeyError, SecretsfsError } from '../../../src/errors.ts
 import { mostTelling } from '../../../src/keyring/failures.ts';
 import { openUnwrapping, openWrapping } from '../../../src/keyring/keyring.ts';
 import { unwrapAttempts } from '../../../src/keyring/kms.ts';
+import { readOpenedKey } from '../../../src/keyring/local.ts';
 import { parseKeyArn } from '../../../src/keyring/spec.ts';
 
 const { encrypt, decrypt } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
@@ -129,4 +130,43 @@ test('mostTelling() prefers what will not pass by itself, and counts the rest', 
   assert.equal(error.message, 'denied (and 2 more: key-throttled, key-unreachable)');
   assert.equal(error.hint, 'grant it');
   assert.ok(error instanceof KeyError);
+});
+
+test('key files that somebody else opened are used through their descriptors alone', async (t) => {
+  const file = path.join(dir, 'handed');
+  await writeFile(file, randomBytes(32), { mode: 0o400 });
+  const { keyring } = await openWrapping([`local:${file}`], aws);
+  const sealed = await encrypt(keyring, 'plaintext');
+  const handle = await open(file, 'r');
+  t.after(() => handle.close());
+  await rm(file);
+  await assert.rejects(openUnwrapping([`local:${file}`], aws), failsWith('key-not-found'));
+  const opener = { files: new Map([[file, handle.fd]]), ownerUid: process.getuid?.() ?? 0 };
+  const { keyring: unwrapping } = await openUnwrapping([`local:${file}`], aws, opener);
+  assert.equal((await decrypt(unwrapping, sealed.result)).plaintext.toString(), 'plaintext');
+});
+
+test('a key descriptor is checked as a path is: kind, mode, owner, length', async (t) => {
+  const file = path.join(dir, 'checked');
+  const openOf = async (name: string) => {
+    const handle = await open(name, 'r');
+    t.after(() => handle.close());
+    return handle.fd;
+  };
+  await writeFile(file, randomBytes(32), { mode: 0o400 });
+  const fd = await openOf(file);
+  assert.equal(readOpenedKey(fd, file, process.getuid?.() ?? 0).length, 32);
+  await chmod(file, 0o440);
+  assert.throws(() => readOpenedKey(fd, file, 0), failsWith('key-permissions'));
+  await chmod(file, 0o400);
+  if (process.getuid?.() === 0) {
+    await chown(file, 4321, 0);
+    assert.throws(() => readOpenedKey(fd, file, 0), failsWith('key-permissions'));
+    assert.equal(readOpenedKey(fd, file, 4321).length, 32);
+  }
+  const directory = await openOf(dir);
+  assert.throws(() => readOpenedKey(directory, dir, 0), failsWith('key-invalid'));
+  await writeFile(`${file}-long`, randomBytes(33), { mode: 0o400 });
+  const long = await openOf(`${file}-long`);
+  assert.throws(() => readOpenedKey(long, 'long', process.getuid?.() ?? 0), failsWith('key-invalid'));
 });

@@ -17,7 +17,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, suite, test } from 'node:test';
+import { afterEach, beforeEach, suite, type TestContext, test } from 'node:test';
 import { OutputError, SourceError } from '../../../src/errors.ts';
 import { FileSource } from '../../../src/source/file.ts';
 import { pathDependencies } from '../../../src/source/file-watch.ts';
@@ -362,4 +362,54 @@ suite('writeFileAtomically()', () => {
       code('output-failed'),
     );
   });
+});
+
+/** The file open for reading, and a source of the descriptor alone. */
+async function descriptorOf(t: TestContext, file: string) {
+  const handle = await open(file, 'r');
+  t.after(() => handle.close());
+  return new FileSource('/etc/secretsfs/web.enc', { opened: handle.fd });
+}
+
+test('a source of an open file reads it, also once its path leads elsewhere, and from any offset', async (t) => {
+  const file = path.join(dir, 'b');
+  await writeFile(file, 'one');
+  const revision = (await new FileSource(file).fetch({ bytesMax: 10 }))?.revision ?? '';
+  const source = await descriptorOf(t, file);
+  assert.equal(await source.check({ knownRevision: revision }), 'same');
+  for (let i = 0; i < 2; i++) assert.equal((await source.fetch({ bytesMax: 10 }))?.bytes.toString(), 'one');
+  assert.equal(await source.fetch({ bytesMax: 10, knownRevision: revision }), undefined);
+  await rm(file);
+  assert.equal((await source.fetch({ bytesMax: 10 }))?.bytes.toString(), 'one');
+});
+
+test('a source of an open file names the location that it was given', async (t) => {
+  await writeFile(path.join(dir, 'b'), 'one');
+  const source = await descriptorOf(t, path.join(dir, 'b'));
+  await assert.rejects(source.fetch({ bytesMax: 2 }), (error: SourceError) => {
+    assert.match(error.message, /"\/etc\/secretsfs\/web\.enc".*has 3 bytes/);
+    return code('source-too-large')(error);
+  });
+  await assert.rejects((await descriptorOf(t, dir)).fetch({ bytesMax: 9 }), code('source-invalid'));
+});
+
+test('a source of an open file gives up on one that changes all the time', async (t) => {
+  const file = path.join(dir, 'b');
+  await writeFile(file, Buffer.alloc(8_000_000));
+  const source = await descriptorOf(t, file);
+  let writing = true;
+  const writer = (async () => {
+    const handle = await open(file, 'r+');
+    for (let i = 0; writing; i++) {
+      await handle.write(Buffer.from([i & 0xff]), 0, 1, 0);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await handle.close();
+  })();
+  try {
+    await assert.rejects(source.fetch({ bytesMax: 10_000_000 }), code('source-invalid'));
+  } finally {
+    writing = false;
+    await writer;
+  }
 });

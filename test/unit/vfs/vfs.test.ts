@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ArchiveEntry } from '../../../src/bundle/archive.ts';
 import type { Generation } from '../../../src/generation/generation.ts';
-import { type ErrnoCode, errnoOf, VfsError } from '../../../src/vfs/errno.ts';
+import { ERRNO, errnoOf, orThrow, VfsError } from '../../../src/vfs/errno.ts';
 import { Vfs } from '../../../src/vfs/vfs.ts';
-import { directory, file, Lineage, symlink } from '../../support/entries.ts';
+import { contentOf, directory, file, Lineage, nodeAt, symlink } from '../../support/entries.ts';
 
 function start(entries: ArchiveEntry[]) {
   const line = new Lineage();
@@ -13,157 +13,151 @@ function start(entries: ArchiveEntry[]) {
   return { line, vfs, retired };
 }
 
-function fails(code: ErrnoCode, action: () => unknown): void {
-  assert.throws(action, (error) => error instanceof VfsError && error.code === code, code);
+/** The path of what a name stands for, or the negative errno. */
+function look(vfs: Vfs, parent: string | number, name: string): string | number {
+  const bytes = Buffer.from(`(${name})`);
+  const ino = typeof parent === 'number' ? parent : vfs.live.ino(nodeAt(vfs.live, parent));
+  const node = vfs.lookup(ino, bytes, 1, bytes.length - 1);
+  return node < 0 ? node : vfs.live.path(node);
 }
 
-const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+const inoOf = (generation: Generation, path: string): number => generation.ino(nodeAt(generation, path));
 
-test('errnoOf() gives Linux numbers, and EIO for what is no VfsError', () => {
+test('errnoOf() gives Linux numbers, and EIO for what is no VfsError; orThrow() is its inverse', () => {
   assert.equal(errnoOf(new VfsError('EROFS')), 30);
   assert.equal(errnoOf(new VfsError('ESTALE')), 116);
   assert.equal(errnoOf(new Error('bug')), 5);
   assert.equal(errnoOf(undefined), 5);
+  assert.equal(orThrow(0), 0);
+  assert.equal(orThrow(7), 7);
+  for (const [code, errno] of Object.entries(ERRNO)) assert.throws(() => orThrow(-errno), { code });
+  assert.throws(() => orThrow(-4711), { code: 'EIO' });
 });
 
-test('lookup, resolve and getattr agree', () => {
-  const { vfs } = start([file('d/f', 'hello'), symlink('l', 'd/f')]);
-  const d = vfs.lookup(1, 'd');
-  const f = vfs.lookup(d.ino, 'f');
-  assert.equal(f.mode, 0o100600);
-  assert.equal(d.mode, 0o040700);
-  assert.equal(f.size, 5);
-  assert.equal(f.blocks, 1);
-  assert.equal(vfs.resolve('/d/f'), f.ino);
-  assert.equal(vfs.resolve('/'), 1);
-  assert.deepEqual(vfs.getattr(f.ino), f);
-  assert.equal(vfs.lookup(d.ino, '..').ino, 1);
-  assert.equal(vfs.lookup(1, '..').ino, 1);
-  assert.equal(vfs.readlink(vfs.resolve('/l')), 'd/f');
+test('lookup() finds names, "." and ".." in the live generation', () => {
+  const { vfs, line } = start([file('d/e/f', 'hello'), symlink('l', 'd/f'), file('é/ü')]);
+  assert.equal(look(vfs, '', 'd'), 'd');
+  assert.equal(look(vfs, 'd/e', 'f'), 'd/e/f');
+  assert.equal(look(vfs, '', 'l'), 'l');
+  assert.equal(look(vfs, 'é', 'ü'), 'é/ü');
+  assert.equal(look(vfs, 'd/e', '.'), 'd/e');
+  assert.equal(look(vfs, 'd/e', '..'), 'd');
+  assert.equal(look(vfs, '', '..'), '');
+  const d = inoOf(vfs.live, 'd');
+  vfs.activate(line.next([file('d/new')]));
+  assert.equal(look(vfs, d, 'new'), 'd/new', 'a directory keeps its inode');
+  assert.equal(look(vfs, d, 'e'), -ERRNO.ENOENT);
 });
 
-test('what is not there, not a directory, too long or not a link says so', () => {
+test('lookup() answers a negative errno for what is not there, too long, or in no directory', () => {
   const { vfs } = start([file('f'), directory('d'), symlink('l', 'f')]);
-  fails('ENOENT', () => vfs.lookup(1, 'nothing'));
-  fails('ENOENT', () => vfs.resolve('/d/x'));
-  fails('ENOTDIR', () => vfs.resolve('/f/x'));
-  fails('ENOTDIR', () => vfs.lookup(vfs.resolve('/f'), 'x'));
-  fails('ENAMETOOLONG', () => vfs.lookup(1, 'é'.repeat(128)));
-  fails('ENOENT', () => vfs.lookup(1, 'n'.repeat(255)));
-  fails('ENAMETOOLONG', () => vfs.resolve(`/${'a/'.repeat(2100)}`));
-  fails('EINVAL', () => vfs.readlink(vfs.resolve('/f')));
-  fails('ESTALE', () => vfs.getattr(4711));
-  fails('ENOTDIR', () => vfs.opendir(vfs.resolve('/f')));
+  assert.equal(look(vfs, '', 'nothing'), -ERRNO.ENOENT);
+  assert.equal(look(vfs, 'd', 'f'), -ERRNO.ENOENT);
+  assert.equal(look(vfs, '', ''), -ERRNO.ENOENT);
+  assert.equal(look(vfs, '', '...'), -ERRNO.ENOENT);
+  assert.equal(look(vfs, 'f', 'x'), -ERRNO.ENOTDIR);
+  assert.equal(look(vfs, 'l', 'x'), -ERRNO.ENOTDIR);
+  assert.equal(look(vfs, '', 'n'.repeat(255)), -ERRNO.ENOENT);
+  assert.equal(look(vfs, '', 'n'.repeat(256)), -ERRNO.ENAMETOOLONG);
+  assert.equal(look(vfs, 4711, 'x'), -ERRNO.ESTALE);
+  for (const ino of [0, -1, 0.5, Number.NaN, 2 ** 60]) assert.equal(look(vfs, ino, 'f'), -ERRNO.ESTALE);
 });
 
-test('open() refuses to write, and opens files only', () => {
-  const { vfs } = start([file('f'), directory('d'), symlink('l', 'f')]);
-  const f = vfs.resolve('/f');
-  for (const flags of [1, 2, 3, 0o1000]) fails('EROFS', () => vfs.open(f, flags));
-  fails('EISDIR', () => vfs.open(vfs.resolve('/d'), 0));
-  fails('EROFS', () => vfs.open(vfs.resolve('/d'), 2));
-  fails('ELOOP', () => vfs.open(vfs.resolve('/l'), 0));
-});
-
-test('read() answers any offset and length, and closed handles are EBADF', () => {
-  const { vfs } = start([file('f', '0123456789')]);
-  const fh = vfs.open(vfs.resolve('/f'), 0);
-  assert.equal(text(vfs.read(fh, 3, 4)), '3456');
-  assert.equal(text(vfs.read(fh, 8, 100)), '89');
-  assert.equal(vfs.read(fh, 10, 1).length, 0);
-  assert.equal(vfs.read(fh, 2 ** 52, 1).length, 0);
-  fails('EINVAL', () => vfs.read(fh, -1, 1));
-  fails('EINVAL', () => vfs.read(fh, Number.NaN, 1));
-  vfs.release(fh);
-  fails('EBADF', () => vfs.read(fh, 0, 1));
-  fails('EBADF', () => vfs.release(fh));
-  const dh = vfs.opendir(1);
-  fails('EISDIR', () => vfs.read(dh, 0, 1));
-  fails('ENOTDIR', () => vfs.readdir(vfs.open(vfs.resolve('/f'), 0), 0));
-});
-
-test('a handle stays with the generation it was opened in, and its last release retires that', () => {
-  const { line, vfs, retired } = start([file('f', 'old')]);
-  const ino = vfs.resolve('/f');
-  const first = vfs.open(ino, 0);
-  const second = vfs.open(ino, 0);
-  const before = vfs.fgetattr(first);
-  vfs.activate(line.next([file('f', 'newer')]));
-  assert.equal(text(vfs.read(first, 0, 9)), 'old');
-  assert.deepEqual(vfs.fgetattr(first), before);
-  assert.deepEqual(vfs.getattr(ino), before, 'an inode that is still open keeps its attributes');
-  const reopened = vfs.open(ino, 0);
-  assert.equal(text(vfs.read(reopened, 0, 9)), 'newer', 'a superseded inode opens as what is live');
+test('locate() finds an inode in the live generation, else in the newest lingering one, with its own bytes', () => {
+  const { vfs, line, retired } = start([file('a', 'one'), file('same')]);
+  const first = vfs.live;
+  const a = inoOf(first, 'a');
+  const second = line.next([file('a', 'two'), file('same')]);
+  vfs.activate(second);
+  const third = line.next([file('same')]);
+  vfs.activate(third);
   assert.deepEqual(
     vfs.lingering.map((g) => g.id),
-    [1],
+    [1, 2],
   );
-  vfs.release(first);
-  assert.deepEqual(retired, []);
-  vfs.release(second);
-  assert.deepEqual(retired, [1]);
-  fails('ESTALE', () => vfs.getattr(ino));
-  vfs.release(reopened);
-  assert.deepEqual(retired, [1], 'the live generation never retires by a release');
+  const old = vfs.locate(a);
+  assert.ok(old !== undefined);
+  assert.equal(old.generation, first);
+  assert.equal(old.live, false);
+  assert.equal(contentOf(old.generation, old.node).toString(), 'one');
+  const same = vfs.locate(inoOf(first, 'same'));
+  assert.equal(same, old, 'one object for all answers');
+  assert.equal(same?.generation, third);
+  assert.equal(same?.live, true);
+  assert.equal(vfs.locate(inoOf(second, 'a'))?.generation, second);
+  vfs.retire(second);
+  assert.equal(vfs.locate(inoOf(second, 'a')), undefined);
+  assert.deepEqual(retired, [2]);
 });
 
-test('activate() retires what nobody has open at once', () => {
-  const { line, vfs, retired } = start([file('f')]);
-  vfs.activate(line.next([file('f')]));
-  assert.deepEqual(retired, [1]);
-  vfs.activate(vfs.live);
-  assert.deepEqual(retired, [1]);
-  assert.equal(vfs.live.id, 2);
-});
-
-test('retire() takes a generation from its handles: ESTALE, reported once, release still works', () => {
-  const { line, vfs, retired } = start([file('f', 'old')]);
-  const fh = vfs.open(vfs.resolve('/f'), 0);
-  const dh = vfs.opendir(1);
-  const old = vfs.live;
-  vfs.retire(old);
-  assert.equal(text(vfs.read(fh, 0, 3)), 'old', 'the live generation can not be retired');
+test('an inode that two lingering generations have is answered from the newer', () => {
+  const { vfs, line } = start([file('a'), file('b', '1')]);
+  vfs.activate(line.next([file('a'), file('b', '2')]));
   vfs.activate(line.next([]));
-  vfs.retire(old);
-  assert.deepEqual(retired, [1]);
-  fails('ESTALE', () => vfs.read(fh, 0, 1));
-  fails('ESTALE', () => vfs.readdir(dh, 0));
-  fails('ESTALE', () => vfs.fgetattr(fh));
-  vfs.retire(old);
-  vfs.release(fh);
-  vfs.releasedir(dh);
-  assert.deepEqual(retired, [1]);
-  assert.equal(vfs.openHandles(), 0);
+  const a = inoOf(vfs.lingering[0] as Generation, 'a');
+  assert.equal(vfs.locate(a)?.generation.id, 2);
 });
 
-test('a removed file that is still open can be read but not opened again', () => {
-  const { line, vfs } = start([file('d/f', 'x'), file('g')]);
-  const ino = vfs.resolve('/d/f');
-  const fh = vfs.open(ino, 0);
-  vfs.activate(line.next([file('g')]));
-  assert.equal(text(vfs.read(fh, 0, 1)), 'x');
-  fails('ESTALE', () => vfs.open(ino, 0));
-  fails('ENOENT', () => vfs.resolve('/d/f'));
+test('retire() lets go of lingering generations only, and says so once', () => {
+  const { vfs, line, retired } = start([file('a')]);
+  const first = vfs.live;
+  vfs.retire(first);
+  assert.deepEqual(retired, []);
+  vfs.activate(line.next([file('a', 'two')]));
+  vfs.activate(vfs.live);
+  vfs.retire(first);
+  vfs.retire(first);
+  assert.deepEqual(retired, [1]);
+  assert.equal(vfs.lingering.length, 0);
 });
 
-test('readdir() pages through the listing of its opendir, whatever is activated meanwhile', () => {
-  const names = Array.from({ length: 50 }, (_, i) => `f${String(i).padStart(2, '0')}`);
-  const { line, vfs, retired } = start(names.map((n) => file(n)));
-  const dh = vfs.opendir(1);
-  const seen: string[] = [];
-  for (let offset = 0; ; ) {
-    const page = vfs.readdir(dh, offset, 7);
-    if (page.length === 0) break;
-    seen.push(...page.map((e) => e.name));
-    offset = page.at(-1)?.nextOffset ?? 0;
-    vfs.activate(line.next([file(`only${offset}`)]));
-  }
-  assert.deepEqual(seen, ['.', '..', ...names]);
-  assert.ok(!retired.includes(1));
-  vfs.releasedir(dh);
-  assert.ok(retired.includes(1));
-  const again = vfs.opendir(1);
-  assert.equal(vfs.readdir(again, 0).length, 3);
+test('a generation that was let go of is not kept by the last answer of locate()', () => {
+  const { vfs, line } = start([file('a')]);
+  const first = vfs.live;
+  vfs.activate(line.next([]));
+  const place = vfs.locate(inoOf(first, 'a'));
+  assert.equal(place?.generation, first);
+  vfs.retire(first);
+  assert.equal(place?.generation, vfs.live);
+});
+
+test('a lingering generation can be made live again, and lingers no more', () => {
+  const { vfs, line, retired } = start([file('a')]);
+  const first = vfs.live;
+  vfs.activate(line.next([]));
+  vfs.activate(first);
+  assert.deepEqual([vfs.live.id, vfs.lingering.map((g) => g.id), retired], [1, [2], []]);
+});
+
+test('setGenerations() retires exactly what is not among them', () => {
+  const { vfs, line, retired } = start([file('a')]);
+  const first = vfs.live;
+  const second = line.next([file('a', '2')]);
+  const third = line.next([file('a', '3')]);
+  vfs.setGenerations(second, [first]);
+  assert.deepEqual([vfs.live.id, vfs.lingering.map((g) => g.id), retired], [2, [1], []]);
+  vfs.setGenerations(third, [second, third]);
+  assert.deepEqual([vfs.live.id, vfs.lingering.map((g) => g.id), retired], [3, [2], [1]]);
+  vfs.setGenerations(third, []);
+  assert.deepEqual([vfs.live.id, vfs.lingering.map((g) => g.id), retired], [3, [], [1, 2]]);
+});
+
+test('successor() is what stands now where an inode stood, whatever it is', () => {
+  const { vfs, line } = start([file('d/e/f', '1'), file('gone'), file('x/y'), file('stays')]);
+  const old = vfs.live;
+  vfs.activate(line.next([file('d/e/f', '2'), file('x'), file('stays')]));
+  const now = (path: string) => {
+    const node = vfs.successor(inoOf(old, path));
+    return node < 0 ? node : vfs.live.path(node);
+  };
+  assert.equal(now('d/e/f'), 'd/e/f');
+  assert.notEqual(inoOf(vfs.live, 'd/e/f'), inoOf(old, 'd/e/f'));
+  assert.equal(now('stays'), 'stays');
+  assert.equal(now('x'), 'x', 'a directory that became a file');
+  assert.equal(now('x/y'), -ERRNO.ESTALE);
+  assert.equal(now('gone'), -ERRNO.ESTALE);
+  assert.equal(now(''), '');
+  assert.equal(vfs.successor(4711), -ERRNO.ESTALE);
 });
 
 test('access() follows owner, group, others and root, and never lets anybody write', () => {
@@ -173,22 +167,24 @@ test('access() follows owner, group, others and root, and never lets anybody wri
     { kind: 'file', path: 'x', mode: 0o001, uid: 10, gid: 20, data: Buffer.alloc(0) },
   ];
   const vfs = new Vfs(line.next(entries, { preserve: true }));
-  const f = vfs.resolve('/f');
-  vfs.access(f, 4, { uid: 10, gid: 1 });
-  vfs.access(f, 4, { uid: 11, gid: 20 });
-  vfs.access(f, 4, { uid: 11, gid: 1, groups: [20] });
-  vfs.access(f, 0, { uid: 11, gid: 1 });
-  fails('EACCES', () => vfs.access(f, 4, { uid: 11, gid: 1 }));
-  fails('EROFS', () => vfs.access(f, 2, { uid: 0, gid: 0 }));
-  vfs.access(f, 4, { uid: 0, gid: 0 });
-  fails('EACCES', () => vfs.access(f, 1, { uid: 0, gid: 0 }));
-  const x = vfs.resolve('/x');
-  fails('EACCES', () => vfs.access(x, 1, { uid: 10, gid: 1 }));
-  vfs.access(x, 1, { uid: 11, gid: 1 });
-  vfs.access(x, 1, { uid: 0, gid: 0 });
+  const f = inoOf(vfs.live, 'f');
+  assert.equal(vfs.access(f, 4, 10, 1), 0);
+  assert.equal(vfs.access(f, 4, 11, 20), 0);
+  assert.equal(vfs.access(f, 4, 11, 1, [20]), 0);
+  assert.equal(vfs.access(f, 0, 11, 1), 0);
+  assert.equal(vfs.access(f, 4, 11, 1, [21]), -ERRNO.EACCES);
+  assert.equal(vfs.access(f, 2, 0, 0), -ERRNO.EROFS);
+  assert.equal(vfs.access(f, 4, 0, 0), 0);
+  assert.equal(vfs.access(f, 1, 0, 0), -ERRNO.EACCES);
+  assert.equal(vfs.access(1, 1, 0, 0), 0);
+  const x = inoOf(vfs.live, 'x');
+  assert.equal(vfs.access(x, 1, 10, 1), -ERRNO.EACCES);
+  assert.equal(vfs.access(x, 1, 11, 1), 0);
+  assert.equal(vfs.access(x, 1, 0, 0), 0);
+  assert.equal(vfs.access(4711, 0, 0, 0), -ERRNO.ESTALE);
 });
 
 test('statfs() counts contents and inodes', () => {
-  const { vfs } = start([file('a', Buffer.alloc(5000)), file('b')]);
+  const { vfs } = start([file('a', Buffer.alloc(5000)), file('b', '')]);
   assert.deepEqual(vfs.statfs(), { blockBytes: 4096, blocks: 2, files: 3, nameBytesMax: 255 });
 });

@@ -1,0 +1,57 @@
+/**
+ * From ciphertext to a generation: header against policy, unwrap, authenticate everything, untar under limits, build.
+ * Plaintext outside the generation's own memory is wiped before this returns or throws.
+ */
+
+import type { ArchiveEntry } from '../bundle/archive.ts';
+import { readArchive } from '../bundle/archive.ts';
+import { readHeader, unseal } from '../bundle/envelope.ts';
+import type { BundleHeader } from '../bundle/header.ts';
+import { checkHeader, type Policy } from '../bundle/policy.ts';
+import type { openUnwrapping } from '../keyring/keyring.ts';
+
+export type Unwrapping = Awaited<ReturnType<typeof openUnwrapping>>;
+
+export interface UnsealPolicy extends Omit<Policy, 'accepted'> {
+  readonly bytesMax: number;
+  readonly filesMax: number;
+}
+
+/** This process serves reads meanwhile. */
+const othersTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+/**
+ * Opens `bytes` and hands the entries to `build`, which must copy what it keeps: the entries' data are wiped after.
+ * `beforeKeys` may refuse what the header's policy let through, before a key is used.
+ */
+export async function openBundle<T>(
+  bytes: Buffer,
+  policy: UnsealPolicy,
+  unwrapping: Unwrapping,
+  build: (header: BundleHeader, entries: readonly ArchiveEntry[]) => T,
+  beforeKeys: () => void = () => undefined,
+): Promise<T> {
+  checkHeader(readHeader(bytes), { ...policy, accepted: unwrapping.accepted });
+  beforeKeys();
+  const { header, plaintext } = await unseal(bytes, {
+    keyring: unwrapping.keyring,
+    plaintextBytesMax: tarBytesMax(policy),
+    progress: othersTurn,
+  });
+  try {
+    return build(header, await readArchive(plaintext, { ...policy, yield: othersTurn }));
+  } finally {
+    plaintext.fill(0);
+  }
+}
+
+/** A tar of so much content in so many files: a header, padding and perhaps a long name for each. */
+export function tarBytesMax({
+  bytesMax,
+  filesMax,
+}: {
+  readonly bytesMax: number;
+  readonly filesMax: number;
+}): number {
+  return bytesMax + 2048 * filesMax + 10_240;
+}

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { describe } from '../../../src/cli/status.ts';
+import type { Status } from '../../../src/control/protocol.ts';
+
+const OLD: Status = {
+  instance: 'web',
+  name: 'web',
+  version: '1',
+  pid: 1,
+  started: '2026-11-22T00:00:00.000Z',
+  mountpoint: '/m',
+  bundle: '/b',
+  driver: 'fuse-native',
+  driverReason: 'as --driver says',
+  state: 'live',
+  live: null,
+  lingering: [{ id: 2, bytes: 2048 }],
+  lastCheck: null,
+  error: null,
+};
+
+test('a status of a daemon that tells nothing of processes shows none', () => {
+  assert.deepEqual(describe(OLD), [
+    'web: live',
+    '  mountpoint  /m',
+    '  bundle      /b (name web)',
+    '  driver      fuse-native (as --driver says)',
+    '  lingering   generation 2, 2.0 KiB: open files still hold it',
+  ]);
+});
+
+test('a status shows how it serves, what lingers and why, the memory and every process', () => {
+  const lines = describe({
+    ...OLD,
+    lingering: [{ id: 2, bytes: 2048, reason: '3 inodes are in use', heldSince: '2026-11-22T01:00:00.000Z' }],
+    cache: 'none',
+    fastOpen: false,
+    resend: true,
+    processes: [
+      { role: 'server', pid: 7, user: 'secretsfs-server', started: '2026-11-22T00:00:00.000Z', restarts: 2 },
+      { role: 'agent', pid: 8, user: '1879048193', started: '2026-11-22T00:00:00.000Z', restarts: 0 },
+    ],
+    memory: { storeBytes: 4096, maxBytes: null, availableBytes: 1024 * 1024 },
+  });
+  assert.deepEqual(lines.slice(4), [
+    '  serving     cache none, each open asked for, the kernel sends lost requests again',
+    '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z: 3 inodes are in use',
+    '  memory      store 4.0 KiB, 1.0 MiB available',
+    '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 2 restarts',
+    '  process     agent 8 as 1879048193 since 2026-11-22T00:00:00.000Z',
+  ]);
+});
