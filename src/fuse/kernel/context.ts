@@ -1,0 +1,56 @@
+/** What the handlers of a session share, and what they answer with. */
+import type { Generation } from '../../generation/generation.ts';
+import type { Vfs } from '../../vfs/vfs.ts';
+import type { Params } from './init.ts';
+import { type Reply, VALID_FOR_EVER_SECONDS } from './reply.ts';
+import type { Request } from './request.ts';
+import type { Staging } from './staging.ts';
+import type { StaleAnswers } from './stale-answers.ts';
+
+export interface Context {
+  readonly request: Request;
+  readonly reply: Reply;
+  readonly vfs: Vfs;
+  readonly params: Params;
+  readonly policy: Policy;
+  readonly staging: Staging;
+  readonly staleAnswers: StaleAnswers;
+  /** COUNTER_WORDS of them, where others can see them. */
+  readonly counters: Uint32Array;
+  readonly generations: GenerationWatch;
+  /** Says that nobody has this open any more, so that its cached pages can go. Only called with `cache: 'none'`. */
+  readonly dropPages: (nodeid: number) => void;
+}
+
+export interface Policy {
+  /** `page`: contents stay in the kernel's page cache. `none`: reads come here, pages that appear all the same are dropped. */
+  readonly cache: 'page' | 'none';
+  /** OPEN is answered ENOSYS, once: the kernel opens and releases by itself from then on. Only with `cache: 'page'`. */
+  readonly fastOpen: boolean;
+}
+
+/** How the session hears of another live generation. */
+export interface GenerationWatch {
+  /** One comparison. */
+  changed(): boolean;
+  /** One that is retired, for the listings that began in it: names and attributes, no content. */
+  listed(id: number): Generation | undefined;
+  /** Nothing is served any more: whoever still holds the mount gets ESTALE. */
+  readonly closed: boolean;
+  /** Brings the Vfs up to date. Never throws for want of a generation: what was live stays live then. */
+  sync(): void;
+}
+
+/** Indexes of `counters`. The first is a u64. */
+export const COUNTER = { requests: 0, malformed: 2, opens: 3, reads: 4, lookups: 5 } as const;
+export const COUNTER_WORDS = 6;
+
+/** What a handler answers besides bytes of body (0 and above) and negative errnos. */
+export const NO_REPLY = -0x10000;
+/** The request makes no sense: EINVAL, counted and logged. */
+export const MALFORMED = -0x10001;
+
+/** For how long the kernel may keep attributes: what is superseded is asked for again each time. */
+export function validSeconds(live: boolean): number {
+  return live ? VALID_FOR_EVER_SECONDS : 0;
+}
