@@ -22,11 +22,12 @@ const MAY_IMPORT = {
   store: ['system', 'generation'],
   aws: [],
   keyring: ['aws', 'bundle'],
-  source: ['aws', 'bundle'],
+  source: ['aws', 'bundle', 'system'],
   fuse: ['vfs', 'generation', 'system'],
   control: ['system'],
   daemon: ['aws', 'bundle', 'control', 'fuse', 'generation', 'keyring', 'source', 'store', 'system', 'vfs'],
   cli: ['aws', 'bundle', 'control', 'daemon', 'generation', 'keyring', 'source', 'system'],
+  processes: ['daemon'],
   'main.ts': ['cli'],
   'errors.ts': [],
   'limits.ts': [],
@@ -50,6 +51,38 @@ const ONLY = {
   '@aws-sdk/client-kms': ['aws'],
   '@aws-sdk/credential-providers': ['aws'],
 };
+
+const NETWORK = ['node:net', 'node:http', 'node:https', 'node:http2', 'node:tls', 'node:dns', 'node:dgram'];
+const BUNDLES = [
+  'aws/',
+  'source/',
+  'bundle/envelope.ts',
+  'bundle/message.ts',
+  'bundle/archive.ts',
+  'bundle/tar.ts',
+  'tar-stream',
+];
+const SDKS = ['@aws-sdk/client-s3', '@aws-sdk/client-kms', '@aws-sdk/credential-providers', 'hpagent'];
+/** Process → what must not be reachable from its entry. */
+const APART = [
+  {
+    entry: 'src/cli/mount-kernel.ts',
+    never: [...NETWORK, ...BUNDLES, ...SDKS, 'yaml', 'daemon/config-yaml.ts'],
+  },
+  {
+    entry: 'src/processes/server.ts',
+    never: [...NETWORK, ...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'],
+  },
+  {
+    entry: 'src/processes/prober.ts',
+    never: [...NETWORK, ...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'],
+  },
+  { entry: 'src/processes/notifier.ts', never: [...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'] },
+  {
+    entry: 'src/processes/agent.ts',
+    never: ['store/', 'fuse/', 'vfs/', 'generation/generation.ts', 'bundle/envelope.ts'],
+  },
+];
 
 const files = (await readdir(`${root}/src`, { recursive: true })).filter((f) => f.endsWith('.ts'));
 const { metafile } = await build({
@@ -95,6 +128,23 @@ for (const [input, { imports }] of Object.entries(metafile.inputs)) {
     const only = ONLY[packageOf(target)];
     if (only !== undefined && !inside(file, only)) {
       problems.push(`${input} imports ${target}: only ${only.join(' and ')} may`);
+    }
+  }
+}
+
+// A process must not even be able to load what it is kept apart from: whatever can be reached from its entry, by imports
+// of any kind, the ones that happen late included.
+for (const { entry, never } of APART) {
+  const reached = new Map([[entry, undefined]]);
+  for (const file of reached.keys()) {
+    for (const { path: target, external } of metafile.inputs[file]?.imports ?? []) {
+      if (external !== true && !reached.has(target)) reached.set(target, file);
+      const name =
+        external === true ? (isBuiltin(target) ? target : packageOf(target)) : target.replace(/^src\//, '');
+      if (!never.some((each) => (each.endsWith('/') ? name.startsWith(each) : name === each))) continue;
+      const way = [target];
+      for (let at = file; at !== undefined; at = reached.get(at)) way.unshift(at);
+      problems.push(`${entry} must not reach ${target}: ${way.join(' → ')}`);
     }
   }
 }

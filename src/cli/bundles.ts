@@ -5,25 +5,20 @@ import { readHeader, unseal } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import { parseContext, validateName } from '../bundle/name.ts';
 import { checkHeader } from '../bundle/policy.ts';
-import { DEFAULTS, type SettingName, type Settings } from '../daemon/config.ts';
-import { createSource, isS3Url } from '../daemon/sources.ts';
+import type { SettingName, Settings } from '../daemon/config.ts';
+import { isS3Url } from '../daemon/location.ts';
+import { createSource } from '../daemon/sources.ts';
 import { quote, SourceError, UsageError } from '../errors.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
-import { parseAcceptedKey, parseKeyArn } from '../keyring/spec.ts';
+import { parseKeyArn } from '../keyring/spec.ts';
 import { bundleBytesMax, TAR_BYTES_MAX } from '../limits.ts';
 import { FileSource } from '../source/file.ts';
 import { parseS3Url, S3Source } from '../source/s3.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import type { Context } from './command.ts';
+import { AWS_SETTINGS, acceptedKeys } from './mount-settings.ts';
 import { readStdin } from './streams.ts';
 
-export const AWS_SETTINGS: readonly SettingName[] = [
-  'profile',
-  'region',
-  'roleArn',
-  'externalId',
-  'forcePathStyle',
-];
 export const OPENING_SETTINGS: readonly SettingName[] = [
   'bundle',
   'name',
@@ -39,13 +34,6 @@ export function awsAccess({ settings, env }: Pick<Context, 'settings' | 'env'>):
   const keys = [...(settings.acceptKey ?? []), ...(settings.key ?? [])];
   const likelyRegion = keys.map((key) => parseKeyArn(key)?.region).find((found) => found !== undefined);
   return new AwsAccess({ env, profile, region, roleArn, externalId, forcePathStyle, likelyRegion });
-}
-
-export function mountLimits(settings: Settings): { filesMax: number; bytesMax: number } {
-  return {
-    filesMax: settings.maxFiles ?? DEFAULTS.maxFiles,
-    bytesMax: settings.maxBytes ?? DEFAULTS.maxBytes,
-  };
 }
 
 /** The first bytes of the bundle that the settings name, with its header whole, and the size of all of it. */
@@ -101,26 +89,4 @@ export async function openBundle(
     return unseal(bytes, { keyring, plaintextBytesMax: TAR_BYTES_MAX, progress });
   });
   return { ...opened, location, sha256: createHash('sha256').update(bytes).digest('hex') };
-}
-
-/** --accept-key, for which those of --key stand in that can: key files and ARNs, not aliases. */
-export function acceptedKeys(settings: Settings): readonly string[] {
-  const keys = settings.acceptKey ?? settings.key ?? [];
-  if (keys.length === 0) {
-    throw new UsageError('no key given', {
-      hint: '--accept-key with the ARN of the KMS key, or local:PATH; secretsfs inspect shows what a bundle needs',
-    });
-  }
-  if (settings.acceptKey !== undefined) return keys;
-  const usable = keys.filter(isAcceptable);
-  // Of none that can, the keyring says why.
-  return usable.length > 0 ? usable : keys;
-}
-
-function isAcceptable(key: string): boolean {
-  try {
-    return parseAcceptedKey(key) !== undefined;
-  } catch {
-    return false;
-  }
 }

@@ -53,6 +53,11 @@ const COMMANDS: readonly { readonly name: string; readonly describe: string; loa
     load: async () => (await import('./remount.ts')).remount,
   },
   {
+    name: 'upgrade',
+    describe: 'replace the processes of a mount by the program on disk',
+    load: async () => (await import('./upgrade.ts')).upgrade,
+  },
+  {
     name: 'unmount',
     describe: 'unmount, wipe and end',
     load: async () => (await import('./unmount.ts')).unmount,

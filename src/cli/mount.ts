@@ -1,15 +1,20 @@
 import path from 'node:path';
 import { parseContext, validateName } from '../bundle/name.ts';
-import { DEFAULTS } from '../daemon/config.ts';
+import { runtimeDirectory } from '../control/directory.ts';
+import { chooseDriver } from '../daemon/driver.ts';
+import { isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
-import { Mount } from '../daemon/mount.ts';
-import { createSource, isS3Url } from '../daemon/sources.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
-import { AWS_SETTINGS, acceptedKeys, awsAccess, mountLimits } from './bundles.ts';
 import type { Command } from './command.ts';
+import {
+  AWS_SETTINGS,
+  acceptedKeys,
+  type CommonMountOptions,
+  mountLimits,
+  type RunningMount,
+} from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
-import { controlDirectory } from './targets.ts';
 import { versionText } from './version.ts';
 
 /** An end that takes longer hangs on something: readers are better off with an error than with nothing. */
@@ -26,6 +31,12 @@ export const mount: Command = {
     'acceptKey',
     'context',
     'driver',
+    'cache',
+    'fastOpen',
+    'resend',
+    'retireAfter',
+    'memoryMax',
+    'uidBase',
     'poll',
     'maxBytes',
     'maxFiles',
@@ -53,42 +64,39 @@ export const mount: Command = {
       });
     }
     const name = settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name);
-    const { filesMax, bytesMax } = mountLimits(settings);
+    const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
+    const common: CommonMountOptions = {
+      bundle: isS3Url(bundle) ? bundle : path.resolve(bundle),
+      mountpoint: path.resolve(mountpoint),
+      name,
+      instance: validateName(settings.instance ?? name),
+      acceptedKeys: acceptedKeys(settings),
+      context: parseContext(settings.context ?? []),
+      ...mountLimits(settings),
+      preserve: settings.preserve === true,
+      allowSwap: settings.allowSwap === true,
+      statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
+      runtimeDir: runtimeDirectory({
+        chosen: settings.runtimeDir,
+        uid: process.getuid?.() ?? -1,
+        env: context.env,
+      }),
+      version: versionText(),
+      driverReason: reason,
+    };
     const log = createLog({ fd: 2, readable: process.stderr.isTTY === true });
-    const aws = awsAccess(context);
-    const mount = new Mount(
-      {
-        bundle: isS3Url(bundle) ? bundle : path.resolve(bundle),
-        mountpoint: path.resolve(mountpoint),
-        name,
-        instance: validateName(settings.instance ?? name),
-        acceptedKeys: acceptedKeys(settings),
-        context: parseContext(settings.context ?? []),
-        bytesMax,
-        filesMax,
-        preserve: settings.preserve === true,
-        allowSwap: settings.allowSwap === true,
-        statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
-        runtimeDir: controlDirectory(context),
-        version: versionText(),
-        driverReason:
-          settings.driver === 'fuse-native' ? 'as --driver says' : 'auto: the only driver of this version',
-      },
-      {
-        source: createSource(bundle, aws, settings.poll ?? DEFAULTS.pollMs),
-        aws,
-        log,
-        nowMs: Date.now,
-        uid: process.getuid?.() ?? 0,
-        gid: process.getgid?.() ?? 0,
-      },
-    );
+    // Each brings what the other must not load.
+    const mount: RunningMount =
+      driver === 'kernel'
+        ? (await import('./mount-kernel.ts')).kernelMount(common, context, log)
+        : (await import('./mount-alone.ts')).mountAlone(common, context, log);
     const stop = () => {
       setTimeout(() => process.exit(EXIT_CODES.mount), STOP_MS_MAX).unref();
       void mount.stop();
     };
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
     process.on('SIGHUP', () => void mount.reload());
+    process.on('SIGUSR2', () => void mount.upgrade());
     // After a bug nothing can be relied on but this: unmount and wipe, and let whoever supervises start anew.
     let bug: unknown;
     process.removeAllListeners('uncaughtException').on('uncaughtException', (error: unknown) => {

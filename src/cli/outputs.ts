@@ -5,7 +5,7 @@
 import type { AwsAccess } from '../aws/access.ts';
 import { readHeader } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
-import { isS3Url } from '../daemon/sources.ts';
+import { isS3Url } from '../daemon/location.ts';
 import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { FileSource } from '../source/file.ts';
 import { writeFileAtomically } from '../source/output.ts';

@@ -1,7 +1,8 @@
 import { lintArchive, listArchive } from '../bundle/archive.ts';
 import { quote } from '../errors.ts';
-import { mountLimits, OPENING_SETTINGS, openBundle } from './bundles.ts';
+import { OPENING_SETTINGS, openBundle } from './bundles.ts';
 import type { Command } from './command.ts';
+import { mountLimits } from './mount-settings.ts';
 import { nameFits } from './names.ts';
 import { formatTable } from './ui.ts';
 

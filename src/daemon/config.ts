@@ -6,7 +6,14 @@
 // By namespace: `{ z }` is an object with everything in it, forty languages too, and no bundler can take it apart.
 import * as z from 'zod';
 import { ConfigError, quote, type SecretsfsError, UsageError } from '../errors.ts';
-import { MOUNT_BYTES_DEFAULT, MOUNT_BYTES_MAX, MOUNT_FILES_DEFAULT, MOUNT_FILES_MAX } from '../limits.ts';
+import {
+  MEMORY_BYTES_MAX,
+  MOUNT_BYTES_DEFAULT,
+  MOUNT_BYTES_MAX,
+  MOUNT_FILES_DEFAULT,
+  MOUNT_FILES_MAX,
+  UID_BASE_MAX,
+} from '../limits.ts';
 
 const text = z.string().min(1, 'must not be empty');
 /** Commas separate, wherever a value comes from: no ARN and no name has one. */
@@ -53,7 +60,13 @@ const schema = z.strictObject({
   roleArn: text,
   externalId: text,
   forcePathStyle: flag,
-  driver: z.enum(['auto', 'fuse-native'], 'must be auto or fuse-native'),
+  driver: z.enum(['auto', 'kernel', 'fuse-native'], 'must be auto, kernel or fuse-native'),
+  cache: z.enum(['page', 'none'], 'must be page or none'),
+  fastOpen: flag,
+  resend: z.enum(['auto', 'off'], 'must be auto or off'),
+  retireAfter: duration.refine((ms) => ms >= 1000 && ms <= 7 * 24 * 3_600_000, 'must be from 1s to 168h'),
+  memoryMax: amount(MEMORY_BYTES_MAX, 'a size in bytes (or K, M, G)'),
+  uidBase: amount(UID_BASE_MAX, 'a number'),
   poll: duration.refine((ms) => ms >= 1000 && ms <= 24 * 3_600_000, 'must be from 1s to 24h'),
   maxBytes: amount(MOUNT_BYTES_MAX, 'a size in bytes (or K, M, G)'),
   maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
@@ -74,6 +87,7 @@ export const DEFAULTS = {
   pollMs: 30_000,
   maxBytes: MOUNT_BYTES_DEFAULT,
   maxFiles: MOUNT_FILES_DEFAULT,
+  retireAfterMs: 3_600_000,
 } as const;
 
 /** acceptKey → accept-key */

@@ -4,12 +4,13 @@ import { FileSource } from '../source/file.ts';
 import { parseS3Url, S3Source } from '../source/s3.ts';
 import type { Source } from '../source/source.ts';
 import { DEFAULTS } from './config.ts';
+import { isS3Url } from './location.ts';
 
-export function isS3Url(location: string): boolean {
-  return location.startsWith('s3://');
-}
-
-export function createSource(location: string, aws: AwsAccess, pollMs: number = DEFAULTS.pollMs): Source {
-  if (isS3Url(location)) return new S3Source(parseS3Url(location), aws, { pollIntervalMs: pollMs });
-  return new FileSource(location);
+export function createSource(
+  location: string,
+  aws: AwsAccess,
+  options: { readonly pollMs?: number; readonly opened?: number | string | undefined } = {},
+): Source {
+  if (!isS3Url(location)) return new FileSource(location, { opened: options.opened });
+  return new S3Source(parseS3Url(location), aws, { pollIntervalMs: options.pollMs ?? DEFAULTS.pollMs });
 }

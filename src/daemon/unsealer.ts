@@ -1,52 +1,241 @@
 /**
- * From ciphertext to a generation: header against policy, unwrap, authenticate everything, untar under limits, build.
- * Plaintext outside the generation's own memory is wiped before this returns or throws.
+ * The unsealer: one process for one new revision. Fetches it, looks at its header against the policy and at the memory
+ * that opening it takes, only then uses a key; writes the generation and what it changes into files that it was given,
+ * says one line, and exits: keys and half-parsed plaintext die with it. What it may accept is in its task, which is the
+ * supervisor's; it never sees the store.
+ *
+ * Descriptors: 3 the channel, 4 the candidate's image, 5 its changes, 6 the previous image or /dev/null, from 7 on the
+ * files that the task names.
  */
-
+import { fstatSync, readSync, writevSync } from 'node:fs';
+import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import { readArchive } from '../bundle/archive.ts';
-import { readHeader, unseal } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
-import { checkHeader, type Policy } from '../bundle/policy.ts';
-import type { openUnwrapping } from '../keyring/keyring.ts';
+import { describeBug, MountError, SecretsfsError, SourceError } from '../errors.ts';
+import { planGeneration } from '../generation/build.ts';
+import { encodeChanges } from '../generation/changes.ts';
+import { HEADER_BYTES } from '../generation/format.ts';
+import { Generation, GenerationError } from '../generation/generation.ts';
+import { openUnwrapping } from '../keyring/keyring.ts';
+import { bundleBytesMax } from '../limits.ts';
+import type { FetchedBundle, Source } from '../source/source.ts';
+import { SyncChannel } from './channel.ts';
+import { enterChild } from './child.ts';
+import { checkMemory, ciphertextBytesMax } from './memory-ceiling.ts';
+import { createSource } from './sources.ts';
+import { takeHere } from './take.ts';
+import { openBundle, tarBytesMax } from './unseal.ts';
+import {
+  FILES_VARIABLE,
+  type OpenedResult,
+  type UnsealerResult,
+  type UnsealerTask,
+  unsealerTaskSchema,
+} from './unsealer-channel.ts';
 
-export type Unwrapping = Awaited<ReturnType<typeof openUnwrapping>>;
+const CHANNEL_FD = 3;
+const CANDIDATE_FD = 4;
+const CHANGES_FD = 5;
+const PREVIOUS_FD = 6;
+/** What a link in /proc/self/fd says of a file, /dev/null included. */
+const FILE = /^\//;
 
-export interface UnsealPolicy extends Omit<Policy, 'accepted'> {
-  readonly bytesMax: number;
-  readonly filesMax: number;
+/** Buffers of one writev(2): IOV_MAX is 1,024. */
+const WRITTEN_AT_ONCE = 512;
+
+/** What is said of a generation, its bundle apart. */
+type Written = Omit<OpenedResult, 'outcome' | 'revision' | 'sha256' | 'serial' | 'created'>;
+
+export interface UnsealerFiles {
+  readonly candidateFd: number;
+  readonly changesFd: number;
+  readonly previousFd: number;
 }
 
-/** This process serves reads meanwhile. */
-const othersTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
-
-/** Opens `bytes` and hands the entries to `build`, which must copy what it keeps: the entries' data are wiped after. */
-export async function openBundle<T>(
-  bytes: Buffer,
-  policy: UnsealPolicy,
-  unwrapping: Unwrapping,
-  build: (header: BundleHeader, entries: readonly ArchiveEntry[]) => T,
-): Promise<T> {
-  checkHeader(readHeader(bytes), { ...policy, accepted: unwrapping.accepted });
-  const { header, plaintext } = await unseal(bytes, {
-    keyring: unwrapping.keyring,
-    plaintextBytesMax: tarBytesMax(policy),
-    progress: othersTurn,
-  });
+/** The unsealer as a process. Never returns. */
+export async function runUnsealer(): Promise<never> {
+  const more = Number(process.env[FILES_VARIABLE] ?? 0);
+  enterChild({ role: 'unsealer', fds: [/^socket:/, FILE, FILE, FILE, ...Array<RegExp>(more).fill(FILE)] });
+  const files = { candidateFd: CANDIDATE_FD, changesFd: CHANGES_FD, previousFd: PREVIOUS_FD };
+  // Not node:net, which takes longer to load than all the rest.
+  const channel = new SyncChannel(CHANNEL_FD);
+  let result: UnsealerResult;
   try {
-    return build(header, await readArchive(plaintext, { ...policy, yield: othersTurn }));
+    const task = unsealerTaskSchema.parse(channel.receive());
+    result = await performTask(task, files);
+  } catch (error) {
+    process.stderr.write(`${JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })}\n`);
+    result = {
+      outcome: 'failed',
+      code: 'unsealer-failed',
+      message: 'cannot open the bundle: internal error of the unsealer',
+      hint: 'please report it; the log says where it is',
+    };
+  }
+  channel.send(result);
+  process.exit();
+}
+
+/** Throws for bugs only. */
+export async function performTask(task: UnsealerTask, files: UnsealerFiles): Promise<UnsealerResult> {
+  const aws = new AwsAccess({ env: process.env, ...task.aws });
+  try {
+    const taken = await takeHere<Written>({
+      source: boundedByMemory(
+        createSource(task.location, aws, { opened: task.bundleFile ?? undefined }),
+        task,
+      ),
+      bytesMax: bundleBytesMax(tarBytesMax(task)),
+      open: (fetched, sha256) => openAndWrite(fetched, sha256, task, aws, files),
+    })({
+      knownRevision: task.knownRevision ?? undefined,
+      live: task.live ?? undefined,
+      signal: new AbortController().signal,
+    });
+    if (taken.outcome === 'unchanged') return taken;
+    const { revision, sha256, opened } = taken;
+    const { generation, serial, created } = opened;
+    return { outcome: 'opened', revision, sha256, serial, created, ...generation };
+  } catch (error) {
+    if (!(error instanceof SecretsfsError)) throw error;
+    const { code, message, hint, revision } = error;
+    return {
+      outcome: 'failed',
+      code,
+      message,
+      ...(hint === undefined ? {} : { hint }),
+      ...(revision === undefined ? {} : { revision }),
+    };
   } finally {
-    plaintext.fill(0);
+    aws.destroy();
   }
 }
 
-/** A tar of so much content in so many files: a header, padding and perhaps a long name for each. */
-export function tarBytesMax({
-  bytesMax,
-  filesMax,
-}: {
-  readonly bytesMax: number;
-  readonly filesMax: number;
-}): number {
-  return bytesMax + 2048 * filesMax + 10_240;
+/** Not a byte more is fetched than could be opened: then it is the memory that is too small. */
+function boundedByMemory(source: Source, { memory }: UnsealerTask): Pick<Source, 'fetch'> {
+  const most = ciphertextBytesMax(memory);
+  return {
+    async fetch(options) {
+      if (most >= options.bytesMax) return source.fetch(options);
+      try {
+        return await source.fetch({ ...options, bytesMax: most });
+      } catch (error) {
+        if (error instanceof SourceError && error.code === 'source-too-large') {
+          checkMemory(most + 1, memory, false);
+        }
+        throw error;
+      }
+    },
+  };
+}
+
+async function openAndWrite(
+  { bytes }: FetchedBundle,
+  sha256: string,
+  task: UnsealerTask,
+  aws: AwsAccess,
+  files: UnsealerFiles,
+) {
+  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, bytesMax, filesMax, live } = task;
+  const unwrapping = await openUnwrapping(acceptedKeys, aws, {
+    files: new Map(Object.entries(keyFiles)),
+    ownerUid: supervisorUid,
+  });
+  const nowMs = Date.now();
+  const policy = { name, context, floor: live ?? undefined, sha256, nowMs, bytesMax, filesMax };
+  const build = (header: BundleHeader, entries: readonly ArchiveEntry[]) => ({
+    generation: writeGeneration(entries, header.serial, nowMs, task, files),
+    serial: header.serial,
+    created: header.created,
+  });
+  return openBundle(bytes, policy, unwrapping, build, () => checkMemory(bytes.length, memory));
+}
+
+/** Contents, metadata, changes, and the header last: what was cut off anywhere is no image. */
+function writeGeneration(
+  entries: readonly ArchiveEntry[],
+  serial: number,
+  nowMs: number,
+  task: UnsealerTask,
+  { candidateFd, changesFd, previousFd }: UnsealerFiles,
+): Written {
+  const { generationId, preserve, owner } = task;
+  const previous = openPrevious(previousFd);
+  const nowSeconds = Math.floor(nowMs / 1000);
+  const plan = planGeneration(entries, {
+    id: generationId,
+    serial,
+    nowSeconds,
+    previous: previous?.generation,
+    preserve,
+    owner,
+  });
+  const { metadata, contents, bytes, changes } = plan;
+  const encoded = encodeChanges(changes);
+  try {
+    const first = contents[0];
+    if (first !== undefined) {
+      // They follow each other without gaps.
+      writeAll(
+        candidateFd,
+        contents.map(({ data }) => data),
+        first.position,
+      );
+    }
+    writeAll(candidateFd, [metadata.subarray(HEADER_BYTES)], HEADER_BYTES);
+    writeAll(changesFd, [encoded], 0);
+    writeAll(candidateFd, [metadata.subarray(0, HEADER_BYTES)], 0);
+    const { files, directories, symlinks, contentBytes } = Generation.open(metadata, { read: () => 0 });
+    return { files, directories, symlinks, contentBytes, imageBytes: bytes, counts: changes.counts };
+  } catch (error) {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    throw new MountError('memory-exceeded', `cannot write the generation: ${syscall} failed: ${code}`, {
+      hint: 'look at the memory of the machine and of the unit',
+      cause: error,
+    });
+  } finally {
+    metadata.fill(0);
+    encoded.fill(0);
+    previous?.metadata.fill(0);
+  }
+}
+
+/** The generation that is live, whose inodes go on; undefined where there is none. */
+function openPrevious(fd: number): { generation: Generation; metadata: Buffer } | undefined {
+  if (!fstatSync(fd).isFile()) return undefined;
+  const read = (position: number, length: number, target: Uint8Array, at: number) =>
+    readSync(fd, target, at, length, position);
+  try {
+    const header = Buffer.alloc(HEADER_BYTES);
+    read(0, HEADER_BYTES, header, 0);
+    const metadata = Buffer.alloc(Generation.metadataBytes(header));
+    read(0, metadata.length, metadata, 0);
+    return { generation: Generation.open(metadata, { read }), metadata };
+  } catch (error) {
+    if (!(error instanceof GenerationError)) throw error;
+    // Inode numbers must never be used again, and only it knows which were.
+    throw new MountError('unsealer-failed', 'cannot follow the live generation: it is of another version', {
+      hint: 'secretsfs upgrade brings all processes to one version',
+      cause: error,
+    });
+  }
+}
+
+/** All of `buffers`, one after the other, from `position` on. */
+function writeAll(fd: number, buffers: readonly Uint8Array[], position: number): void {
+  let at = position;
+  for (let i = 0; i < buffers.length; ) {
+    const batch = buffers.slice(i, i + WRITTEN_AT_ONCE);
+    i += batch.length;
+    while (batch.length > 0) {
+      let written = writevSync(fd, batch, at);
+      at += written;
+      while (batch[0] !== undefined && written >= batch[0].length) {
+        written -= batch[0].length;
+        batch.shift();
+      }
+      if (batch[0] !== undefined) batch[0] = batch[0].subarray(written);
+    }
+  }
 }

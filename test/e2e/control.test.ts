@@ -1,6 +1,7 @@
 /** Who may ask a running mount for what. */
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { test } from 'node:test';
 import { PROGRAM } from '../support/paths.ts';
 import { Bench, type Outcome, run } from '../support/program.ts';
@@ -19,11 +20,11 @@ test('a group may be let see the status, and no more; others see nothing', async
   await bench.mount(['web.enc', 'mnt', '--key', 'local:key', '--status-group', String(GROUP)]);
   await chmod(bench.directory, 0o755);
   // Where other users can read it, wherever the repository is.
-  await copyFile(PROGRAM, bench.path('secretsfs.mjs'));
+  await cp(path.dirname(PROGRAM), bench.path('dist'), { recursive: true });
 
   const as = ({ uid, gid }: { uid: number; gid: number }, ...args: string[]): Promise<Outcome> => {
     const user = ['--reuid', String(uid), '--regid', String(gid), '--clear-groups'];
-    return run('setpriv', [...user, process.execPath, bench.path('secretsfs.mjs'), ...args], {
+    return run('setpriv', [...user, process.execPath, bench.path('dist/secretsfs.mjs'), ...args], {
       env: bench.env,
       cwd: '/',
     });

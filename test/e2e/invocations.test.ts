@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { rmdirSync, symlinkSync } from 'node:fs';
 import { chmod, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { sealTest } from '../support/bundles.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
@@ -95,6 +96,11 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     'an alias to open with',
     ['mount', 'web.enc', 'mnt', '--accept-key', 'alias/web'],
     { exit: 2, code: 'usage', says: /alias/, hint: /ARN/ },
+  ],
+  [
+    'fast opens without a cache',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--cache', 'none', '--fast-open'],
+    { exit: 3, code: 'config-invalid', says: /cannot use fastOpen with cache none/, hint: /leave out one/ },
   ],
   [
     'no such bundle',
@@ -319,17 +325,23 @@ test('a machine without /dev/fuse, without libfuse 2 or without fuse-native is t
     .trim()
     .split('\n');
   const hide = library.map((file) => `mount --bind /dev/null ${file}`).join(' && ');
-  assertRefused(await inNamespace(bench, hide, args), {
+  const native = [...args, '--driver', 'fuse-native'];
+  assertRefused(await inNamespace(bench, hide, native), {
     exit: 7,
     code: 'driver-missing',
     says: /libfuse/,
     hint: /apt install libfuse2/,
   });
   // The program alone, as where npm left the optional dependency out.
-  await cp(PROGRAM, bench.path('alone.mjs'));
+  await cp(path.dirname(PROGRAM), bench.path('alone'), { recursive: true });
   const alone = (more: readonly string[]) =>
-    run(process.execPath, [bench.path('alone.mjs'), ...more], { env: bench.env, cwd: bench.directory });
-  assertRefused(await alone(args), { exit: 7, code: 'driver-missing', says: /./, hint: /npm install/ });
+    run(process.execPath, [bench.path('alone/secretsfs.mjs'), ...more], {
+      env: bench.env,
+      cwd: bench.directory,
+    });
+  for (const each of [args, native]) {
+    assertRefused(await alone(each), { exit: 7, code: 'driver-missing', says: /./, hint: /npm install/ });
+  }
   const verified = await alone(['verify', 'web.enc', ...LOCAL]);
   assert.equal(verified.code, 0, verified.stderr);
 });

@@ -6,8 +6,9 @@ import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { withoutAws } from './moto.ts';
 import { PROGRAM } from './paths.ts';
+import { patient } from './slowness.ts';
 
-const RUN_MS_MAX = 60_000;
+const RUN_MS_MAX = patient(60_000);
 
 export interface Outcome {
   readonly code: number;
@@ -69,6 +70,8 @@ export async function must(
 export class Bench {
   readonly directory: string;
   readonly env: NodeJS.ProcessEnv;
+  /** What `secretsfs` is here. */
+  program = PROGRAM;
   /** What is to be ended after the test, the last first: node:test would begin with the first. */
   readonly #cleanups: (() => Promise<unknown>)[] = [];
 
@@ -100,12 +103,16 @@ export class Bench {
 
   /** `secretsfs ARGS...`, run in the directory. */
   secretsfs(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    return run(process.execPath, [PROGRAM, ...args], { env: this.env, cwd: this.directory, ...options });
+    return run(process.execPath, [this.program, ...args], { env: this.env, cwd: this.directory, ...options });
   }
 
   /** The same, insisting on success. */
   must(args: readonly string[], options: RunOptions = {}): Promise<string> {
-    return must(process.execPath, [PROGRAM, ...args], { env: this.env, cwd: this.directory, ...options });
+    return must(process.execPath, [this.program, ...args], {
+      env: this.env,
+      cwd: this.directory,
+      ...options,
+    });
   }
 
   /** Starts `secretsfs mount ARGS...`; it is stopped, and its mount gone, after the test. */
@@ -115,12 +122,21 @@ export class Bench {
     return daemon;
   }
 
-  /** The same, without waiting until it is ready. */
-  startMount(args: readonly string[], env: NodeJS.ProcessEnv = this.env): Daemon {
-    const child = spawn(process.execPath, [PROGRAM, 'mount', ...args], {
+  /** The same, without waiting until it is ready, and with a descriptor that is not meant for it. */
+  startMount(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = this.env,
+    leaked?: { readonly fd: number; readonly leakedAs: number },
+  ): Daemon {
+    const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
+    if (leaked !== undefined) {
+      while (stdio.length < leaked.leakedAs) stdio.push('ignore');
+      stdio.push(leaked.fd);
+    }
+    const child = spawn(process.execPath, [this.program, 'mount', ...args], {
       cwd: this.directory,
       env,
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio,
     });
     const daemon = new Daemon(child);
     this.after(() => daemon.stop());
@@ -160,6 +176,8 @@ export interface LogLine {
 export class Daemon {
   readonly child: ChildProcess;
   readonly lines: LogLine[] = [];
+  /** All of it, as it was written. */
+  text = '';
   readonly ended: Promise<number | string>;
   #text = '';
   #over = false;
@@ -168,6 +186,7 @@ export class Daemon {
   constructor(child: ChildProcess) {
     this.child = child;
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      this.text += chunk;
       const parts = (this.#text + chunk).split('\n');
       this.#text = parts.pop() ?? '';
       for (const part of parts) this.lines.push(parseLine(part));
@@ -187,7 +206,7 @@ export class Daemon {
   }
 
   /** The nth line of an event, as soon as it is there. */
-  async event(event: string, nth = 1, timeoutMs = 20_000): Promise<LogLine> {
+  async event(event: string, nth = 1, timeoutMs = patient(20_000)): Promise<LogLine> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const found = this.lines.filter((line) => line.event === event)[nth - 1];
@@ -218,7 +237,7 @@ export class Daemon {
   /** SIGTERM, and SIGKILL for one that does not end. */
   async stop(): Promise<number | string> {
     if (!this.#over) this.child.kill('SIGTERM');
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 10_000);
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), patient(10_000));
     try {
       return await this.ended;
     } finally {
@@ -236,7 +255,7 @@ function parseLine(line: string): LogLine {
 }
 
 /** Tries until it succeeds or time is up; then throws the last reason. */
-export async function eventually<T>(attempt: () => Promise<T>, timeoutMs = 10_000): Promise<T> {
+export async function eventually<T>(attempt: () => Promise<T>, timeoutMs = patient(10_000)): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     try {

@@ -60,8 +60,11 @@ export function plain(line: string): string {
       .replace(/^total \d+$/, 'total')
       // Whether the watcher or the person was first.
       .replace(/nothing changed; serial SERIAL is live$/, 'serial SERIAL is live')
-      .replace(/serial SERIAL is live, generation 2 \(.*\)$/, 'serial SERIAL is live')
+      .replace(/serial SERIAL is live, generation \d \(.*\)$/, 'serial SERIAL is live')
+      // An attempt that found nothing new takes a number too.
+      .replace(/^ {2}generation {2}\d,/, '  generation  N,')
       .replace(/(last check {2}TIME: )\w+$/, '$1OUTCOME')
+      .replace(/^( {2}process {5}\w+) \d+ as \d+ since/, '$1 PID as UID since')
       .trimEnd()
   );
 }

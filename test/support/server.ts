@@ -6,19 +6,29 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Spec } from './serve.ts';
+import type { Churn, Churned, KernelSpec } from './serve-kernel.ts';
+import { patient } from './slowness.ts';
 
 export const exec = promisify(execFile);
-const SERVE = fileURLToPath(new URL('./serve.js', import.meta.url));
-const ANSWER_TIMEOUT_MS = 20_000;
+const SERVE = {
+  'fuse-native': fileURLToPath(new URL('./serve.js', import.meta.url)),
+  kernel: fileURLToPath(new URL('./serve-kernel.js', import.meta.url)),
+};
+const ANSWER_TIMEOUT_MS = patient(20_000);
 
 export interface State {
   live: number;
   lingering: number[];
   handles: number;
+  /** Of locked memory that is not given back. */
   bytes: number;
+  /** Of the live generation's image: as much must be left of `bytes` when nothing else is held. */
+  imageBytes: number;
   mounted: boolean;
   locked: boolean;
+  /** That reached the server. Only with the kernel driver, like the processes. */
+  requests: number;
+  processes: readonly { readonly role: string; readonly pid: number; readonly restarts: number }[];
 }
 
 export class Server {
@@ -27,6 +37,7 @@ export class Server {
   readonly lines: string[] = [];
   #taken = 0;
   #wake: () => void = () => {};
+  #churned: ((churned: Churned) => void) | undefined;
   #ended = false;
 
   constructor(mountpoint: string, child: ChildProcess) {
@@ -34,6 +45,9 @@ export class Server {
     this.child = child;
     if (child.stdout === null) throw new Error('no stdout');
     createInterface({ input: child.stdout }).on('line', (line) => {
+      const [word, rest = ''] = line.split(/ (.*)/s);
+      // Comes at any time: nobody who waits for something else may drop it.
+      if (word === 'churned' && this.#churned !== undefined) return this.#churned(JSON.parse(rest));
       this.lines.push(line);
       this.#wake();
     });
@@ -53,8 +67,8 @@ export class Server {
   }
 
   /** The next line that starts with `word`, without it. Lines before it are dropped. */
-  async next(word: string): Promise<string> {
-    const deadline = Date.now() + ANSWER_TIMEOUT_MS;
+  async next(word: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<string> {
+    const deadline = Date.now() + timeoutMs;
     for (;;) {
       while (this.#taken < this.lines.length) {
         const line = this.lines[this.#taken++] ?? '';
@@ -78,9 +92,24 @@ export class Server {
     this.child.stdin?.write(`${line}\n`);
   }
 
-  async activate(spec: Spec): Promise<number> {
+  async activate(spec: KernelSpec): Promise<number> {
     this.send(`activate ${JSON.stringify(spec)}`);
     return Number(await this.next('activated'));
+  }
+
+  /** Generations in a row, while other things are asked. */
+  async churn(churn: Churn): Promise<Churned> {
+    const limitMs = ANSWER_TIMEOUT_MS + patient(4 * churn.count * churn.everyMs);
+    return await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('no churned in time')), limitMs);
+      this.child.once('close', () => reject(new Error('server ended while it churned')));
+      this.#churned = (churned) => {
+        clearTimeout(timer);
+        this.#churned = undefined;
+        resolve(churned);
+      };
+      this.send(`churn ${JSON.stringify(churn)}`);
+    });
   }
 
   async state(): Promise<State> {
@@ -99,6 +128,8 @@ export class Server {
 
 export interface StartOptions {
   readonly mountpoint?: string;
+  /** Default: fuse-native. */
+  readonly driver?: keyof typeof SERVE;
   /** Starts the server as this user. */
   readonly uid?: number;
   readonly env?: Readonly<Record<string, string>>;
@@ -106,7 +137,7 @@ export interface StartOptions {
 
 /** Resolves when the mount is ready. `after` is called with what must run at the end of the test, in reverse order. */
 export async function serve(
-  spec: Spec,
+  spec: KernelSpec,
   after: (cleanup: () => Promise<void>) => void,
   options: StartOptions = {},
 ): Promise<Server> {
@@ -115,7 +146,13 @@ export async function serve(
     options.uid === undefined
       ? []
       : ['setpriv', '--reuid', `${options.uid}`, '--regid', `${options.uid}`, '--clear-groups'];
-  const [command = '', ...args] = [...user, process.execPath, '--expose-gc', SERVE, mountpoint];
+  const [command = '', ...args] = [
+    ...user,
+    process.execPath,
+    '--expose-gc',
+    SERVE[options.driver ?? 'fuse-native'],
+    mountpoint,
+  ];
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, ...options.env },

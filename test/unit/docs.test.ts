@@ -70,8 +70,10 @@ test('docs/cli-abi.md has every setting with its variable', () => {
 });
 
 test('docs/cli-abi.md has every event of the log', () => {
-  const daemon = ['mount.ts', 'rotation.ts'].map((name) => read(`src/daemon/${name}`)).join('\n');
-  const events = [...daemon.matchAll(/log\.(?:info|warn|error)\('([a-z-]+)'/g)].map(
+  const daemon = readdirSync(path.join(REPOSITORY, 'src/daemon'))
+    .map((name) => read(`src/daemon/${name}`))
+    .join('\n');
+  const events = [...daemon.matchAll(/(?:log|ports\.log)\.(?:info|warn|error)\('([a-z-]+)'/g)].map(
     ([, event = '']) => event,
   );
   assert.ok(events.length > 8, `${events.length} events were found`);

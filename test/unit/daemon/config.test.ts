@@ -53,7 +53,7 @@ test('a wrong type is named, also inside a list', () => {
   assert.match(refusal('preserve: [1]\n').message, /line 1, column 11: preserve: /);
   assert.match(refusal('key:\n  - a\n  - 7\n').message, /line 2, column 3: key: is of the wrong type/);
   assert.match(refusal('- a\n').message, /must be a mapping of settings/);
-  assert.match(refusal('driver: zfs\n').message, /driver: must be auto or fuse-native/);
+  assert.match(refusal('driver: zfs\n').message, /driver: must be auto, kernel or fuse-native/);
 });
 
 test('a config that is not YAML is refused with its line', () => {

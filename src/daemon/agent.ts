@@ -1,0 +1,221 @@
+/**
+ * The agent: watches the bundle's source and answers on the control sockets, as a user of its own, with neither the
+ * FUSE connection nor a byte of what is served. All it can do is to ask the supervisor (agent-channel.ts).
+ *
+ * Descriptors: 3 the channel to the supervisor, 4 the listening control socket, 5 the listening status socket or, where
+ * there is none, /dev/null.
+ */
+import { Socket } from 'node:net';
+import { AwsAccess } from '../aws/access.ts';
+import type { RemountResult, Status, UnmountResult, UpgradeResult } from '../control/protocol.ts';
+import { type ControlServer, type Operations, serveListening } from '../control/server.ts';
+import { ControlError, describeBug, isErrorCode, SecretsfsError } from '../errors.ts';
+import type { Source, Watch } from '../source/source.ts';
+import {
+  type AgentMessage,
+  type AgentTask,
+  ASKS_MAX,
+  agentTaskSchema,
+  supervisorMessageSchema,
+} from './agent-channel.ts';
+import { Channel, ChannelError, type Message } from './channel.ts';
+import { enterChild } from './child.ts';
+import { createSource } from './sources.ts';
+
+const CHANNEL_FD = 3;
+const CONTROL_FD = 4;
+const STATUS_FD = 5;
+const SOCKET = /^socket:/;
+/** Answers that are still to go out when the supervisor has ended. */
+const CLOSE_MS_MAX = 2_000;
+
+export interface AgentPorts {
+  readonly channel: Channel;
+  readonly controlFd: number;
+  readonly statusFd: number;
+  createSource(task: AgentTask): Source;
+  /** For bugs: their class and place. */
+  log(line: string): void;
+}
+
+/** Serves until the supervisor closes the channel, or says what no supervisor says. */
+export async function serveAgent(ports: AgentPorts): Promise<void> {
+  await new Agent(ports).ended;
+}
+
+/** The agent as a process. Never returns. */
+export async function runAgent(): Promise<never> {
+  enterChild({ role: 'agent', fds: [SOCKET, SOCKET, /^(socket:|\/dev\/null$)/] });
+  const log = (line: string) => process.stderr.write(`${line}\n`);
+  await serveAgent({
+    channel: new Channel(new Socket({ fd: CHANNEL_FD, readable: true, writable: true })),
+    controlFd: CONTROL_FD,
+    statusFd: STATUS_FD,
+    createSource: ({ location, pollMs, aws }) =>
+      createSource(location, new AwsAccess({ env: process.env, ...aws }), { pollMs }),
+    log,
+  }).catch((error: unknown) => log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })));
+  process.exit();
+}
+
+interface Asked {
+  resolve(result: unknown): void;
+  reject(error: Error): void;
+}
+
+class Agent {
+  readonly ended: Promise<void>;
+  readonly #ports: AgentPorts;
+  readonly #asked = new Map<number, Asked>();
+  readonly #abort = new AbortController();
+  #end: (error?: Error) => void = () => undefined;
+  #nextAsk = 1;
+  #waiting: Promise<Status> | undefined;
+  #revision: string | null = null;
+  #source: Source | undefined;
+  #watch: Watch | undefined;
+  #control: Promise<ControlServer> | undefined;
+  #checking: Promise<void> = Promise.resolve();
+  #queued = false;
+
+  constructor(ports: AgentPorts) {
+    this.#ports = ports;
+    const over = new Promise<void>((resolve, reject) => {
+      this.#end = (error) => (error === undefined ? resolve() : reject(error));
+    });
+    this.ended = over.finally(() => this.#close());
+    void this.#listen();
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      const task = agentTaskSchema.safeParse(await this.#ports.channel.receive()).data;
+      if (task === undefined) throw new Error('the first message is no task');
+      this.#start(task);
+      for (;;) this.#take(await this.#ports.channel.receive());
+    } catch (error) {
+      // The end, or what ends it.
+      this.#end(error instanceof ChannelError ? undefined : (error as Error));
+    }
+  }
+
+  #take(said: Message): void {
+    const message = supervisorMessageSchema.safeParse(said).data;
+    // A newer supervisor may say more.
+    if (message === undefined) return;
+    if ('revision' in message) {
+      this.#revision = message.revision;
+      return;
+    }
+    if ('ping' in message) {
+      this.#send({ pong: message.ping });
+      return;
+    }
+    const asked = this.#asked.get(message.answer);
+    this.#asked.delete(message.answer);
+    if (message.ok) {
+      asked?.resolve(message.result);
+      return;
+    }
+    const { code, hint } = message.error;
+    const error = isErrorCode(code) ? new SecretsfsError(code, message.error.message, { hint }) : undefined;
+    asked?.reject(error ?? new Error('the supervisor met a bug'));
+  }
+
+  #start(task: AgentTask): void {
+    this.#revision = task.revision;
+    const { controlFd, statusFd } = this.#ports;
+    this.#control = serveListening({
+      controlFd,
+      statusFd: task.statusSocket ? statusFd : undefined,
+      operations: this.#operations(),
+      // The supervisor has told its log.
+      onBug: () => undefined,
+    });
+    this.#control.catch((error: Error) => this.#end(error));
+    try {
+      this.#source = this.#ports.createSource(task);
+      this.#watch = this.#source.watch(() => this.#hint());
+    } catch (error) {
+      // A location that can't be watched was not taken by the supervisor either; the sockets are to be answered on.
+      this.#ports.log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) }));
+    }
+  }
+
+  /** Any number of hints while a check runs is one check more. */
+  #hint(): void {
+    if (this.#queued) return;
+    this.#queued = true;
+    this.#checking = this.#checking.then(() => this.#check());
+  }
+
+  async #check(): Promise<void> {
+    this.#queued = false;
+    const { signal } = this.#abort;
+    const knownRevision = this.#revision;
+    if (signal.aborted || this.#source === undefined) return;
+    let found: 'same' | 'maybe-changed' = 'maybe-changed';
+    if (knownRevision !== null) {
+      // What is wrong is found, and told, by whoever fetches.
+      found = await this.#source.check({ knownRevision, signal }).catch(() => 'maybe-changed' as const);
+    }
+    if (signal.aborted) return;
+    if (found === 'same' && knownRevision !== null) {
+      this.#send({ event: 'unchanged', revision: knownRevision });
+    } else this.#send({ event: 'changed' });
+  }
+
+  #operations(): Operations {
+    return {
+      status: () => this.#ask<Status>('status'),
+      // Who waits and goes away must leave nothing behind at the supervisor: all of them wait for one answer.
+      wait: () => {
+        this.#waiting ??= this.#ask<Status>('wait').finally(() => {
+          this.#waiting = undefined;
+        });
+        return this.#waiting;
+      },
+      remount: () => this.#ask<RemountResult>('remount'),
+      unmount: () => this.#ask<UnmountResult>('unmount'),
+      upgrade: () => this.#ask<UpgradeResult>('upgrade'),
+    };
+  }
+
+  /** The answer goes to the client as it is: client and supervisor know what it is. */
+  #ask<T>(op: keyof Operations): Promise<T> {
+    if (this.#asked.size >= ASKS_MAX) {
+      return Promise.reject(
+        new ControlError('control-busy', `cannot ${op}: ${ASKS_MAX} requests wait already`, {
+          hint: 'try again in a moment; the log of the mount says what it is doing',
+        }),
+      );
+    }
+    const ask = this.#nextAsk++;
+    return new Promise<T>((resolve, reject) => {
+      this.#asked.set(ask, { resolve: (result) => resolve(result as T), reject });
+      this.#send({ ask, op });
+    });
+  }
+
+  #send(message: AgentMessage): void {
+    this.#ports.channel.send(message);
+  }
+
+  async #close(): Promise<void> {
+    this.#abort.abort();
+    for (const { reject } of this.#asked.values()) reject(stopping());
+    this.#asked.clear();
+    // Rejections become answers first.
+    await new Promise((resolve) => setImmediate(resolve));
+    const timer = new Promise((resolve) => setTimeout(resolve, CLOSE_MS_MAX).unref());
+    const control = this.#control?.then((server) => server.close()).catch(() => undefined);
+    await Promise.race([Promise.all([control, this.#watch?.close()]), timer]);
+    this.#ports.channel.close();
+  }
+}
+
+function stopping(): ControlError {
+  return new ControlError('control-not-running', 'cannot answer: the mount is stopping, or being upgraded', {
+    hint: 'try again; where it stopped, its log says why',
+  });
+}

@@ -1,0 +1,80 @@
+/**
+ * The listening control sockets of a mount. They are made here, by root, and answered by the agent, which inherits them:
+ * their place and modes don't depend on it, and who connects while it is being replaced waits instead of failing.
+ */
+import { rmdirSync, unlinkSync } from 'node:fs';
+import path from 'node:path';
+import { CONTROL_SOCKET, STATUS_SOCKET } from '../control/directory.ts';
+import { ControlError, quote } from '../errors.ts';
+import { closeQuietly } from '../system/files.ts';
+import { isListening, listenUnix } from '../system/sockets.ts';
+
+export interface ControlSockets {
+  readonly controlFd: number;
+  /** For the group that may look and no more. */
+  readonly statusFd: number | undefined;
+  /** Nobody finds them any more; who is connected still gets an answer. */
+  hide(): void;
+  /** The end of them, hidden or not. */
+  close(): void;
+}
+
+/** In a directory of makeSocketDirectory(). Takes over from a mount that is dead. Throws ControlError. */
+export function openControlSockets(directory: string, statusGid: number | undefined): ControlSockets {
+  const controlPath = path.join(directory, CONTROL_SOCKET);
+  const statusPath = path.join(directory, STATUS_SOCKET);
+  const made: string[] = [];
+  const fds: number[] = [];
+  const hide = () => {
+    for (const each of made.splice(0)) unlinkQuietly(each);
+    try {
+      rmdirSync(directory);
+    } catch {
+      // Somebody put something else there, or it is gone.
+    }
+  };
+  const close = () => {
+    hide();
+    closeQuietly(...fds.splice(0));
+  };
+  const open = (place: string, mode: number, gid: number): number => {
+    const fd = listen(place, mode, gid);
+    made.push(place);
+    fds.push(fd);
+    return fd;
+  };
+  try {
+    const controlFd = open(controlPath, 0o600, 0);
+    if (statusGid === undefined) unlinkQuietly(statusPath);
+    const statusFd = statusGid === undefined ? undefined : open(statusPath, 0o660, statusGid);
+    return { controlFd, statusFd, hide, close };
+  } catch (error) {
+    if (made.length > 0) close();
+    throw error;
+  }
+}
+
+function listen(place: string, mode: number, gid: number): number {
+  if (isListening(place)) {
+    throw new ControlError('control-busy', `cannot start: a mount of this name answers on ${quote(place)}`, {
+      hint: 'secretsfs status shows it; give another --instance, or unmount it first',
+    });
+  }
+  unlinkQuietly(place);
+  try {
+    return listenUnix(place, mode, 0, gid);
+  } catch (cause) {
+    throw new ControlError('control-directory', `cannot listen on ${quote(place)}`, {
+      hint: 'give --runtime-dir DIR, a directory that you may write to',
+      cause,
+    });
+  }
+}
+
+function unlinkQuietly(place: string): void {
+  try {
+    unlinkSync(place);
+  } catch {
+    // It was not there; what else is wrong shows when it is made.
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Whether a bundle may be opened here: what opening it takes, known from its ciphertext alone, against what there is.
+ * Looked at before anything is decrypted: at a limit the kernel ends processes, and not the one that is too large.
+ */
+import { MountError } from '../errors.ts';
+
+export interface MemoryLimits {
+  /** What the machine and every control group leave; null where that is not known. */
+  readonly availableBytes: number | null;
+  /** What is held already: the live generation and lingering ones. */
+  readonly heldBytes: number;
+  /** What may be held and taken together; null: as much as there is. */
+  readonly maxBytes: number | null;
+}
+
+/**
+ * The ciphertext, the tar and the generation are in memory at once. Neither of the latter is larger than the first: a
+ * tar's headers and padding take more than a generation's metadata.
+ */
+const COPIES = 3;
+
+/** The most ciphertext that can be opened. */
+export function ciphertextBytesMax({ availableBytes, heldBytes, maxBytes }: MemoryLimits): number {
+  const room = Math.min(
+    availableBytes ?? Number.MAX_SAFE_INTEGER,
+    Math.max(0, (maxBytes ?? Number.MAX_SAFE_INTEGER) - heldBytes),
+  );
+  return Math.floor(room / COPIES);
+}
+
+/** Throws MountError memory-exceeded. `isAll`: false where no more is known than that there is so much of it. */
+export function checkMemory(ciphertextBytes: number, limits: MemoryLimits, isAll = true): void {
+  const { availableBytes, heldBytes, maxBytes } = limits;
+  const bytes = COPIES * ciphertextBytes;
+  const takes = `cannot open the bundle: that takes ${isAll ? '' : 'at least '}${bytes} bytes`;
+  if (maxBytes !== null && heldBytes + bytes > maxBytes) {
+    throw new MountError(
+      'memory-exceeded',
+      `${takes} beside the ${heldBytes} that are held, want at most ${maxBytes} together (--memory-max)`,
+      { hint: 'raise --memory-max, end what keeps old generations open, or make two bundles of it' },
+    );
+  }
+  if (availableBytes !== null && bytes > availableBytes) {
+    throw new MountError(
+      'memory-exceeded',
+      `${takes}, ${availableBytes} are available (of the machine, or of a control group)`,
+      { hint: 'give the machine or the unit more memory (MemoryMax=), or make two bundles of it' },
+    );
+  }
+}

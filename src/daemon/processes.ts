@@ -1,0 +1,87 @@
+/** Which process is started how: as whom, with which descriptors, with what of root's rights. */
+
+import { closeSync, openSync } from 'node:fs';
+import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
+import { type Child, spawnChild } from './children.ts';
+import type { ControlSockets } from './control-sockets.ts';
+import type { EnginePorts } from './engine.ts';
+import { OOM_SCORES, setOomScore } from './oom.ts';
+import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
+import { FILES_VARIABLE } from './unsealer-channel.ts';
+
+/** For tests, whose program is another: where the processes' files are. */
+type Directory = string | undefined;
+
+export function engineProcesses(
+  users: ProcessUsers,
+  directory?: Directory,
+): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnNotifier'> {
+  return {
+    spawnServer({ fuse, store, dropPipe }) {
+      const child = spawnChild({
+        role: 'server',
+        script: 'server.mjs',
+        directory,
+        user: users.server,
+        fds: [fuse, store, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
+        emptyNetwork: true,
+      });
+      setOomScore(child.pid, OOM_SCORES.server);
+      return child;
+    },
+    spawnProber({ clone }) {
+      const child = spawnChild({
+        role: 'prober',
+        script: 'prober.mjs',
+        directory,
+        user: undefined,
+        capabilities: PROBER_CAPABILITIES,
+        fds: [clone, 'channel'],
+        emptyNetwork: true,
+      });
+      setOomScore(child.pid, OOM_SCORES.helper);
+      return child;
+    },
+    spawnNotifier({ fuse, dropPipe }) {
+      const child = spawnChild({
+        role: 'notifier',
+        script: 'notifier.mjs',
+        directory,
+        user: users.server,
+        fds: [fuse, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
+        emptyNetwork: true,
+      });
+      setOomScore(child.pid, OOM_SCORES.helper);
+      return child;
+    },
+  };
+}
+
+export function spawnAgent(user: ProcessUser, { controlFd, statusFd }: ControlSockets): Child {
+  const devNull = openSync('/dev/null', 'r');
+  try {
+    const fds = ['channel' as const, controlFd, statusFd ?? devNull];
+    const child = spawnChild({ role: 'agent', script: 'agent.mjs', user, fds });
+    setOomScore(child.pid, OOM_SCORES.agent);
+    return child;
+  } finally {
+    closeSync(devNull);
+  }
+}
+
+/** Image, changes, previous image. */
+const FIXED_FILES = 3;
+
+/** `fds` from descriptor 4 on: the fixed ones, then what the task names. */
+export function spawnUnsealer(user: ProcessUser, fds: readonly number[], fileBytesMax: number): Child {
+  const child = spawnChild({
+    role: 'unsealer',
+    script: 'unsealer.mjs',
+    user,
+    fds: ['channel', ...fds],
+    fileBytesMax,
+    environment: { [FILES_VARIABLE]: `${fds.length - FIXED_FILES}` },
+  });
+  setOomScore(child.pid, OOM_SCORES.unsealer);
+  return child;
+}

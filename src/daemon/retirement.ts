@@ -1,0 +1,88 @@
+/**
+ * Superseded generations, and when each may go: once the kernel has let go of every inode that the next one has not,
+ * or after a time limit, if something pins one for longer. The kernel is asked, through a process that may hang; nothing
+ * is counted, because what a dying server had counted would be lost.
+ */
+
+export interface Superseded {
+  readonly id: number;
+  readonly bytes: number;
+  readonly sinceMs: number;
+  /** Inodes that may still be held; the first one is known to be, if it was asked for. */
+  inodes: readonly number[];
+}
+
+export interface RetirementPorts {
+  /** Of these inodes, those that the kernel still holds. May stop at the first: only emptiness counts. */
+  held(inodes: readonly number[]): Promise<readonly number[]>;
+  /** Takes it out of what is served; resolves when no request can see it any more. */
+  withdraw(id: number): Promise<void>;
+  /** No page of these is cached any more: nothing but the kernel's memory would still give them out. */
+  dropPages(inodes: readonly number[]): Promise<void>;
+  /** Overwrites and removes it. */
+  wipe(id: number): Promise<void>;
+  onRetired(superseded: Superseded, why: 'released' | 'expired' | 'crowded'): void;
+  readonly nowMs: () => number;
+  readonly retireAfterMs: number;
+  /** More than these, and the oldest goes. */
+  readonly lingeringMax: number;
+}
+
+/** Asked for in one question: the answer must come well within its time limit. */
+const ASKED_AT_ONCE = 4096;
+
+export class Retirement {
+  readonly #ports: RetirementPorts;
+  readonly #lingering: Superseded[] = [];
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(ports: RetirementPorts) {
+    this.#ports = ports;
+  }
+
+  /** Oldest first. */
+  get lingering(): readonly Superseded[] {
+    return this.#lingering;
+  }
+
+  add(superseded: Superseded): void {
+    this.#lingering.push(superseded);
+  }
+
+  /** Lets go of what can go. One at a time; calling it more often does no harm. Throws what the ports throw. */
+  sweep(): Promise<void> {
+    const run = this.#running.catch(() => undefined).then(() => this.#sweep());
+    this.#running = run.catch(() => undefined);
+    return run;
+  }
+
+  async #sweep(): Promise<void> {
+    const { nowMs, retireAfterMs, lingeringMax } = this.#ports;
+    for (const superseded of [...this.#lingering]) {
+      if (await this.#isReleased(superseded)) await this.#retire(superseded, 'released');
+      else if (nowMs() - superseded.sinceMs >= retireAfterMs) await this.#retire(superseded, 'expired');
+    }
+    for (const superseded of this.#lingering.slice(0, -lingeringMax || 0)) {
+      if (this.#lingering.length > lingeringMax) await this.#retire(superseded, 'crowded');
+    }
+  }
+
+  async #isReleased(superseded: Superseded): Promise<boolean> {
+    while (superseded.inodes.length > 0) {
+      const asked = superseded.inodes.slice(0, ASKED_AT_ONCE);
+      const held = await this.#ports.held(asked);
+      superseded.inodes = [...held, ...superseded.inodes.slice(asked.length)];
+      if (held.length > 0) return false;
+    }
+    return true;
+  }
+
+  async #retire(superseded: Superseded, why: Parameters<RetirementPorts['onRetired']>[1]): Promise<void> {
+    await this.#ports.withdraw(superseded.id);
+    // What is withdrawn can't be read into the cache again.
+    if (superseded.inodes.length > 0) await this.#ports.dropPages(superseded.inodes);
+    await this.#ports.wipe(superseded.id);
+    this.#lingering.splice(this.#lingering.indexOf(superseded), 1);
+    this.#ports.onRetired(superseded, why);
+  }
+}

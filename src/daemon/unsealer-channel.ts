@@ -1,0 +1,162 @@
+/**
+ * Between the supervisor and an unsealer: one line of JSON with the task, one with the result. The unsealer parses what
+ * came from outside, so its result is read as strictly as that: bounded, nothing unknown in it, texts fit for a log.
+ */
+import * as z from 'zod';
+import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
+import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX } from '../limits.ts';
+import { awsSettingsSchema, REVISION_LENGTH_MAX } from './agent-channel.ts';
+import type { Channel, Message } from './channel.ts';
+import type { Exit } from './children.ts';
+
+/** The first descriptor of what a task names: a bundle, key files. */
+export const FILES_FD = 7;
+/** How many descriptors there are from FILES_FD on, in the environment: it is known before a word is read. */
+export const FILES_VARIABLE = 'SECRETSFS_FILES';
+/** A message quotes at most a few values of 200 characters. */
+const TEXT_LENGTH_MAX = 2000;
+
+/** To exit, once it has said its result. */
+const EXIT_MS_MAX = 2_000;
+
+const descriptor = z.int().min(FILES_FD);
+const count = z.int().min(0);
+/** A file that the supervisor opened; or why it could not, as an errno's name. */
+const openedFile = z.union([descriptor, z.string().regex(/^E[A-Z0-9]{1,20}$/)]);
+const pairs = z.record(z.string(), z.string());
+
+export const unsealerTaskSchema = z.strictObject({
+  /** As a person wrote it, or absolute: for messages only where `bundleFile` is given. */
+  location: z.string(),
+  bundleFile: openedFile.nullable(),
+  knownRevision: z.string().nullable(),
+  /** The lowest acceptable serial, and the ciphertext that may have it. */
+  live: z.strictObject({ serial: count, sha256: z.string() }).nullable(),
+  name: z.string(),
+  context: pairs,
+  /** As settings have them: local:PATH or the ARN of a KMS key. */
+  acceptedKeys: z.array(z.string()),
+  /** By path, each local one. */
+  keyFiles: z.record(z.string(), openedFile),
+  /** Who opened them: may own them, as root may. */
+  supervisorUid: count,
+  bytesMax: count,
+  filesMax: count,
+  preserve: z.boolean(),
+  owner: z.strictObject({ uid: count, gid: count }),
+  aws: awsSettingsSchema,
+  /** Of the generation that is to be made. */
+  generationId: z.int().min(1),
+  memory: z.strictObject({
+    /** What the machine and every control group leave; null where that is not known. */
+    availableBytes: count.nullable(),
+    /** What the store holds: live and lingering. */
+    heldBytes: count,
+    /** What may be held and taken together; null: as much as there is. */
+    maxBytes: count.nullable(),
+  }),
+});
+export type UnsealerTask = z.infer<typeof unsealerTaskSchema>;
+
+/** Cut, on one line, and without what a terminal would obey. */
+const text = z
+  .string()
+  .transform((value) => escapeInvisible(value.slice(0, TEXT_LENGTH_MAX).replaceAll('\n', ' ')));
+const revision = z
+  .string()
+  .min(1)
+  .max(REVISION_LENGTH_MAX)
+  .refine((value) => !value.includes('\n') && escapeInvisible(value) === value);
+const nodes = count.max(GENERATION_NODES_MAX);
+
+export const unsealerResultSchema = z.discriminatedUnion('outcome', [
+  z.strictObject({ outcome: z.literal('unchanged'), revision }),
+  z.strictObject({
+    outcome: z.literal('opened'),
+    revision,
+    /** Of the ciphertext. */
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    serial: z.int().min(1),
+    created: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$/),
+    files: nodes,
+    directories: nodes,
+    symlinks: nodes,
+    contentBytes: count.max(MOUNT_BYTES_MAX),
+    imageBytes: count.max(4 * MOUNT_BYTES_MAX),
+    counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
+  }),
+  z.strictObject({
+    outcome: z.literal('failed'),
+    code: z.string().refine(isErrorCode),
+    message: text,
+    hint: text.optional(),
+    revision: revision.optional(),
+  }),
+]);
+export type UnsealerResult = z.infer<typeof unsealerResultSchema>;
+export type OpenedResult = Extract<UnsealerResult, { outcome: 'opened' }>;
+
+/** undefined for what no unsealer of ours says. */
+export function parseResult(said: Message): UnsealerResult | undefined {
+  return unsealerResultSchema.safeParse(said).data;
+}
+
+/** A running unsealer, as spawnChild() gives it. */
+export interface UnsealerProcess {
+  readonly channel: Channel;
+  readonly exited: Promise<Exit>;
+  kill(): void;
+}
+
+/**
+ * Gives the task and waits for the result, and for the end of the process: nothing writes to the candidate any more when
+ * this returns or throws. Throws what the unsealer failed with, with its revision; MountError unsealer-failed where it
+ * ended, said something else, or took longer than `timeoutMs`; and the signal's reason.
+ */
+export async function unseal(
+  unsealer: UnsealerProcess,
+  task: UnsealerTask,
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<Exclude<UnsealerResult, { outcome: 'failed' }>> {
+  const { channel, exited } = unsealer;
+  const { timeoutMs, signal } = limits;
+  let late = false;
+  let grace: NodeJS.Timeout | undefined;
+  const timer = setTimeout(() => {
+    late = true;
+    unsealer.kill();
+  }, timeoutMs);
+  const abort = () => unsealer.kill();
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    if (signal.aborted) unsealer.kill();
+    channel.send(task);
+    const said = await channel.receive().catch((error: Error) => error);
+    // It has nothing left to do; nor has one that says what is no message.
+    if (said instanceof Error) unsealer.kill();
+    grace = setTimeout(() => unsealer.kill(), EXIT_MS_MAX);
+    const end = await exited;
+    signal.throwIfAborted();
+    if (late) throw failed(`it took longer than ${Math.round(timeoutMs / 1000)} s`);
+    if (said instanceof Error) {
+      throw failed(`${said.message}; it ended with ${end.signal ?? end.code ?? 'nothing'}`);
+    }
+    const result = parseResult(said);
+    if (result === undefined) throw failed('its result is not readable');
+    if (result.outcome !== 'failed') return result;
+    const error = new SecretsfsError(result.code, result.message, { hint: result.hint });
+    error.revision = result.revision;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    clearTimeout(grace);
+    signal.removeEventListener('abort', abort);
+    channel.close();
+  }
+}
+
+function failed(why: string): MountError {
+  return new MountError('unsealer-failed', `cannot open the bundle: the unsealer failed: ${why}`, {
+    hint: 'the log says more; with SIGKILL, look for the kernel\'s "out of memory"',
+  });
+}

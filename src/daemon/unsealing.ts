@@ -1,0 +1,120 @@
+/**
+ * Opens what the source has, in a process of its own. The files that the settings name are opened here, as root, and passed
+ * on; what may be accepted is said here, so that neither the unsealer nor the agent can choose it.
+ */
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { freemem } from 'node:os';
+import { parseAcceptedKey } from '../keyring/spec.ts';
+import { changesBytesMax, metadataBytesMax } from '../limits.ts';
+import { memoryHeadroom } from '../system/cgroups.ts';
+import { closeQuietly, O_PATH } from '../system/files.ts';
+import type { ProcessUser } from '../system/process-users.ts';
+import type { AwsSettings } from './agent-channel.ts';
+import type { Candidate } from './engine.ts';
+import { isS3Url } from './location.ts';
+import { spawnUnsealer } from './processes.ts';
+import type { Floor } from './rotation.ts';
+import { FILES_FD, type OpenedResult, type UnsealerTask, unseal } from './unsealer-channel.ts';
+
+/** A gibibyte from a slow network, opened by a slow CPU. What takes longer hangs. */
+const UNSEAL_MS_MAX = 30 * 60_000;
+
+export interface UnsealingOptions {
+  readonly bundle: string;
+  readonly name: string;
+  readonly acceptedKeys: readonly string[];
+  readonly context: Readonly<Record<string, string>>;
+  readonly bytesMax: number;
+  readonly filesMax: number;
+  readonly preserve: boolean;
+  readonly memoryMax: number | undefined;
+  readonly aws: AwsSettings;
+}
+
+export interface UnsealingRequest {
+  readonly options: UnsealingOptions;
+  readonly user: ProcessUser;
+  readonly candidate: Candidate;
+  readonly knownRevision: string | undefined;
+  readonly live: Floor | undefined;
+  /** What the store holds already. */
+  readonly heldBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Fills the candidate. Nobody writes to it any more when this returns or throws. Throws what the unsealer failed with,
+ * with the revision that it is about, and the signal's reason.
+ */
+export async function unsealInto(
+  request: UnsealingRequest,
+): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
+  const { options, user, candidate, knownRevision, live, heldBytes, signal } = request;
+  const { bundle, name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
+  const opened: number[] = [];
+  const open = (path: string): number | string => {
+    try {
+      opened.push(openRegular(path));
+      return FILES_FD + opened.length - 2;
+    } catch (error) {
+      // The unsealer says what is wrong, as it does for what it opens itself.
+      return (error as NodeJS.ErrnoException).code ?? 'EIO';
+    }
+  };
+  try {
+    const devNull = openSync('/dev/null', 'r');
+    opened.push(devNull);
+    const bundleFile = isS3Url(bundle) ? null : open(bundle);
+    const keyFiles: Record<string, number | string> = {};
+    for (const spec of acceptedKeys.map(parseAcceptedKey)) {
+      if (spec.kind === 'local') keyFiles[spec.path] = open(spec.path);
+    }
+    const task: UnsealerTask = {
+      location: bundle,
+      bundleFile,
+      knownRevision: knownRevision ?? null,
+      live: live ?? null,
+      name,
+      context,
+      acceptedKeys: [...acceptedKeys],
+      keyFiles,
+      supervisorUid: process.getuid?.() ?? 0,
+      bytesMax,
+      filesMax,
+      preserve,
+      owner: { uid: 0, gid: 0 },
+      aws,
+      generationId: candidate.id,
+      memory: { availableBytes: await availableMemory(), heldBytes, maxBytes: memoryMax ?? null },
+    };
+    const { imageFd, changesFd, previousFd } = candidate;
+    const files = [imageFd, changesFd, previousFd ?? devNull, ...opened.slice(1)];
+    const child = spawnUnsealer(user, files, imageBytesMax(options));
+    return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, signal });
+  } finally {
+    closeQuietly(...opened);
+  }
+}
+
+/** Opening a device or a fifo may do something: what it is, is looked at first. */
+function openRegular(path: string): number {
+  const looked = openSync(path, O_PATH);
+  try {
+    if (!fstatSync(looked).isFile()) throw Object.assign(new Error('not a file'), { code: 'ENXIO' });
+    return openSync(`/proc/self/fd/${looked}`, constants.O_RDONLY);
+  } finally {
+    closeSync(looked);
+  }
+}
+
+/** No sparse file of it may look larger than that: whoever reads it back would fill the memory. */
+function imageBytesMax({ bytesMax, filesMax }: UnsealingOptions): number {
+  const nodesMax = filesMax + 1;
+  return Math.max(changesBytesMax(nodesMax), metadataBytesMax(nodesMax) + bytesMax);
+}
+
+/** What the machine and every control group above us leave. */
+async function availableMemory(): Promise<number> {
+  // On Linux, os.freemem() is MemAvailable.
+  return Math.min(freemem(), (await memoryHeadroom()) ?? Number.POSITIVE_INFINITY);
+}

@@ -1,0 +1,4 @@
+/** The server as a program of its own: dist/server.mjs. */
+import { runServer } from '../daemon/server.ts';
+
+runServer();

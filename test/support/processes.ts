@@ -1,0 +1,45 @@
+/** What /proc says of a process. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Uninterruptible sleep: what nothing can end. Undefined for a process that is gone. */
+export function stateOf(pid: number): string | undefined {
+  try {
+    return /^State:\s*(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether it is in D state each time that it is looked at, for half a second. */
+export async function isStuck(pid: number): Promise<boolean> {
+  for (let i = 0; i < 10; i++) {
+    if (stateOf(pid) !== 'D') return false;
+    await sleep(50);
+  }
+  return true;
+}
+
+/** Proportional set size, in bytes; 0 for a process that is gone. */
+export function pssOf(pid: number): number {
+  try {
+    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    return Number(/^Pss:\s*(\d+) kB/m.exec(rollup)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+export function childrenOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return children.trim().split(' ').filter(Boolean).map(Number);
+}
+
+/** False where it was gone already. */
+export function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,342 @@
+import assert from 'node:assert/strict';
+import { lstat } from 'node:fs/promises';
+import { connect } from 'node:net';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ask } from '../../../src/control/client.ts';
+import { makeSocketDirectory } from '../../../src/control/directory.ts';
+import type { Status } from '../../../src/control/protocol.ts';
+import type { Operations } from '../../../src/control/server.ts';
+import { serveAgent } from '../../../src/daemon/agent.ts';
+import { AgentLink, type AgentTask, ASKS_MAX } from '../../../src/daemon/agent-channel.ts';
+import { Channel } from '../../../src/daemon/channel.ts';
+import { BundleError, SourceError } from '../../../src/errors.ts';
+import type { Source } from '../../../src/source/source.ts';
+import { listenUnix } from '../../../src/system/sockets.ts';
+import { socketPair } from '../../support/socketpair.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+
+const uid = process.getuid?.() ?? 0;
+const gid = process.getgid?.() ?? 0;
+const TASK: AgentTask = {
+  location: 's3://bucket/key',
+  pollMs: 1000,
+  aws: { region: 'eu-west-1' },
+  revision: 'r1',
+  statusSocket: true,
+};
+const STATUS: Status = {
+  instance: 'web',
+  name: 'web',
+  version: '1',
+  pid: 1,
+  started: '',
+  mountpoint: '/m',
+  bundle: 'b',
+  driver: 'kernel',
+  driverReason: '',
+  state: 'live',
+  live: null,
+  lingering: [],
+  lastCheck: null,
+  error: null,
+};
+
+/** Tries until `look` is satisfied. */
+async function eventually(look: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 400 && !look(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(look(), what);
+}
+
+/** An agent over a source that a test drives, its sockets, and both ends of its channel. */
+async function start(t: TestContext) {
+  const runtimeDir = path.join(await temporaryDirectory(t), 'run');
+  const directory = await makeSocketDirectory(runtimeDir, 'web', uid);
+  const [controlFd = -1, statusFd = -1] = ['control.sock', 'status.sock'].map((name) =>
+    listenUnix(path.join(directory, name), 0o600, uid, gid),
+  );
+  const [channel, supervisorEnd] = await socketPair(t);
+  const world = {
+    hint: () => undefined as unknown,
+    checks: [] as string[],
+    answer: async (): Promise<'same' | 'maybe-changed'> => 'same',
+    watchClosed: 0,
+    log: [] as string[],
+    task: undefined as AgentTask | undefined,
+  };
+  const source: Source = {
+    location: 'test',
+    fetch: () => assert.fail('an agent fetches nothing'),
+    check: ({ knownRevision }) => {
+      world.checks.push(knownRevision);
+      return world.answer();
+    },
+    watch: (hint) => {
+      world.hint = hint;
+      return {
+        close: async () => {
+          world.watchClosed++;
+        },
+      };
+    },
+  };
+  const ended = serveAgent({
+    channel: new Channel(channel),
+    controlFd,
+    statusFd,
+    createSource: (task) => {
+      world.task = task;
+      return source;
+    },
+    log: (line) => world.log.push(line),
+  });
+  // Whatever a test did to it, it ends with its supervisor.
+  t.after(async () => {
+    supervisorEnd.destroy();
+    await ended.catch(() => undefined);
+  });
+  ended.catch(() => undefined);
+  return { world, runtimeDir, directory, channel, supervisorEnd, ended };
+}
+
+/** The same under a supervisor that answers what a test says. */
+async function startLinked(t: TestContext, operations: Partial<Operations> = {}) {
+  const started = await start(t);
+  const events: string[] = [];
+  const bugs: unknown[] = [];
+  const never = async () => assert.fail('not to be called');
+  const link = new AgentLink(
+    new Channel(started.supervisorEnd),
+    TASK,
+    {
+      status: async () => STATUS,
+      wait: never,
+      remount: never,
+      unmount: never,
+      upgrade: never,
+      ...operations,
+    },
+    {
+      changed: () => events.push('changed'),
+      unchanged: (revision) => events.push(`unchanged ${revision}`),
+      closed: (why) => events.push(`closed ${why}`),
+      bug: (error) => bugs.push(error),
+    },
+  );
+  await eventually(() => started.world.task !== undefined, 'the agent has its task');
+  return { ...started, events, bugs, link };
+}
+
+test('a hint becomes a check against what is live, and its outcome an event', async (t) => {
+  const { world, events, link } = await startLinked(t);
+  assert.deepEqual(world.task, TASK);
+  world.hint();
+  await eventually(() => events.length === 1, 'first event');
+  world.answer = async () => 'maybe-changed';
+  world.hint();
+  await eventually(() => events.length === 2, 'second event');
+  link.tellRevision('r2');
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  world.answer = async () => {
+    throw new SourceError('source-unreachable', 'away');
+  };
+  world.hint();
+  await eventually(() => events.length === 3, 'third event');
+  assert.deepEqual(events, ['unchanged r1', 'changed', 'changed']);
+  assert.deepEqual(world.checks, ['r1', 'r1', 'r2']);
+});
+
+test('hints that come while a check runs are one check more', async (t) => {
+  const { world, events } = await startLinked(t);
+  let finish: (found: 'same') => void = () => undefined;
+  world.answer = () =>
+    new Promise((resolve) => {
+      finish = resolve;
+    });
+  world.hint();
+  await eventually(() => world.checks.length === 1, 'a check runs');
+  for (let i = 0; i < 5; i++) world.hint();
+  finish('same');
+  await eventually(() => world.checks.length === 2, 'one more');
+  finish('same');
+  await eventually(() => events.length === 2, 'two events');
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.equal(world.checks.length, 2);
+});
+
+test('every operation of the control socket is the supervisor to answer, failures with all that they say', async (t) => {
+  const { runtimeDir, bugs } = await startLinked(t, {
+    remount: async () => {
+      throw new BundleError('bundle-corrupt', 'cannot open', { hint: 'pack again' });
+    },
+    upgrade: async () => ({ replaced: ['server', 'agent'], processes: [] }),
+    unmount: async () => {
+      throw new TypeError('with a secret in it');
+    },
+  });
+  assert.deepEqual(await ask(runtimeDir, 'web', 'status', 2000), STATUS);
+  assert.deepEqual((await ask(runtimeDir, 'web', 'upgrade', 2000)).replaced, ['server', 'agent']);
+  await assert.rejects(ask(runtimeDir, 'web', 'remount', 2000), {
+    code: 'bundle-corrupt',
+    message: 'cannot open',
+    hint: 'pack again',
+    exitCode: 6,
+  });
+  await assert.rejects(ask(runtimeDir, 'web', 'unmount', 2000), /internal error/);
+  assert.equal(bugs.length, 1);
+});
+
+test('wait waits, and however many wait, the supervisor is asked once', async (t) => {
+  let waits = 0;
+  let ready: (status: Status) => void = () => undefined;
+  const { runtimeDir } = await startLinked(t, {
+    wait: () => {
+      waits++;
+      return new Promise((resolve) => {
+        ready = resolve;
+      });
+    },
+  });
+  await assert.rejects(ask(runtimeDir, 'web', 'wait', 50), { code: 'wait-timeout' });
+  const waiting = Array.from({ length: 20 }, () => ask(runtimeDir, 'web', 'wait', 5000));
+  await eventually(() => waits === 1, 'asked');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  ready(STATUS);
+  assert.deepEqual(await Promise.all(waiting), Array(20).fill(STATUS));
+  assert.equal(waits, 1);
+});
+
+test('more requests than a supervisor should remember are refused by the agent', async (t) => {
+  const release: (() => void)[] = [];
+  const { runtimeDir, events } = await startLinked(t, {
+    status: () => new Promise((resolve) => release.push(() => resolve(STATUS))),
+  });
+  const asked = Array.from({ length: ASKS_MAX }, () => ask(runtimeDir, 'web', 'status', 10_000));
+  await eventually(() => release.length === ASKS_MAX, 'all are asked');
+  await assert.rejects(ask(runtimeDir, 'web', 'status', 2000), { code: 'control-busy' });
+  for (const answer of release) answer();
+  await Promise.all(asked);
+  assert.deepEqual(events, []);
+});
+
+test('an agent ends with its supervisor: who waits is told, and its sockets are left', async (t) => {
+  const { runtimeDir, directory, link, ended, world } = await startLinked(t, {
+    wait: () => new Promise(() => undefined),
+  });
+  const waiting = ask(runtimeDir, 'web', 'wait', 5000);
+  waiting.catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  link.close();
+  await ended;
+  await assert.rejects(waiting, { code: 'control-not-running' });
+  assert.equal(world.watchClosed, 1);
+  assert.ok((await lstat(path.join(directory, 'control.sock'))).isSocket());
+});
+
+test('an answer that is sent before the supervisor closes still reaches the client', async (t) => {
+  let unmounted: () => void = () => undefined;
+  const { runtimeDir, link, ended } = await startLinked(t, {
+    unmount: () =>
+      new Promise((resolve) => {
+        unmounted = () => resolve({ mountpoint: '/m' });
+      }),
+  });
+  const asked = ask(runtimeDir, 'web', 'unmount', 5000);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  unmounted();
+  await new Promise((resolve) => setImmediate(resolve));
+  link.close();
+  assert.deepEqual(await asked, { mountpoint: '/m' });
+  await ended;
+});
+
+test('an agent passes over what it does not know, and ends at a line without end', async (t) => {
+  const { supervisorEnd, world, ended } = await start(t);
+  supervisorEnd.write(`${JSON.stringify(TASK)}\n`);
+  supervisorEnd.write('{"answer":77,"ok":true}\n{"answer":"x"}\n{"later":"version"}\n');
+  await eventually(() => world.task !== undefined, 'it has its task');
+  let text = '';
+  supervisorEnd.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  world.hint();
+  await eventually(() => text === '{"event":"unchanged","revision":"r1"}\n', 'it goes on');
+  supervisorEnd.write('x'.repeat(3_000_000));
+  await ended;
+});
+
+test('an agent without a task ends with an error', async (t) => {
+  for (const line of ['{}\n', `${JSON.stringify({ ...TASK, more: 1 })}\n`]) {
+    const { supervisorEnd, ended } = await start(t);
+    supervisorEnd.write(line);
+    await assert.rejects(ended, /no task/);
+  }
+});
+
+test('a supervisor takes nothing else from an agent: garbage, long lines, too many questions, an end', async (t) => {
+  const many = Array.from({ length: ASKS_MAX + 1 }, (_, i) => `{"ask":${i + 1},"op":"status"}\n`).join('');
+  const cases: [RegExp, string | undefined][] = [
+    [/not JSON/, 'nonsense\n'],
+    [/not an object/, '[]\n'],
+    [/no agent sends/, '{"event":"activate"}\n'],
+    [/no agent sends/, '{"event":"unchanged"}\n'],
+    [/no agent sends/, '{"event":"changed","more":1}\n'],
+    [/no agent sends/, '{"ask":1,"op":"toString"}\n'],
+    [/no agent sends/, '{"ask":-1,"op":"status"}\n'],
+    [/too long/, 'x'.repeat(1_000_000)],
+    [/more questions/, many],
+    [/gone/, undefined],
+  ];
+  for (const [why, bytes] of cases) {
+    const [agentEnd, supervisorEnd] = await socketPair(t);
+    const closed: string[] = [];
+    const never = () => new Promise<never>(() => undefined);
+    new AgentLink(
+      new Channel(supervisorEnd),
+      TASK,
+      { status: never, wait: never, remount: never, unmount: never, upgrade: never },
+      {
+        changed: () => assert.fail(String(why)),
+        unchanged: () => assert.fail(String(why)),
+        closed: (reason) => closed.push(reason),
+        bug: (error) => assert.fail(String(error)),
+      },
+    );
+    if (bytes === undefined) agentEnd.end();
+    else agentEnd.write(bytes);
+    await eventually(() => closed.length > 0, `${why}: it is closed`);
+    assert.equal(closed.length, 1);
+    assert.match(closed[0] ?? '', why);
+  }
+});
+
+test('an agent that reads nothing is given up before it fills the memory', async (t) => {
+  const [agentEnd, supervisorEnd] = await socketPair(t);
+  agentEnd.pause();
+  const closed: string[] = [];
+  const big = { ...STATUS, bundle: 'x'.repeat(200_000) };
+  new AgentLink(new Channel(supervisorEnd), TASK, { status: async () => big } as unknown as Operations, {
+    changed: () => undefined,
+    unchanged: () => undefined,
+    closed: (why) => closed.push(why),
+    bug: (error) => assert.fail(String(error)),
+  });
+  for (let i = 1; i <= 50; i++) agentEnd.write(`{"ask":${i},"op":"status"}\n`);
+  await eventually(() => closed.length > 0, 'it is closed');
+  assert.deepEqual(closed, ['the other side does not read']);
+});
+
+test('garbage on the control socket is answered and never reaches the supervisor', async (t) => {
+  const { directory, events } = await startLinked(t);
+  const answer = await new Promise<string>((resolve, reject) => {
+    const socket = connect(path.join(directory, 'control.sock'));
+    let text = '';
+    socket.setEncoding('utf8').on('data', (chunk) => {
+      text += chunk;
+    });
+    socket.on('error', reject).on('close', () => resolve(text));
+    socket.end('{"ask":1,"op":"status"}\n');
+  });
+  assert.match(answer, /control-protocol/);
+  assert.deepEqual(events, []);
+});

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { checkMemory, ciphertextBytesMax, type MemoryLimits } from '../../../src/daemon/memory-ceiling.ts';
+import { refusal } from '../../support/bundles.ts';
+
+const NONE: MemoryLimits = { availableBytes: null, heldBytes: 0, maxBytes: null };
+
+test('without a limit everything fits', () => {
+  checkMemory(2 ** 40, NONE);
+  assert.ok(ciphertextBytesMax(NONE) > 2 ** 50);
+});
+
+test('ciphertext, tar and generation count against what is available', () => {
+  checkMemory(100, { ...NONE, availableBytes: 300 });
+  assert.throws(
+    () => checkMemory(101, { ...NONE, availableBytes: 300 }),
+    refusal('memory-exceeded', /takes 303 bytes, 300 are available/),
+  );
+});
+
+test('what is held counts against the ceiling of the mount, and not against what is available', () => {
+  checkMemory(100, { availableBytes: 300, heldBytes: 700, maxBytes: 1000 });
+  assert.throws(
+    () => checkMemory(100, { availableBytes: 10_000, heldBytes: 701, maxBytes: 1000 }),
+    refusal(
+      'memory-exceeded',
+      /takes 300 bytes beside the 701 that are held, want at most 1000 .*--memory-max/,
+    ),
+  );
+});
+
+test('ciphertextBytesMax() is the most that is not refused', () => {
+  const limits: MemoryLimits[] = [
+    { availableBytes: 300, heldBytes: 0, maxBytes: null },
+    { availableBytes: 1000, heldBytes: 700, maxBytes: 1000 },
+    { availableBytes: null, heldBytes: 1, maxBytes: 101 },
+    { availableBytes: 0, heldBytes: 0, maxBytes: null },
+    { availableBytes: null, heldBytes: 500, maxBytes: 100 },
+  ];
+  for (const each of limits) {
+    const most = ciphertextBytesMax(each);
+    if (most > 0) checkMemory(most, each);
+    assert.throws(() => checkMemory(most + 1, each), refusal('memory-exceeded'));
+  }
+});

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LINE_BYTES_MAX } from '../../../src/daemon/channel.ts';
+import {
+  parseResult,
+  type UnsealerResult,
+  type UnsealerTask,
+  unsealerTaskSchema,
+} from '../../../src/daemon/unsealer-channel.ts';
+
+const OPENED = {
+  outcome: 'opened',
+  revision: 'V1 "etag"',
+  sha256: 'a'.repeat(64),
+  serial: 7,
+  created: '2026-11-05T10:20:30.456Z',
+  files: 1,
+  directories: 1,
+  symlinks: 0,
+  contentBytes: 3,
+  imageBytes: 8195,
+  counts: { added: 1, changed: 0, removed: 0, unchanged: 0 },
+};
+const FAILED = { outcome: 'failed', code: 'bundle-corrupt', message: 'broken', hint: 'pack', revision: 'r2' };
+
+const parse = (value: object) => parseResult(JSON.parse(JSON.stringify(value)));
+
+test('each of the three outcomes is read as it was written', () => {
+  for (const result of [OPENED, FAILED, { outcome: 'unchanged', revision: 'r1' }]) {
+    assert.deepEqual(parse(result), result);
+  }
+  const { hint: _hint, revision: _revision, ...bare } = FAILED;
+  assert.deepEqual(parse(bare), bare);
+});
+
+test('a result with a field that is missing, unknown, of another kind or out of range is none', () => {
+  for (const name of Object.keys(OPENED))
+    assert.equal(parse({ ...OPENED, [name]: undefined }), undefined, name);
+  const wrong: Record<string, unknown>[] = [
+    { more: 1 },
+    { outcome: 'activated' },
+    { revision: '' },
+    { revision: 'x'.repeat(5000) },
+    { revision: 'a\nb' },
+    { revision: '\u001b[2J' },
+    { revision: 7 },
+    { sha256: 'A'.repeat(64) },
+    { sha256: 'a'.repeat(65) },
+    { serial: 0 },
+    { serial: 1.5 },
+    { serial: 2 ** 53 },
+    { serial: '7' },
+    { created: 'yesterday' },
+    { created: `2026-11-05T10:20:30Z\n${'x'.repeat(100)}` },
+    { files: -1 },
+    { files: 1e9 },
+    { directories: null },
+    { contentBytes: 2 ** 40 },
+    { imageBytes: 2 ** 50 },
+    { counts: { added: 1, changed: 0, removed: 0 } },
+    { counts: { ...OPENED.counts, more: 1 } },
+    { counts: { ...OPENED.counts, added: -1 } },
+  ];
+  for (const change of wrong)
+    assert.equal(parse({ ...OPENED, ...change }), undefined, JSON.stringify(change));
+  for (const text of ['{}', '{"__proto__":{"outcome":"unchanged","revision":"r"}}']) {
+    assert.equal(parseResult(JSON.parse(text)), undefined, text);
+  }
+});
+
+test('a failure has a code that this version knows, and nothing that a terminal would obey', () => {
+  for (const code of ['no-such', 'toString', '__proto__', '', 7])
+    assert.equal(parse({ ...FAILED, code }), undefined);
+  const foreign = `a\nb\u001b[31m\u202e${'x'.repeat(5000)}`;
+  const failed = parse({ ...FAILED, message: foreign, hint: foreign }) as Extract<
+    UnsealerResult,
+    { outcome: 'failed' }
+  >;
+  for (const text of [failed.message, failed.hint ?? '']) {
+    assert.match(text, /^a b\\u001b\[31m\\u202exxx/);
+    assert.ok(text.length < 2100, `${text.length} characters`);
+  }
+  assert.equal(parse({ ...FAILED, message: 7 }), undefined);
+  assert.equal(parse({ ...FAILED, revision: '\n' }), undefined);
+});
+
+test('the longest honest result fits into a line', () => {
+  const text = '\u0001'.repeat(2000);
+  const line = JSON.stringify({ ...FAILED, message: text, hint: text, revision: '"'.repeat(4096) });
+  assert.ok(line.length < LINE_BYTES_MAX, `${line.length}`);
+});
+
+const TASK: UnsealerTask = {
+  location: '/b',
+  bundleFile: 7,
+  knownRevision: null,
+  live: null,
+  name: 'web',
+  context: {},
+  acceptedKeys: ['local:/k'],
+  keyFiles: { '/k': 8 },
+  supervisorUid: 0,
+  bytesMax: 1,
+  filesMax: 1,
+  preserve: false,
+  owner: { uid: 0, gid: 0 },
+  aws: { region: 'eu-west-1' },
+  generationId: 1,
+  memory: { availableBytes: null, heldBytes: 0, maxBytes: null },
+};
+
+test('a task names no descriptor of the channel, the candidate or the store', () => {
+  assert.ok(unsealerTaskSchema.safeParse(TASK).success);
+  for (const fd of [0, 3, 4, 6, -1, 7.5]) {
+    assert.equal(unsealerTaskSchema.safeParse({ ...TASK, bundleFile: fd }).success, false);
+    assert.equal(unsealerTaskSchema.safeParse({ ...TASK, keyFiles: { '/k': fd } }).success, false);
+  }
+  assert.equal(unsealerTaskSchema.safeParse({ ...TASK, more: 1 }).success, false);
+});
