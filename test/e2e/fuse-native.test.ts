@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { REPOSITORY } from '../support/paths.ts';
 import { scanMemory } from '../support/scan.ts';
 import { patternBytes } from '../support/serve.ts';
-import { cleanups, exec, type Server, serve, temporaryDirectory } from '../support/server.ts';
+import { cleanups, exec, type Server, type State, serve, temporaryDirectory } from '../support/server.ts';
 
 const seed = () => Math.floor(Math.random() * 2 ** 31);
 
@@ -31,8 +31,9 @@ async function readAllWays(file: string): Promise<void> {
 
 async function retireEverything(server: Server): Promise<void> {
   await server.activate({ entries: [] });
-  for (let i = 0; i < 100 && (await server.state()).bytes > 0; i++) await sleep(20);
-  assert.equal((await server.state()).bytes, 0);
+  const isSettled = ({ bytes, imageBytes }: State) => bytes === imageBytes;
+  for (let i = 0; i < 100 && !isSettled(await server.state()); i++) await sleep(20);
+  assert.ok(isSettled(await server.state()));
 }
 
 test('contents are in locked memory, left out of dumps and children, and nowhere else in the process', async (t) => {
@@ -274,4 +275,24 @@ test('limit: sendfile and mappings share pages across descriptors of one path, o
   assert.equal(await reader.ask('os.pread(new,100,0)'), "b'new content'");
   await reader.ask('again=os.open(p,os.O_RDONLY)');
   assert.equal(await reader.ask('sent(again)'), "b'new content'", 'every open starts with no pages');
+});
+
+test('a bug in the server is answered with EIO, and the next request is served', async (t) => {
+  const server = await serve({ entries: [{ path: 'f', text: 'x' }] }, cleanups(t));
+  const handle = await fs.open(server.path('f'));
+  server.send('break');
+  await server.next('broken');
+  const eio = { code: 'EIO' };
+  try {
+    await assert.rejects(handle.read(Buffer.alloc(10), 0, 10, 0), eio);
+    await assert.rejects(fs.readFile(server.path('f')), eio);
+    await assert.rejects(fs.statfs(server.mountpoint), eio);
+    await assert.rejects(fs.readdir(server.mountpoint), eio);
+  } finally {
+    server.send('mend');
+    await server.next('mended');
+    await handle.close();
+  }
+  assert.equal(await fs.readFile(server.path('f'), 'utf8'), 'x');
+  assert.ok(server.lines.includes('bug read'));
 });

@@ -1,24 +1,14 @@
 /** The unit, and what the daemon tells systemd. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import { resolveProcessUsers } from '../../src/system/process-users.ts';
+import { listenAsSystemd } from '../support/notify-listener.ts';
 import { PROGRAM, REPOSITORY } from '../support/paths.ts';
-import { Bench, eventually, run } from '../support/program.ts';
+import { Bench, eventually, must, run } from '../support/program.ts';
 
 const UNIT = path.join(REPOSITORY, 'systemd', 'secretsfs@.service');
-
-/** Writes down each datagram that comes: Node can't listen on this kind of socket. */
-const LISTENER = `
-import socket, sys
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind(sys.argv[1])
-print("bound", flush=True)
-while True:
-    for line in s.recv(4096).decode().split("\\n"):
-        print(line, flush=True)
-`;
 
 test('systemd finds nothing wrong with the unit, and every option of its command exists', async (t) => {
   const bench = await Bench.create(t);
@@ -44,6 +34,52 @@ test('systemd finds nothing wrong with the unit, and every option of its command
   assert.match((await bench.secretsfs(args)).stderr, /no key given/);
 });
 
+/** Tenths: a unit that mounts for the whole machine, as root, can't have most of what brings this down. */
+const EXPOSURE_MAX = 51;
+
+test('the unit is exposed no more than it must be, and keeps the mount in sight of the machine', async (t) => {
+  const bench = await Bench.create(t);
+  const unit = await readFile(UNIT, 'utf8');
+  const file = bench.path('secretsfs@.service');
+  const security = async (text: string) => {
+    await writeFile(file, text);
+    return run('systemd-analyze', ['security', '--offline=true', `--threshold=${EXPOSURE_MAX}`, file]);
+  };
+  const { code, stdout } = await security(unit);
+  assert.equal(code, 0, stdout);
+  // The control: it does measure.
+  assert.notEqual((await security(unit.replace(/^(System|Capability).*$/gm, ''))).code, 0);
+  // systemd.exec(5): each of these gives the unit a mount namespace of its own.
+  const hiding =
+    /^(Root\w+|Protect(System|Home|Proc|Kernel\w+|ControlGroups)|Private(Tmp|Devices|Mounts|Network|IPC|Users)|ProcSubset|Mount\w+|DynamicUser|TemporaryFileSystem|Bind\w*Paths|(ReadWrite|ReadOnly|Inaccessible|Exec|NoExec)Paths)=/m;
+  assert.doesNotMatch(unit, hiding);
+});
+
+test('sysusers.d and tmpfiles.d make what the program looks for', async (t) => {
+  const bench = await Bench.create(t);
+  const root = bench.path('root');
+  await mkdir(path.join(root, 'etc'), { recursive: true });
+  await must('systemd-sysusers', [
+    `--root=${root}`,
+    path.join(REPOSITORY, 'systemd', 'secretsfs.sysusers.conf'),
+  ]);
+  await must('systemd-tmpfiles', [
+    `--root=${root}`,
+    '--create',
+    path.join(REPOSITORY, 'systemd', 'secretsfs.tmpfiles.conf'),
+  ]);
+  assert.equal((await stat(path.join(root, 'etc/secretsfs'))).mode & 0o7777, 0o700);
+  const passwd = await readFile(path.join(root, 'etc/passwd'), 'utf8');
+  const users = await resolveProcessUsers(
+    { instance: 'web' },
+    {
+      passwd: async (name) => passwd.split('\n').find((line) => line.startsWith(`${name}:`)),
+      uidMap: async () => '',
+    },
+  );
+  assert.equal(users.origin, 'secretsfs-server, secretsfs-agent, secretsfs-unsealer');
+});
+
 test('a mount says READY=1 to systemd once it serves, and STOPPING=1 when it ends', async (t) => {
   const bench = await Bench.create(t);
   await mkdir(bench.path('mnt'));
@@ -51,20 +87,12 @@ test('a mount says READY=1 to systemd once it serves, and STOPPING=1 when it end
   await writeFile(bench.path('dir/secret'), 'content');
   await bench.must(['keygen', 'key']);
   await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
-  const listener = spawn('python3', ['-c', LISTENER, bench.path('notify')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  bench.after(async () => listener.kill('SIGKILL'));
-  let said = '';
-  listener.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    said += chunk;
-  });
-  await eventually(async () => assert.match(said, /^bound/));
-  const env = { ...bench.env, NOTIFY_SOCKET: bench.path('notify') };
+  const systemd = await listenAsSystemd(bench);
+  const env = { ...bench.env, NOTIFY_SOCKET: systemd.path };
   const daemon = await bench.mount(['web.enc', 'mnt', '--key', 'local:key'], env);
-  await eventually(async () => assert.match(said, /^READY=1$/m));
-  assert.match(said, /^STATUS=serial \d+ at /m);
-  assert.ok(!said.includes('STOPPING'));
+  await eventually(async () => assert.match(systemd.said(), /^READY=1$/m));
+  assert.match(systemd.said(), /^STATUS=serial \d+ at /m);
+  assert.ok(!systemd.said().includes('STOPPING'));
   await daemon.stop();
-  await eventually(async () => assert.match(said, /^STOPPING=1$/m));
+  await eventually(async () => assert.match(systemd.said(), /^STOPPING=1$/m));
 });
