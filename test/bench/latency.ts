@@ -1,57 +1,96 @@
 /**
- * open, fstat, read 4 KiB, close on the mount against the same on ramfs. Where the processes run decides the cost of a
- * round trip, so both are measured: wherever the scheduler puts them, and all on one CPU.
+ * open, fstat, read 4 KiB, close of one file, over and over: ours with each set of options, and what else serves files.
+ * Where the processes run decides what a round trip costs, so both are measured: reader and all servers on one CPU,
+ * and wherever the scheduler puts them.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Bench, must } from '../support/program.ts';
-import type { Benchmark, Result } from './measure.ts';
+import { Bench } from '../support/program.ts';
+import {
+  bindfs,
+  directoryName,
+  type Filesystem,
+  fileName,
+  gocryptfs,
+  makeFiles,
+  ours,
+  pack,
+  passthrough,
+  ramfs,
+  stockFuseNative,
+  VARIANTS,
+  type Variant,
+} from './filesystems.ts';
+import { aheadOf, atMost, type Benchmark, type Result, type Target } from './measure.ts';
+import { PLACEMENTS, type Placement, place } from './processes.ts';
+import { readLatency } from './readers.ts';
 
 const FILE_BYTES = 4096;
-const ROUNDS = 60;
-const READER = path.join(path.dirname(fileURLToPath(import.meta.url)), 'reader.js');
-const CPU = '0';
+const ROUNDS = 15;
+/** 20 reads are timed together, 10 times a round. */
+const STATISTIC = `median of ${10 * ROUNDS} × 20`;
+
+/** At most so many times ramfs's time. */
+const RATIO_MAX: Readonly<Record<Variant, Partial<Record<Placement, number>>>> = {
+  default: { pinned: 6, unpinned: 9 },
+  '--cache none': {},
+  '--fast-open': { pinned: 1.8, unpinned: 1.8 },
+};
 
 export const latency: Benchmark = {
   name: 'latency',
   async run(scope) {
     const bench = await Bench.create(scope);
-    for (const directory of ['dir', 'mnt', 'ramfs']) await mkdir(bench.path(directory));
-    await must('mount', ['-t', 'ramfs', 'ramfs', bench.path('ramfs')]);
-    bench.after(() => must('umount', [bench.path('ramfs')]));
-    const content = randomBytes(FILE_BYTES);
-    await writeFile(bench.path('dir', 'file'), content);
-    await writeFile(bench.path('ramfs', 'file'), content);
-    await bench.must(['keygen', 'key']);
-    await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
-    const daemon = await bench.mount(['web.enc', 'mnt', '--key', 'local:key']);
+    const base = await ramfs(bench, 'source');
+    const source = base.directory;
+    await makeFiles(source, { directories: 1, filesEach: 10, fileBytes: FILE_BYTES });
+    const bundle = await pack(bench, source, 'web');
 
-    const files = [bench.path('ramfs', 'file'), bench.path('mnt', 'file')];
-    const read = async (command: string, ...args: string[]) => {
-      const output = await must(command, [...args, READER, String(ROUNDS), ...files]);
-      const [ramfs = Number.NaN, mount = Number.NaN] = JSON.parse(output) as number[];
-      return { ramfs, mount };
-    };
-    const unpinned = await read(process.execPath);
-    // All threads: libfuse's are not the main one.
-    await must('taskset', ['-a', '-c', '-p', CPU, String(daemon.child.pid)]);
-    const pinned = await read('taskset', '-c', CPU, process.execPath);
+    const variants = Object.keys(VARIANTS) as Variant[];
+    const mounted = new Map<Variant, Filesystem>();
+    for (const [i, variant] of variants.entries()) {
+      mounted.set(variant, await ours(bench, bundle, `web-${i}`, variant));
+    }
+    const others = [
+      await stockFuseNative(bench, source),
+      await passthrough(bench, source),
+      await gocryptfs(bench, source),
+      await bindfs(bench, source),
+    ];
+    const all = [base, ...mounted.values(), ...others];
+    const files = all.map(({ directory }) => path.join(directory, directoryName(0), fileName(0)));
 
-    return [...results('unpinned', unpinned), ...results(`reader and daemon on CPU ${CPU}`, pinned)];
+    const results: Result[] = [];
+    for (const placement of PLACEMENTS) {
+      for (const filesystem of all) await place(await filesystem.pids(), placement);
+      const times = await readLatency(placement, ROUNDS, files);
+      const us = new Map(all.map((filesystem, i) => [filesystem, times[i] ?? Number.NaN]));
+      const ramfsUs = us.get(base) ?? Number.NaN;
+      const othersUs = Object.fromEntries(others.map((other) => [other.name, us.get(other) ?? Number.NaN]));
+      for (const [filesystem, value] of us) {
+        const variant = variants.find((name) => mounted.get(name) === filesystem);
+        const ratio = value / ramfsUs;
+        results.push({
+          name: `open, read 4 KiB: ${filesystem.name}`,
+          value,
+          unit: 'µs',
+          statistic: STATISTIC,
+          placement,
+          ...(filesystem === base ? {} : { ratio: { value: ratio, to: 'ramfs' } }),
+          ...(variant === undefined ? {} : { targets: targets(variant, placement, ratio, value, othersUs) }),
+        });
+      }
+    }
+    return results;
   },
 };
 
-function results(placement: string, { ramfs, mount }: { ramfs: number; mount: number }): Result[] {
-  const about = { unit: 'µs', runs: 50 * ROUNDS } as const;
-  return [
-    { name: `open+fstat+read+close, ramfs, ${placement}`, median: ramfs, ...about },
-    {
-      name: `open+fstat+read+close, fuse-native, ${placement}`,
-      median: mount,
-      ...about,
-      ratio: { value: mount / ramfs, to: 'ramfs' },
-    },
-  ];
+function targets(
+  variant: Variant,
+  placement: Placement,
+  ratio: number,
+  us: number,
+  others: Readonly<Record<string, number>>,
+): Target[] {
+  const bound = RATIO_MAX[variant][placement];
+  return bound === undefined ? [] : [atMost(ratio, bound, '×'), aheadOf(us, others)];
 }
