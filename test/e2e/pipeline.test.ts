@@ -27,7 +27,7 @@ import { KEY, sealTest } from '../support/bundles.ts';
 import { listenAsSystemd } from '../support/notify-listener.ts';
 import { otherProgram } from '../support/other-program.ts';
 import { childrenOf, isStuck, kill, pssOf, stateOf } from '../support/processes.ts';
-import { Bench, type Daemon, eventually, must } from '../support/program.ts';
+import { Bench, type Daemon, eventually, must, run } from '../support/program.ts';
 import { type Readers, startReaders } from '../support/readers.ts';
 import { churnFile } from '../support/serve-kernel.ts';
 
@@ -57,6 +57,8 @@ async function setUp(t: TestContext): Promise<Pipeline> {
   const bench = await Bench.create(t);
   const mountpoint = bench.path('mnt');
   await mkdir(mountpoint);
+  // A supervisor that was killed leaves its mount behind.
+  bench.after(() => run('umount', ['-l', mountpoint]));
   // The agent is to watch the bundle: where it may not, the supervisor looks by itself, every other second.
   await chmod(bench.directory, 0o755);
   await writeFile(bench.path('key'), KEY, { mode: 0o400 });
