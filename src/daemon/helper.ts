@@ -64,12 +64,15 @@ export class Helper {
     return this.#hasAnswered;
   }
 
-  get startedMs(): number {
-    return this.#startedMs;
-  }
-
+  /** How often it was started again. */
   get restarts(): number {
     return Math.max(this.#restarts, 0);
+  }
+
+  /** For a status: of the child that runs, if one does. */
+  states<R extends string>(role: R) {
+    const pid = this.#child?.pid;
+    return pid === undefined ? [] : [{ role, pid, startedMs: this.#startedMs, restarts: this.restarts }];
   }
 
   /** Starts it now, so that the first question does not wait for it. */

@@ -7,7 +7,7 @@ import type { AwsAccess } from '../aws/access.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { GenerationStatus, Status } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
-import { ControlError, describeBug, MountError, quote } from '../errors.ts';
+import { ControlError, describeBug, MountError } from '../errors.ts';
 import { checkDevice } from '../fuse/device.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import { loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
@@ -19,13 +19,14 @@ import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
+import { deferred } from './deferred.ts';
+import { describeRefreshed, describeState, iso } from './describe.ts';
 import type { Log } from './log.ts';
+import { operationsOf } from './operations.ts';
+import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { type Floor, type Live, type Opened, Rotation } from './rotation.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
-
-/** How often to look whether somebody else unmounted us. */
-const LOOK_FOR_MOUNT_EVERY_MS = 5_000;
 
 export interface MountOptions {
   /** As status shows it: absolute, or s3://…. */
@@ -73,7 +74,7 @@ export class Mount {
   #native: NativeMount | undefined;
   #control: ControlServer | undefined;
   #watch: Watch | undefined;
-  #lookForMount: NodeJS.Timeout | undefined;
+  #mountWatch: { close(): void } | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
@@ -162,23 +163,17 @@ export class Mount {
     log.info('starting', { bundle, mountpoint });
     const { live } = await this.#rotation.refresh();
     if (this.#activation.vfs === undefined) throw new Error('a refresh succeeded without a generation');
-    // The fetch took its time: somebody else may have mounted there meanwhile.
-    const again = await prepareMountpoint(mountpoint);
-    if (again.path !== mountpoint) {
-      throw new MountError(
-        'mountpoint-invalid',
-        `cannot mount on ${quote(mountpoint)}: it was replaced meanwhile`,
-        {
-          hint: 'every directory above a mountpoint should belong to root, or to you',
-        },
-      );
-    }
+    await checkStillThere(mountpoint);
     this.#native = await mountNative(mountpoint, this.#activation.vfs, {
       source: instance,
       onBug: (operation, error) => log.error('bug', { operation, error: describeBug(error) }),
     });
     this.#watch = source.watch(() => void this.#rotation.hint());
-    this.#lookForMount = setInterval(() => void this.#endIfUnmounted(), LOOK_FOR_MOUNT_EVERY_MS);
+    const native = this.#native;
+    this.#mountWatch = watchMount(
+      () => native.isMounted(),
+      () => void this.#endUnmounted(),
+    );
     log.info('ready', { mountpoint, serial: live.serial, files: live.generation.generation.files });
     this.#ready.resolve();
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
@@ -193,7 +188,7 @@ export class Mount {
     await rotation;
     const wasMounted = this.#native !== undefined;
     if (wasMounted) log.info('stopping');
-    clearInterval(this.#lookForMount);
+    this.#mountWatch?.close();
     await this.#watch?.close();
     const failure = await this.#native?.unmount().catch((error: Error) => error);
     this.#activation?.wipe();
@@ -223,17 +218,10 @@ export class Mount {
     return this.#activation;
   }
 
-  async #endIfUnmounted(): Promise<void> {
-    // That it can't be told (no descriptor left, say) is not that it is so.
-    const isMounted = await this.#native?.isMounted().catch(() => true);
-    if (isMounted !== false || this.#stopping !== undefined) return;
-    const mountpoint = this.#mountpoint;
-    this.#ports.log.error('unmounted-from-outside', { mountpoint });
-    // Not in order, so not with success: systemd is to bring it back.
-    const why = `cannot go on: somebody else unmounted ${quote(mountpoint)}`;
-    this.#ended.reject(
-      new MountError('mount-failed', why, { hint: 'secretsfs unmount ends a mount for good' }),
-    );
+  async #endUnmounted(): Promise<void> {
+    if (this.#stopping !== undefined) return;
+    this.#ports.log.error('unmounted-from-outside', { mountpoint: this.#mountpoint });
+    this.#ended.reject(unmountedOutside(this.#mountpoint));
     await this.stop();
   }
 
@@ -243,26 +231,13 @@ export class Mount {
   }
 
   #operations(): Operations {
-    return {
-      status: async () => this.status(),
-      wait: async () => {
-        await this.#ready.promise;
-        return this.status();
-      },
-      remount: async () => {
-        await this.#ready.promise;
-        const result = await this.#rotation.refresh();
-        const changes = result.outcome === 'activated' ? (result.changes ?? null) : null;
-        return { outcome: result.outcome, generation: describeGeneration(result.live), changes };
-      },
-      unmount: async () => {
-        // One that fails leaves everything as it was: serving, watching and answering.
-        await this.#starting.catch(() => undefined);
-        await this.#native?.unmount();
-        void this.stop();
-        await this.#ended.promise;
-        return { mountpoint: this.#mountpoint };
-      },
+    const [ready, ended] = [this.#ready.promise, this.#ended.promise];
+    return operationsOf({
+      ready,
+      ended,
+      mountpoint: this.#mountpoint,
+      describe: () => this.status(),
+      refresh: async () => describeRefreshed(await this.#rotation.refresh(), describeGeneration),
       upgrade: async () => {
         throw new ControlError(
           'control-unsupported',
@@ -270,12 +245,18 @@ export class Mount {
           { hint: 'unmount it and mount it again: secretsfs unmount, then secretsfs mount' },
         );
       },
-    };
+      detach: async () => {
+        await this.#starting.catch(() => undefined);
+        await this.#native?.unmount();
+      },
+      stop: () => this.stop(),
+    });
   }
 
   status(): Status {
     const { instance, name, bundle, version, driverReason } = this.#options;
-    const { live, lastCheck, failure } = this.#rotation.state();
+    const rotation = this.#rotation.state();
+    const { live } = rotation;
     const lingering = this.#activation?.vfs?.lingering ?? [];
     return {
       instance,
@@ -287,11 +268,9 @@ export class Mount {
       bundle,
       driver: 'fuse-native',
       driverReason,
-      state: this.#native === undefined ? 'starting' : failure === undefined ? 'live' : 'failing',
+      ...describeState(this.#native !== undefined, rotation),
       live: live === undefined ? null : describeGeneration(live),
       lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
-      lastCheck: lastCheck === undefined ? null : { at: iso(lastCheck.atMs), outcome: lastCheck.outcome },
-      error: failure === undefined ? null : describeFailure(failure),
     };
   }
 }
@@ -310,26 +289,4 @@ function describeGeneration(live: Live<Held>): GenerationStatus {
     bytes: generation.contentBytes,
     locked: memory.locked,
   };
-}
-
-function describeFailure(
-  failure: NonNullable<ReturnType<Rotation<Held>['state']>['failure']>,
-): NonNullable<Status['error']> {
-  const { code, message, hint } = failure.error;
-  const { sinceMs, attempts } = failure;
-  return { code, message, ...(hint === undefined ? {} : { hint }), since: iso(sinceMs), attempts };
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
-}
-
-/** Promise.withResolvers(), which Node 20 has not. Its rejection need not be awaited by anybody. */
-function deferred(): { readonly promise: Promise<void>; resolve(): void; reject(reason: Error): void } {
-  let settle: { resolve(): void; reject(reason: Error): void } | undefined;
-  const promise = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject };
-  });
-  promise.catch(() => undefined);
-  return { promise, resolve: () => settle?.resolve(), reject: (reason) => settle?.reject(reason) };
 }

@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
 import { type Child, spawnChild } from './children.ts';
 import type { ControlSockets } from './control-sockets.ts';
-import type { EnginePorts } from './engine.ts';
+import type { EnginePorts } from './engine-ports.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
 import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';

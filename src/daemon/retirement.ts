@@ -21,6 +21,8 @@ export interface RetirementPorts {
   dropPages(inodes: readonly number[]): Promise<void>;
   /** Overwrites and removes it. */
   wipe(id: number): Promise<void>;
+  /** A sweep by the clock failed; the next one tries again. */
+  onFailed(error: unknown): void;
   onRetired(superseded: Superseded, why: 'released' | 'expired' | 'crowded'): void;
   readonly nowMs: () => number;
   readonly retireAfterMs: number;
@@ -28,6 +30,7 @@ export interface RetirementPorts {
   readonly lingeringMax: number;
 }
 
+const SWEEP_EVERY_MS = 250;
 /** Asked for in one question: the answer must come well within its time limit. */
 const ASKED_AT_ONCE = 4096;
 
@@ -35,6 +38,7 @@ export class Retirement {
   readonly #ports: RetirementPorts;
   readonly #lingering: Superseded[] = [];
   #running: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(ports: RetirementPorts) {
     this.#ports = ports;
@@ -47,6 +51,22 @@ export class Retirement {
 
   add(superseded: Superseded): void {
     this.#lingering.push(superseded);
+  }
+
+  /** Sweeps four times a second from now on, while anything lingers. */
+  start(): void {
+    let sweeping = false;
+    const sweep = async () => {
+      if (sweeping || this.#lingering.length === 0) return;
+      sweeping = true;
+      await this.sweep().catch((error: unknown) => this.#ports.onFailed(error));
+      sweeping = false;
+    };
+    this.#timer = setInterval(() => void sweep(), SWEEP_EVERY_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 
   /** Lets go of what can go. One at a time; calling it more often does no harm. Throws what the ports throw. */

@@ -3,80 +3,41 @@
  * else. It reads no bundle, speaks to no network and sees no plaintext: an unsealer opens bundles, an agent watches
  * sources and answers the control sockets, a server answers the kernel.
  *
- * Whatever ends it, nothing stays mounted and no plaintext stays in memory. A child that dies is started again.
+ * Invariants: whatever ends it, nothing stays mounted and no plaintext stays in memory; a child that dies is started again;
+ * what fails leaves what is live alone. This file is the order of things: how a bundle is taken is in taking.ts, how it
+ * goes live in engine.ts, when in rotation.ts.
  */
 import { makeSocketDirectory } from '../control/directory.ts';
-import type { Changes, GenerationStatus, ProcessStatus, Status } from '../control/protocol.ts';
+import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
-import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
-import { swapExcluded } from '../system/cgroups.ts';
 import { keepDescriptors } from '../system/files.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
-import { makeSwaplessCgroup, type OwnCgroup } from '../system/own-cgroup.ts';
+import type { OwnCgroup } from '../system/own-cgroup.ts';
 import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.ts';
 import { realTimers } from '../system/timers.ts';
-import type { AwsSettings } from './agent-channel.ts';
 import { AgentKeeper } from './agent-keeper.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
-import { describeFailure, iso } from './describe.ts';
-import { type Candidate, Engine } from './engine.ts';
+import { describeRefreshed } from './describe.ts';
+import { Engine } from './engine.ts';
 import { watchIdentity } from './identity-watch.ts';
+import { leaveSwap } from './leave-swap.ts';
 import { isS3Url } from './location.ts';
-import { errorFields, type Log } from './log.ts';
+import { errorFields } from './log.ts';
 import { protectFromOom } from './oom.ts';
+import { operationsOf } from './operations.ts';
+import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { engineProcesses, spawnAgent } from './processes.ts';
-import { type Floor, type Live, type Opened, Rotation, type Taken, type TakeOptions } from './rotation.ts';
-import type { OpenedResult } from './unsealer-channel.ts';
-import { unsealInto } from './unsealing.ts';
+import { type Opened, Rotation, type Taken, type TakeOptions } from './rotation.ts';
+import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
+import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
+import { takeInStore } from './taking.ts';
 
-const LOOK_FOR_MOUNT_EVERY_MS = 5_000;
 /** A start that takes longer should be able to say what it waits for. */
 const AGENT_AFTER_MS = 1_000;
-
-export interface SupervisorOptions {
-  /** As status shows it: absolute, or s3://…. */
-  readonly bundle: string;
-  readonly mountpoint: string;
-  /** The name that the bundle must carry. */
-  readonly name: string;
-  /** What status, remount and unmount call this mount. */
-  readonly instance: string;
-  readonly acceptedKeys: readonly string[];
-  /** Pairs that the bundle's context must have. */
-  readonly context: Readonly<Record<string, string>>;
-  readonly bytesMax: number;
-  readonly filesMax: number;
-  readonly preserve: boolean;
-  readonly allowSwap: boolean;
-  readonly statusGid: number | undefined;
-  readonly runtimeDir: string;
-  readonly version: string;
-  /** Why this driver, in words. */
-  readonly driverReason: string;
-  readonly cache: 'page' | 'none';
-  readonly fastOpen: boolean;
-  readonly resend: boolean;
-  readonly retireAfterMs: number;
-  readonly memoryMax: number | undefined;
-  readonly uidBase: number | undefined;
-  readonly pollMs: number;
-  readonly aws: AwsSettings;
-}
-
-export interface SupervisorPorts {
-  readonly log: Log;
-  readonly nowMs: () => number;
-}
-
-/** A generation in the store, with what its unsealer said of it. */
-interface InStore {
-  readonly candidate: Candidate;
-  readonly result: OpenedResult;
-}
 
 /** Mounts, serves until stop() or an unmount, wipes. */
 export class Supervisor {
@@ -94,7 +55,7 @@ export class Supervisor {
   #sockets: ControlSockets | undefined;
   #watch: { close(): void } | undefined;
   #mounted = false;
-  #lookForMount: NodeJS.Timeout | undefined;
+  #mountWatch: { close(): void } | undefined;
   #agentTimer: NodeJS.Timeout | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -179,7 +140,8 @@ export class Supervisor {
     this.#mountpoint = mountpoint;
     if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
     this.#users = users;
-    await this.#leaveSwap();
+    const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
+    this.#cgroup = await leaveSwap(instance, onSwap);
     this.#sockets = openControlSockets(await makeSocketDirectory(runtimeDir, instance, 0), statusGid);
     log.info('starting', { bundle, mountpoint, users: users.origin });
     const { cache, fastOpen, resend, retireAfterMs } = options;
@@ -196,7 +158,8 @@ export class Supervisor {
         log,
         nowMs,
         onAlive: () => this.#alive(),
-        onLost: () => void this.#lost(),
+        // It is in the mount table still, and answers nobody.
+        onLost: () => void this.#endBecause(connectionEnded(this.#mountpoint)),
       },
     );
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
@@ -204,78 +167,27 @@ export class Supervisor {
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
     this.#startAgent();
     if (!isS3Url(bundle)) this.#watch = watchIdentity(bundle, () => void this.#hint());
-    this.#lookForMount = setInterval(() => void this.#endIfUnmounted(), LOOK_FOR_MOUNT_EVERY_MS);
+    this.#mountWatch = watchMount(
+      () => this.#running.isMounted(),
+      () => void this.#endBecause(unmountedOutside(mountpoint)),
+    );
     log.info('ready', { mountpoint, serial: live.serial, files: live.generation.result.files });
     this.#ready.resolve();
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
   }
 
-  /** Every page of every process of this mount is kept out of swap, or the machine has none, or we do not start. */
-  async #leaveSwap(): Promise<void> {
-    if (await swapExcluded()) return;
-    this.#cgroup = await makeSwaplessCgroup(this.#options.instance);
-    if (this.#cgroup !== undefined) return;
-    if (this.#options.allowSwap) return this.#ports.log.warn('swap-allowed');
-    throw new MountError(
-      'memory-swappable',
-      'cannot keep memory out of swap: no control group of this process forbids it',
-      {
-        hint: 'run under systemd with MemorySwapMax=0 (cgroup v2), switch swap off, or pass --allow-swap',
-      },
-    );
-  }
-
-  async #take({ knownRevision, live, signal }: TakeOptions): Promise<Taken<InStore>> {
-    const engine = this.#running;
-    const candidate = engine.candidate();
-    try {
-      const result = await unsealInto({
-        options: this.#options,
-        user: (this.#users as ProcessUsers).unsealer,
-        candidate,
-        knownRevision,
-        live: live === undefined ? undefined : { serial: live.serial, sha256: live.sha256 },
-        heldBytes: engine.storeBytes,
-        signal,
-      });
-      if (result.outcome === 'unchanged') {
-        await engine.discard(candidate);
-        return result;
-      }
-      const { revision, sha256, serial, created } = result;
-      this.#checkSerial(serial, live);
-      this.#ports.log.info('unsealed', { serial, revision, files: result.files, bytes: result.contentBytes });
-      return {
-        outcome: 'opened',
-        revision,
-        sha256,
-        opened: { generation: { candidate, result }, serial, created },
-      };
-    } catch (error) {
-      await engine.discard(candidate);
-      throw error;
-    }
+  #take(options: TakeOptions): Promise<Taken<InStore>> {
+    const { log, nowMs } = this.#ports;
+    const user = (this.#users as ProcessUsers).unsealer;
+    return takeInStore({ engine: this.#running, options: this.#options, user, log, nowMs }, options);
   }
 
   async #activate({ generation: { candidate }, serial }: Opened<InStore>): Promise<Changes | undefined> {
-    if (!this.#mounted) await this.#lookAgain();
+    if (!this.#mounted) await checkStillThere(this.#mountpoint);
     const changes = await this.#running.activate(candidate);
     this.#mounted = true;
     this.#notify(`STATUS=serial ${serial} at ${this.#mountpoint}`);
     return changes;
-  }
-
-  /** Unsealing took its time: somebody else may have mounted there meanwhile. */
-  async #lookAgain(): Promise<void> {
-    const again = await prepareMountpoint(this.#mountpoint);
-    if (again.path === this.#mountpoint) return;
-    throw new MountError(
-      'mountpoint-invalid',
-      `cannot mount on ${quote(this.#mountpoint)}: it was replaced meanwhile`,
-      {
-        hint: 'every directory above a mountpoint should belong to root',
-      },
-    );
   }
 
   #startAgent(): void {
@@ -321,7 +233,7 @@ export class Supervisor {
     await this.#starting.catch(() => undefined);
     await rotation;
     clearTimeout(this.#agentTimer);
-    clearInterval(this.#lookForMount);
+    this.#mountWatch?.close();
     this.#watch?.close();
     if (this.#mounted) log.info('stopping');
     const failure = await this.#engine?.stop().catch((error: Error) => error);
@@ -359,44 +271,16 @@ export class Supervisor {
     if (knownRevision !== undefined) this.#agent?.tell(knownRevision);
   }
 
-  /** The numbers by which the next bundle will be measured are not the unsealer's to choose. */
-  #checkSerial(serial: number, live: Floor | undefined): void {
-    const latest = this.#ports.nowMs() + SERIAL_AHEAD_MS_MAX;
-    if (serial <= latest && (live === undefined || serial >= live.serial)) return;
-    throw new MountError('unsealer-failed', `cannot open the bundle: the unsealer says serial ${serial}`, {
-      hint: 'a bundle of that serial is refused: the unsealer did not do its work, look at its lines in the log',
-    });
-  }
-
   get #running(): Engine {
     if (this.#engine === undefined) throw new Error('a bundle was taken before the store');
     return this.#engine;
   }
 
-  /** It is in the mount table still, and answers nobody. */
-  async #lost(): Promise<void> {
+  /** Somebody else ended it: not in order. */
+  async #endBecause(why: MountError): Promise<void> {
     if (this.#stopping !== undefined) return;
-    const mountpoint = this.#mountpoint;
-    this.#ports.log.error('unmounted-from-outside', { mountpoint });
-    this.#ended.reject(
-      new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
-        hint: 'umount -f does that; secretsfs unmount ends a mount for good',
-      }),
-    );
-    await this.stop();
-  }
-
-  async #endIfUnmounted(): Promise<void> {
-    // That it can't be told (no descriptor left, say) is not that it is so.
-    const isMounted = await this.#engine?.isMounted().catch(() => true);
-    if (isMounted !== false || this.#stopping !== undefined) return;
-    const mountpoint = this.#mountpoint;
-    this.#ports.log.error('unmounted-from-outside', { mountpoint });
-    // Not in order, so not with success: systemd is to bring it back.
-    const why = `cannot go on: somebody else unmounted ${quote(mountpoint)}`;
-    this.#ended.reject(
-      new MountError('mount-failed', why, { hint: 'secretsfs unmount ends a mount for good' }),
-    );
+    this.#ports.log.error('unmounted-from-outside', { mountpoint: this.#mountpoint });
+    this.#ended.reject(why);
     await this.stop();
   }
 
@@ -411,93 +295,39 @@ export class Supervisor {
   }
 
   #operations(): Operations {
-    return {
-      status: async () => this.status(),
-      wait: async () => {
-        await this.#ready.promise;
-        return this.status();
-      },
-      remount: async () => {
-        await this.#ready.promise;
-        const result = await this.#refresh();
-        const changes = result.outcome === 'activated' ? (result.changes ?? null) : null;
-        return { outcome: result.outcome, generation: describeGeneration(result.live), changes };
-      },
+    const [ready, ended] = [this.#ready.promise, this.#ended.promise];
+    return operationsOf({
+      ready,
+      ended,
+      mountpoint: this.#mountpoint,
+      describe: () => describeMount(this.#described()),
+      refresh: async () => describeRefreshed(await this.#refresh(), describeStored),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();
-        return { replaced: [...replaced], processes: this.#processes() };
+        return { replaced: [...replaced], processes: describeProcesses(this.#described()) };
       },
-      unmount: async () => {
-        // One that fails leaves everything as it was: serving, watching and answering.
-        // A start that is under way is ended; it has nothing to lose.
-        if (this.#mounted) await this.#engine?.detach();
-        void this.stop();
-        await this.#ended.promise;
-        return { mountpoint: this.#mountpoint };
-      },
-    };
-  }
-
-  #processes(): ProcessStatus[] {
-    const users = this.#users;
-    const userOf: Readonly<Record<string, number | undefined>> = {
-      server: users?.server.uid,
-      successor: users?.server.uid,
-      notifier: users?.server.uid,
-      agent: users?.agent.uid,
-    };
-    const children = [...(this.#engine?.status().processes ?? []), ...(this.#agent?.state() ?? [])];
-    const own = { role: 'supervisor', pid: process.pid, startedMs: this.#startedMs, restarts: 0 };
-    return [own, ...children].map(({ role, pid, startedMs, restarts }) => {
-      return { role, pid, user: `${userOf[role] ?? 0}`, started: iso(startedMs), restarts };
+      // A start that is under way is ended; it has nothing to lose.
+      detach: async () => (this.#mounted ? this.#running.detach() : undefined),
+      stop: () => this.stop(),
     });
   }
 
-  status(): Status {
-    const { instance, name, bundle, version, driverReason, cache, fastOpen, resend } = this.#options;
-    const { live, lastCheck, failure } = this.#rotation.state();
-    const engine = this.#engine?.status();
+  #described(): Described {
     return {
-      instance,
-      name,
-      version,
-      pid: process.pid,
-      started: iso(this.#startedMs),
+      options: this.#options,
       mountpoint: this.#mountpoint,
-      bundle,
-      driver: 'kernel',
-      driverReason,
-      cache,
-      fastOpen,
-      resend,
-      state: !this.#mounted ? 'starting' : failure === undefined ? 'live' : 'failing',
-      live: live === undefined ? null : describeGeneration(live),
-      lingering: (engine?.lingering ?? []).map(({ id, bytes, sinceMs }) => ({
-        id,
-        bytes,
-        since: iso(sinceMs),
-      })),
-      lastCheck: lastCheck === undefined ? null : { at: iso(lastCheck.atMs), outcome: lastCheck.outcome },
-      error: failure === undefined ? null : describeFailure(failure),
-      processes: this.#processes(),
-      memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: this.#options.memoryMax ?? null },
+      mounted: this.#mounted,
+      startedMs: this.#startedMs,
+      users: this.#users,
+      rotation: this.#rotation.state(),
+      engine: this.#engine?.status(),
+      agent: this.#agent?.state() ?? [],
     };
   }
 }
 
-function describeGeneration(live: Live<InStore>): GenerationStatus {
-  const { serial, created, revision, sha256, activatedMs } = live;
-  const { candidate, result } = live.generation;
-  return {
-    id: candidate.id,
-    serial,
-    created,
-    revision,
-    sha256,
-    activated: iso(activatedMs),
-    files: result.files,
-    bytes: result.contentBytes,
-    // Pages of the store can't be swapped.
-    locked: true,
-  };
+function connectionEnded(mountpoint: string): MountError {
+  return new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
+    hint: 'umount -f does that; secretsfs unmount ends a mount for good',
+  });
 }

@@ -10,7 +10,7 @@ import { memoryHeadroom } from '../system/cgroups.ts';
 import { closeQuietly, O_PATH } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { AwsSettings } from './agent-channel.ts';
-import type { Candidate } from './engine.ts';
+import type { Candidate } from './candidate.ts';
 import { isS3Url } from './location.ts';
 import { spawnUnsealer } from './processes.ts';
 import type { Floor } from './rotation.ts';

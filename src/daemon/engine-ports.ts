@@ -1,0 +1,47 @@
+/** What an engine is given, and what it says of itself. */
+import type { MountError } from '../errors.ts';
+import type { ProcessUsers } from '../system/process-users.ts';
+import type { Child } from './children.ts';
+import type { Log } from './log.ts';
+
+export interface EngineOptions {
+  /** As prepareMountpoint() returned it. */
+  readonly mountpoint: string;
+  /** What the mount table shows as the source. */
+  readonly source: string;
+  readonly cache: 'page' | 'none';
+  readonly fastOpen: boolean;
+  readonly resend: boolean;
+  readonly retireAfterMs: number;
+  readonly users: ProcessUsers;
+  /** Files, directories and symlinks of a generation at the most. */
+  readonly nodesMax: number;
+  /** Whether modes and owners are the bundle's; else the server insists on root's alone. */
+  readonly preserve: boolean;
+}
+
+/** What starts the processes; each call is one new process. */
+export interface EnginePorts {
+  readonly spawnServer: (fds: { fuse: number; store: number; dropPipe: number | undefined }) => Child;
+  readonly spawnProber: (fds: { clone: number }) => Child;
+  readonly spawnNotifier: (fds: { fuse: number; dropPipe: number | undefined }) => Child;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  /** The mount answered: for systemd's watchdog. */
+  readonly onAlive: () => void;
+  /** It answers with errors, again and again: the connection is gone, and no server brings it back. */
+  readonly onLost: (error: MountError) => void;
+}
+
+export interface EngineStatus {
+  readonly live: number | undefined;
+  readonly lingering: readonly { readonly id: number; readonly bytes: number; readonly sinceMs: number }[];
+  readonly storeBytes: number;
+  readonly processes: readonly {
+    readonly role: string;
+    readonly pid: number;
+    readonly startedMs: number;
+    readonly restarts: number;
+  }[];
+  readonly requests: number;
+}

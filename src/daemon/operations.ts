@@ -1,0 +1,40 @@
+/** What the control sockets can ask of a mount, the same whichever driver serves it. */
+import type { RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
+import type { Operations } from '../control/server.ts';
+
+/** A mount, as its control sockets see it. */
+export interface Operated {
+  describe(): Status;
+  /** Resolves when it serves; rejects when it never will. */
+  readonly ready: Promise<void>;
+  refresh(): Promise<RemountResult>;
+  upgrade(): Promise<UpgradeResult>;
+  /** Out of the mount table, where it is there already. One that fails leaves everything as it was. */
+  detach(): Promise<void>;
+  /** Ends it, also a start that is under way. */
+  stop(): Promise<void>;
+  /** Resolves when it is gone; rejects with why it could not go. */
+  readonly ended: Promise<void>;
+  readonly mountpoint: string;
+}
+
+export function operationsOf(mount: Operated): Operations {
+  return {
+    status: async () => mount.describe(),
+    async wait() {
+      await mount.ready;
+      return mount.describe();
+    },
+    async remount() {
+      await mount.ready;
+      return mount.refresh();
+    },
+    upgrade: () => mount.upgrade(),
+    async unmount() {
+      await mount.detach();
+      void mount.stop();
+      await mount.ended;
+      return { mountpoint: mount.mountpoint };
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * From what the source has to a candidate in the store: an unsealer does it, and the numbers by which the next bundle will
+ * be measured are looked at here, because they are not its to choose.
+ *
+ * Invariant: a candidate that is not returned is overwritten and gone.
+ */
+import { MountError } from '../errors.ts';
+import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
+import type { ProcessUser } from '../system/process-users.ts';
+import type { Engine } from './engine.ts';
+import type { Log } from './log.ts';
+import type { Floor, Taken, TakeOptions } from './rotation.ts';
+import type { InStore } from './supervisor-options.ts';
+import { type UnsealingOptions, unsealInto } from './unsealing.ts';
+
+export interface TakingPorts {
+  readonly engine: Pick<Engine, 'candidate' | 'discard' | 'storeBytes'>;
+  readonly options: UnsealingOptions;
+  readonly user: ProcessUser;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  /** unsealInto(), but for tests. */
+  readonly unseal?: typeof unsealInto;
+}
+
+/** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
+export async function takeInStore(
+  { engine, options, user, log, nowMs, unseal = unsealInto }: TakingPorts,
+  { knownRevision, live, signal }: TakeOptions,
+): Promise<Taken<InStore>> {
+  const candidate = engine.candidate();
+  try {
+    const result = await unseal({
+      options,
+      user,
+      candidate,
+      knownRevision,
+      live: live === undefined ? undefined : { serial: live.serial, sha256: live.sha256 },
+      heldBytes: engine.storeBytes,
+      signal,
+    });
+    if (result.outcome === 'unchanged') {
+      await engine.discard(candidate);
+      return result;
+    }
+    const { revision, sha256, serial, created } = result;
+    checkSerial(serial, live, nowMs());
+    log.info('unsealed', { serial, revision, files: result.files, bytes: result.contentBytes });
+    const opened = { generation: { candidate, result }, serial, created };
+    return { outcome: 'opened', revision, sha256, opened };
+  } catch (error) {
+    await engine.discard(candidate);
+    throw error;
+  }
+}
+
+function checkSerial(serial: number, live: Floor | undefined, nowMs: number): void {
+  if (serial <= nowMs + SERIAL_AHEAD_MS_MAX && (live === undefined || serial >= live.serial)) return;
+  throw new MountError('unsealer-failed', `cannot open the bundle: the unsealer says serial ${serial}`, {
+    hint: 'a bundle of that serial is refused: the unsealer did not do its work, look at its lines in the log',
+  });
+}

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { slicesOf, Telling } from '../../../src/daemon/telling.ts';
+import { MountError } from '../../../src/errors.ts';
+import { type ChangeList, decodeOperations } from '../../../src/generation/changes.ts';
+import { FakeHelper } from '../../support/fake-helper.ts';
+import { FakeLog } from '../../support/fake-log.ts';
+
+const TOKEN = 'ab'.repeat(16);
+const NO_COUNTS = { added: 0, changed: 0, removed: 0, unchanged: 0 };
+
+function changesOf(...paths: string[]): ChangeList {
+  const operations = paths.map((path, i) => ({ kind: 'rename' as const, path, ino: 10 + i }));
+  return { counts: NO_COUNTS, superseded: [], directories: [5], operations };
+}
+
+function setUp() {
+  const prober = new FakeHelper();
+  const log = new FakeLog();
+  const dropped: (readonly number[])[] = [];
+  const inodes = { dropAttributes: async (inos: readonly number[]) => void dropped.push(inos) };
+  return { prober, log, dropped, telling: new Telling({ prober, inodes, token: TOKEN, log }) };
+}
+
+test('names are pinned before, applied after, and then attributes of directories are dropped', async () => {
+  const { prober, dropped, telling } = setUp();
+  const changes = changesOf('a', 'b');
+  await telling.pin(changes);
+  assert.deepEqual(prober.words, ['discard', 'pin']);
+  await telling.tell(changes);
+  assert.deepEqual(prober.words, ['discard', 'pin', 'apply']);
+  assert.deepEqual(prober.asked[2], { do: 'apply', token: TOKEN, count: 2 });
+  assert.deepEqual(dropped, [[5]]);
+  assert.equal(telling.owes, false);
+});
+
+test('a prober that ended since it pinned is told the operations again', async () => {
+  const { prober, telling } = setUp();
+  const changes = changesOf('a');
+  await telling.pin(changes);
+  prober.pid = undefined;
+  await telling.tell(changes);
+  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin', 'apply']);
+});
+
+test('a prober that ends over a question is asked again from the beginning', async () => {
+  const { prober, telling, log } = setUp();
+  const changes = changesOf('a');
+  prober.answers = [undefined, 'dies'];
+  await telling.pin(changes);
+  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin']);
+  prober.answers = ['dies'];
+  await telling.tell(changes);
+  assert.deepEqual(prober.words.slice(4), ['apply', 'discard', 'pin', 'apply']);
+  assert.deepEqual(log.lines, []);
+});
+
+test('what could not be told is owed, in the log, and told by settle()', async () => {
+  const { prober, telling, log } = setUp();
+  const changes = changesOf('a');
+  await telling.pin(changes);
+  prober.answers = Array(10).fill('dies');
+  await telling.tell(changes);
+  assert.equal(telling.owes, true);
+  assert.deepEqual(log.events, ['names-not-replaced']);
+  await assert.rejects(telling.settle(), MountError);
+  prober.answers = [];
+  await telling.settle();
+  assert.equal(telling.owes, false);
+  assert.deepEqual(prober.words.slice(-3), ['discard', 'pin', 'apply']);
+  const asked = prober.asked.length;
+  await telling.settle();
+  assert.equal(prober.asked.length, asked);
+});
+
+test('pin() gives up after some attempts, and says so', async () => {
+  const { prober, telling } = setUp();
+  prober.answers = Array(10).fill('dies');
+  await assert.rejects(telling.pin(changesOf('a')), (error: MountError) => error.code === 'mount-failed');
+});
+
+test('names that the server refused are counted in the log', async () => {
+  const { prober, telling, log } = setUp();
+  const failed = [{ errno: 'ENOENT', count: 1 }];
+  prober.answers = [undefined, undefined, { ok: true, failed }];
+  const changes = changesOf('a');
+  await telling.pin(changes);
+  await telling.tell(changes);
+  assert.deepEqual(log.lines[0]?.fields, { failed });
+  assert.equal(telling.owes, false);
+});
+
+test('slices have all operations in their order, none is empty, and each fits into a line', async () => {
+  const path = fc.string({ minLength: 1, maxLength: 4000, unit: fc.constantFrom('x', 'é') });
+  await fc.assert(
+    fc.property(fc.array(path, { maxLength: 200 }), (paths) => {
+      const { operations } = changesOf(...paths);
+      const slices = [...slicesOf(operations)];
+      assert.deepEqual(slices.flat(), operations);
+      for (const slice of slices) {
+        assert.ok(slice.length > 0 && slice.length <= 1024);
+        const bytes = slice.reduce((sum, each) => sum + Buffer.byteLength(each.path), 0);
+        assert.ok(slice.length === 1 || bytes <= 64 * 1024);
+      }
+    }),
+  );
+  const many = changesOf(...Array.from({ length: 2500 }, (_, i) => `${i}`));
+  assert.deepEqual(
+    [...slicesOf(many.operations)].map(({ length }) => length),
+    [1024, 1024, 452],
+  );
+});
+
+test('pins go in slices that the prober can decode', async () => {
+  const { prober, telling } = setUp();
+  await telling.pin(changesOf(...Array.from({ length: 1030 }, (_, i) => `${i}`)));
+  const lengths = prober.asked
+    .slice(1)
+    .map(({ operations }) => decodeOperations(Buffer.from(String(operations), 'base64')).length);
+  assert.deepEqual(lengths, [1024, 6]);
+});
