@@ -28,6 +28,9 @@ import { Retirement } from './retirement.ts';
 import { Servers } from './servers.ts';
 import { Telling } from './telling.ts';
 
+/** It is there for activations, and while something lingers. */
+const NOTIFIER_IDLE_MS = 5_000;
+
 export class Engine {
   readonly #options: EngineOptions;
   readonly #ports: EnginePorts;
@@ -71,11 +74,15 @@ export class Engine {
     this.#dropPipe = dropPipe;
     this.#prober = new Helper({
       spawn: () => ports.spawnProber({ clone: this.#mounted.cloneFd }),
-      onEnd: (error) => log.warn('prober-died', error === undefined ? undefined : { error }),
+      onDeath: (how) => log.warn('prober-died', { ...how }),
+      onNotStarted: (error) => log.warn('prober-died', { error }),
     });
     this.#notifier = new Helper({
       spawn: () => ports.spawnNotifier({ fuse: this.#fuseFd, dropPipe: dropPipe?.readFd }),
-      onEnd: (error) => log.warn('notifier-died', error === undefined ? undefined : { error }),
+      onDeath: (how) => log.warn('notifier-died', { ...how }),
+      onNotStarted: (error) => log.warn('notifier-died', { error }),
+      // The server's pipe must have a reader.
+      idleMs: dropPipe === undefined ? NOTIFIER_IDLE_MS : undefined,
     });
     this.#servers = new Servers({
       spawn: () =>

@@ -6,14 +6,9 @@
 import { MountError } from '../errors.ts';
 import type { Message } from './channel.ts';
 import type { Child } from './children.ts';
+import { type ChildState, KeptChild, type KeptChildPorts } from './kept-child.ts';
 
 export type Answer = Message;
-
-/** Between starts of one that ends at once. */
-const RESTART_MS_MIN = 100;
-const RESTART_MS_MAX = 10_000;
-/** One that lived so long begins anew. */
-const STEADY_MS = 30_000;
 
 /** Why there was no answer. */
 export class NoAnswer extends Error {
@@ -32,31 +27,42 @@ interface Question {
   settle: ((answer: Answer | NoAnswer) => void) | undefined;
 }
 
+export interface HelperOptions {
+  readonly spawn: () => Child;
+  /** It ended without being told to. */
+  readonly onDeath: KeptChildPorts['onDeath'];
+  readonly onNotStarted: KeptChildPorts['onNotStarted'];
+  /** One that was asked nothing for so long is ended; the next question starts another. Never, if undefined. */
+  readonly idleMs?: number | undefined;
+}
+
 export class Helper {
-  readonly #spawn: () => Child;
-  readonly #onEnd: (why: string | undefined) => void;
-  #child: Child | undefined;
+  readonly #kept: KeptChild;
+  readonly #idleMs: number | undefined;
   /** The first one was asked; nobody may wait for its answer any more. */
   readonly #questions: Question[] = [];
-  #startedMs = 0;
   #hasAnswered = false;
-  #restarts = -1;
-  #restartMs = RESTART_MS_MIN;
-  #restartTimer: NodeJS.Timeout | undefined;
-  #expected = false;
-  #stopped = false;
+  #idleTimer: NodeJS.Timeout | undefined;
 
-  constructor(options: {
-    readonly spawn: () => Child;
-    /** It ended without being told to; or could not be started, and why. */
-    readonly onEnd: (why: string | undefined) => void;
-  }) {
-    this.#spawn = options.spawn;
-    this.#onEnd = options.onEnd;
+  constructor({ spawn, onDeath, onNotStarted, idleMs }: HelperOptions) {
+    this.#idleMs = idleMs;
+    this.#kept = new KeptChild({
+      spawn,
+      onDeath,
+      onNotStarted,
+      onStart: (child) => {
+        void this.#listen(child);
+        this.#restSoon();
+      },
+      onGone: () => {
+        this.#hasAnswered = false;
+        for (const question of this.#questions.splice(0)) question.settle?.(new NoAnswer('ended'));
+      },
+    });
   }
 
   get pid(): number | undefined {
-    return this.#child?.pid;
+    return this.#kept.pid;
   }
 
   /** The child that runs now has shown that it does: its start is over. */
@@ -64,27 +70,26 @@ export class Helper {
     return this.#hasAnswered;
   }
 
-  /** How often it was started again. */
-  get restarts(): number {
-    return Math.max(this.#restarts, 0);
+  /** Another number after each start. */
+  get starts(): number {
+    return this.#kept.starts;
   }
 
   /** For a status: of the child that runs, if one does. */
-  states<R extends string>(role: R) {
-    const pid = this.#child?.pid;
-    return pid === undefined ? [] : [{ role, pid, startedMs: this.#startedMs, restarts: this.restarts }];
+  states<R extends string>(role: R): ChildState<R>[] {
+    return this.#kept.states(role);
   }
 
   /** Starts it now, so that the first question does not wait for it. */
   start(): void {
-    if (this.#child === undefined && !this.#stopped) this.#begin();
+    this.#kept.start();
   }
 
   /** Throws NoAnswer, or MountError for an answer that says no. */
   async ask(message: Message, timeoutMs: number): Promise<Answer> {
-    if (this.#stopped) throw new NoAnswer('ended');
     this.start();
-    if (this.#child === undefined) throw new NoAnswer('ended');
+    if (this.#kept.isStopped || this.#kept.child === undefined) throw new NoAnswer('ended');
+    clearTimeout(this.#idleTimer);
     const answer = await new Promise<Answer | NoAnswer>((resolve) => {
       const question: Question = { message, timeoutMs, timer: undefined, settle: undefined };
       question.settle = (settled) => {
@@ -101,62 +106,30 @@ export class Helper {
     return answer;
   }
 
-  /** Ends it. A child in a call that nothing interrupts goes when that call does. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#restartTimer);
-    this.#child?.kill('SIGKILL');
-    this.#drop();
+  /** Ends it, and nobody is started any more. A child in a call that nothing interrupts goes when that call does. */
+  stop(): void {
+    clearTimeout(this.#idleTimer);
+    this.#kept.stop();
+    this.#kept.rest();
   }
 
   /** For one that does not answer although the server does. */
   kill(): void {
-    this.#child?.kill('SIGKILL');
+    this.#kept.kill();
   }
 
   /** Goes over to the program that is on disk now. What it was asked is answered by nobody. */
   restart(): void {
-    this.#expected = this.#child !== undefined;
-    this.#restartMs = RESTART_MS_MIN;
-    this.#child?.kill('SIGKILL');
-  }
-
-  #begin(): void {
-    clearTimeout(this.#restartTimer);
-    let child: Child;
-    try {
-      child = this.#spawn();
-    } catch (error) {
-      this.#onEnd((error as Error).message);
-      this.#beginLater();
-      return;
-    }
-    this.#child = child;
-    this.#startedMs = Date.now();
-    this.#restarts += 1;
-    void this.#listen(child);
-    void child.exited.then(() => {
-      if (this.#child !== child) return;
-      this.#child = undefined;
-      this.#hasAnswered = false;
-      this.#drop();
-      if (this.#stopped) return;
-      if (!this.#expected) this.#onEnd(undefined);
-      this.#expected = false;
-      if (Date.now() - this.#startedMs > STEADY_MS) this.#restartMs = RESTART_MS_MIN;
-      this.#beginLater();
-    });
-  }
-
-  #beginLater(): void {
-    clearTimeout(this.#restartTimer);
-    this.#restartTimer = setTimeout(() => this.start(), this.#restartMs);
-    this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MS_MAX);
+    this.#kept.restart();
   }
 
   async #listen(child: Child): Promise<void> {
     try {
-      for (;;) this.#answered(await child.channel.receive());
+      for (;;) {
+        const answer = await child.channel.receive();
+        // What is heard of one after its end answers no question of the next.
+        if (this.#kept.child === child) this.#answered(answer);
+      }
     } catch {
       // It is gone, or says what is no message: it goes on only with somebody to talk to.
       child.kill('SIGKILL');
@@ -170,17 +143,20 @@ export class Helper {
     while (this.#questions[0] !== undefined && this.#questions[0].settle === undefined)
       this.#questions.shift();
     const next = this.#questions[0];
-    if (next !== undefined) this.#send(next);
+    if (next === undefined) this.#restSoon();
+    else this.#send(next);
   }
 
   /** Its time begins now: what stands before it in the queue may take long. */
   #send(question: Question): void {
     question.timer = setTimeout(() => question.settle?.(new NoAnswer('late')), question.timeoutMs);
-    this.#child?.channel.send(question.message);
+    this.#kept.child?.channel.send(question.message);
   }
 
-  #drop(): void {
-    for (const question of this.#questions.splice(0)) question.settle?.(new NoAnswer('ended'));
+  #restSoon(): void {
+    if (this.#idleMs === undefined || this.#questions.length > 0) return;
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => this.#kept.rest(), this.#idleMs);
   }
 }
 

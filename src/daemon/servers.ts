@@ -5,16 +5,17 @@
  * A request that was taken and not answered is in the store's request file: the one who takes over answers it. Where the
  * same request ended two servers in a row, the third is told to answer it with an error instead.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MountError } from '../errors.ts';
+import { Backoff } from './backoff.ts';
 import type { Message } from './channel.ts';
 import type { Child, Exit } from './children.ts';
 import type { Log } from './log.ts';
 
 /** A server that is not ready by then never will be. */
 const READY_MS_MAX = 20_000;
-/** Between starts of a successor that ends before it is ready. */
-const RESTART_MS_MIN = 100;
-const RESTART_MS_MAX = 5_000;
+/** Between starts of a successor that ends before it is ready: the first comes at once, somebody may wait for it. */
+const RESTARTS = { firstMs: 0, minMs: 100, maxMs: 5_000 };
 /** Deaths over the same recorded request before it is no longer tried. */
 const POISON_DEATHS = 2;
 /** For one whose start failed: a fork that is refused, a program that is just being replaced. */
@@ -52,8 +53,7 @@ export class Servers {
   readonly #ports: ServersPorts;
   #active: Server | undefined;
   #successor: Server | undefined;
-  #restartMs = RESTART_MS_MIN;
-  #restartTimer: NodeJS.Timeout | undefined;
+  readonly #backoff = new Backoff(() => this.#prepareOrLater(), RESTARTS);
   #restarts = 0;
   #deaths = { request: '', count: 0 };
   #taking: Promise<void> | undefined;
@@ -88,7 +88,7 @@ export class Servers {
   #wait(server: Server): void {
     this.#successor = server;
     void server.ready.then((problem) => {
-      if (problem === undefined && this.#successor === server) this.#restartMs = RESTART_MS_MIN;
+      if (problem === undefined && this.#successor === server) this.#backoff.reset();
     });
   }
 
@@ -148,7 +148,7 @@ export class Servers {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#restartTimer);
+    this.#backoff.cancel();
     const servers = [this.#active, this.#successor].filter((server) => server !== undefined);
     for (const server of servers) {
       server.expected = true;
@@ -192,7 +192,7 @@ export class Servers {
       this.#successor = undefined;
       if (this.#stopped) return;
       if (!server.expected) log.warn('successor-died', { pid, ...how });
-      this.#prepareLater();
+      this.#backoff.later();
       return;
     }
     if (server !== this.#active) return;
@@ -213,21 +213,21 @@ export class Servers {
       this.#prepareOrLater();
       const next = this.#successor;
       if (next === undefined) {
-        await new Promise((resolve) => setTimeout(resolve, RESTART_MS_MIN));
+        await sleep(RESTARTS.minMs);
         continue;
       }
       const problem = await next.ready;
       if (problem !== undefined || this.#successor !== next) {
         // Its end starts another, after a while.
         if (this.#successor === next) next.child.kill('SIGKILL');
-        await new Promise((resolve) => setTimeout(resolve, this.#restartMs));
+        await sleep(Math.max(RESTARTS.minMs, this.#backoff.delayMs));
         continue;
       }
       this.#ports.beforeGo();
       next.child.channel.send({ go: true, skip: this.#isPoison() });
       this.#active = next;
       this.#successor = undefined;
-      this.#prepareLater();
+      this.#backoff.later();
     }
   }
 
@@ -259,15 +259,8 @@ export class Servers {
   #prepareOrLater(): void {
     if (this.#stopped || this.#successor !== undefined) return;
     const server = this.#tryToStart();
-    if (server === undefined) this.#prepareLater();
+    if (server === undefined) this.#backoff.later();
     else this.#wait(server);
-  }
-
-  #prepareLater(): void {
-    clearTimeout(this.#restartTimer);
-    const delayMs = this.#restartMs === RESTART_MS_MIN ? 0 : this.#restartMs;
-    this.#restartMs = Math.min(2 * this.#restartMs, RESTART_MS_MAX);
-    this.#restartTimer = setTimeout(() => this.#prepareOrLater(), delayMs);
   }
 }
 

@@ -21,7 +21,7 @@ const PATH_BYTES_AT_ONCE = 64 * 1024;
 const OPERATIONS_AT_ONCE = 1_024;
 
 export interface TellingPorts {
-  readonly prober: Pick<Helper, 'ask' | 'start' | 'restarts'>;
+  readonly prober: Pick<Helper, 'ask' | 'start' | 'starts'>;
   readonly inodes: Pick<Inodes, 'dropAttributes'>;
   /** Of the staging directory, in hex. */
   readonly token: string;
@@ -71,11 +71,11 @@ export class Telling {
     // It may end meanwhile: then the pins are nobody's.
     this.#pinnedBy = -1;
     await prober.ask({ do: 'discard' }, DISCARD_MS_MAX);
-    const start = prober.restarts;
+    const start = prober.starts;
     for (const slice of slicesOf(operations)) {
       await prober.ask({ do: 'pin', operations: encodeOperations(slice).toString('base64') }, TELL_MS_MAX);
     }
-    if (prober.restarts !== start) throw new NoAnswer('ended');
+    if (prober.starts !== start) throw new NoAnswer('ended');
     this.#pinnedBy = start;
   }
 
@@ -85,7 +85,7 @@ export class Telling {
     if (changes === undefined) return;
     // One that was started since knows of nothing; and refuses, if it is started just now.
     prober.start();
-    if (prober.restarts !== this.#pinnedBy) await this.#pin(changes);
+    if (prober.starts !== this.#pinnedBy) await this.#pin(changes);
     this.#pinnedBy = -1;
     const { operations, directories } = changes;
     const told = await prober.ask(

@@ -8,14 +8,14 @@ export class FakeHelper {
   readonly killed: (number | undefined)[] = [];
   pid: number | undefined = 100;
   hasAnswered = true;
-  restarts = 0;
+  starts = 1;
   /** What the next questions get, one each; after that, or for undefined, `{"ok":true}`. */
   answers: (Answer | Error | 'dies' | undefined)[] = [];
 
   start(): void {
     if (this.pid === undefined) {
-      this.restarts += 1;
-      this.pid = 100 + this.restarts;
+      this.starts += 1;
+      this.pid = 99 + this.starts;
     }
   }
 
