@@ -198,12 +198,13 @@ export class Engine {
   }
 
   async #stop(): Promise<void> {
+    if (this.#mount !== undefined) this.#notifier.start();
     // First what readers of this machine see, whatever else may hang.
     const failure: unknown = await this.detach().catch((error: unknown) => error);
     await this.#activating.catch(() => undefined);
     this.#liveness.stop();
     this.#retirement.stop();
-    const serves = this.#servers.pid !== undefined;
+    const serves = this.#live !== undefined;
     const steps: (() => unknown)[] = [
       () => this.#page.show({ closed: true }),
       () => (serves ? this.#liveness.probe() : undefined),
@@ -276,7 +277,8 @@ export class Engine {
     await this.#servers.go();
     await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
     if (!this.#page.isSeen) throw refused('the server could not load it');
-    this.#notifier.start();
+    // Whoever writes into the pipe waits for a reader.
+    if (this.#dropPipe !== undefined) this.#notifier.start();
     this.#live = id;
     this.#liveness.start();
     this.#retirement.start();
@@ -284,6 +286,8 @@ export class Engine {
 
   /** Another one: the server looks at it, names are pinned, and from one request to the next it is the live one. */
   async #follow(previous: number, id: number, changes: ChangeList): Promise<void> {
+    // It will be there when it is needed.
+    this.#notifier.start();
     await this.#telling.settle();
     await this.#makeRoom();
     await this.#offer.make(id);

@@ -2,7 +2,7 @@
  * What the kernel holds of inodes, asked and told through the notifier, in lines that it can read. Each throws NoAnswer and
  * MountError, as Helper.ask() does.
  */
-import type { Helper } from './helper.ts';
+import { type Helper, NoAnswer } from './helper.ts';
 
 /** In one line. */
 const AT_ONCE = 4_096;
@@ -28,9 +28,13 @@ export class Inodes {
     for (const drop of slices(inodes)) await this.#ask({ drop });
   }
 
-  /** The same of all from `from` up to `to`, which is not. */
+  /** The same of all from `from` up to `to`, which is not; by a second notifier where one ends over it. */
   async dropRange(from: number, to: number): Promise<void> {
-    await this.#ask({ drop: { from, to } });
+    const drop = () => this.#ask({ drop: { from, to } });
+    await drop().catch((error: unknown) => {
+      if (error instanceof NoAnswer && error.reason === 'ended') return drop();
+      throw error;
+    });
   }
 
   /** Their attributes are asked for again. */

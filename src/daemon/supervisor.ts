@@ -13,6 +13,7 @@ import type { Operations } from '../control/server.ts';
 import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import { keepDescriptors } from '../system/files.ts';
+import { trimMemory } from '../system/footprint.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import type { OwnCgroup } from '../system/own-cgroup.ts';
@@ -173,6 +174,7 @@ export class Supervisor {
     );
     log.info('ready', { mountpoint, serial: live.serial, files: live.generation.result.files });
     this.#ready.resolve();
+    trimMemory();
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
   }
 

@@ -39,7 +39,7 @@ const SECONDS = SOAK ? 60 : 15;
 const UPGRADES = SOAK ? 30 : 10;
 const ASK_MS_MAX = 20_000;
 const MIB = 1024 * 1024;
-const CHILDREN = ['agent', 'notifier', 'prober', 'server', 'successor'];
+const CHILDREN = ['agent', 'prober', 'server', 'successor'];
 const ARGS = ['web.enc', 'mnt', '--key', 'local:key'];
 
 interface Pipeline {
@@ -48,7 +48,7 @@ interface Pipeline {
   /** Puts a bundle in place whose files are all of a new version: that version, which is its serial too. */
   replace(files?: number): Promise<number>;
   status(): Promise<Status>;
-  /** By role, without the supervisor. */
+  /** By role, without the supervisor; and without a notifier, which comes and goes. */
   pids(): Promise<Map<string, number>>;
   readers(count: number): Readers;
 }
@@ -81,7 +81,7 @@ async function setUp(t: TestContext): Promise<Pipeline> {
       return version;
     },
     async pids() {
-      const others = (await processes()).filter(({ role }) => role !== 'supervisor');
+      const others = (await processes()).filter(({ role }) => !['supervisor', 'notifier'].includes(role));
       return new Map(others.map(({ role, pid }) => [role, pid]));
     },
     readers: (count) => {
@@ -168,7 +168,7 @@ test(`unsealer, agent and others killed at random instants of ${ROTATIONS} rotat
       const victim = runningUnsealer(daemon);
       if (victim !== undefined && kill(victim)) killed.unsealer += 1;
     } else {
-      const role = (['agent', 'prober', 'notifier', 'successor', 'server'] as const)[(i / 4) % 5] as string;
+      const role = (['agent', 'prober', 'successor', 'server'] as const)[(i / 4) % 4] as string;
       const pid = (await pipeline.pids()).get(role);
       if (pid !== undefined && kill(pid)) killed[role === 'agent' ? 'agent' : 'other'] += 1;
     }

@@ -34,7 +34,7 @@ function setCorePattern(t: TestContext, pattern: string): void {
 
 for (const how of ['a file', 'a program'] as const) {
   test(`no process of a mount dumps core, where dumps go to ${how}`, async (t) => {
-    const mount = await SecretMount.start(t, { entries: secretFile(canary()) });
+    const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary()) });
     const { bench } = mount;
     const after = bench.after.bind(bench);
     const directory = bench.path('cores');

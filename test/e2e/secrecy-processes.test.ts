@@ -99,6 +99,7 @@ test('users, privileges, descriptors, namespaces and limits of every process are
   await must('prlimit', ['--pid', `${pid}`, '--core=unlimited:unlimited']);
   const foreign = openSync('/etc/passwd', 'r');
   const mount = await SecretMount.start(t, {
+    notifier: true,
     entries: secretFile(canary()),
     leaked: { fd: foreign, leakedAs: 33 },
   });
@@ -144,7 +145,7 @@ test('users, privileges, descriptors, namespaces and limits of every process are
 });
 
 test('when memory runs out the supervisor goes last, and an unsealer first', async (t) => {
-  const mount = await SecretMount.start(t, { entries: secretFile(canary()) });
+  const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary()) });
   const scores = new Map<string, number>();
   for (const { role, pid } of await allProcesses(mount)) {
     scores.set(role, Number(read(`/proc/${pid}/oom_score_adj`).toString()));
@@ -163,7 +164,7 @@ test('when memory runs out the supervisor goes last, and an unsealer first', asy
 });
 
 test('the store is in no mount table, and no other user gets at it, at the mount or at a process', async (t) => {
-  const mount = await SecretMount.start(t, { entries: secretFile(canary()) });
+  const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary()) });
   const processes = await mount.processes();
   const pids = processes.map(({ pid }) => `${pid}`);
   const stores = [...links(mount.supervisor).keys()].filter((fd) => {
@@ -206,7 +207,7 @@ function listening(pid: number): string[] {
 }
 
 test('SIGUSR1 opens no debugger in any process, and ends none', async (t) => {
-  const mount = await SecretMount.start(t, { entries: secretFile(canary()) });
+  const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary()) });
   const processes = await allProcesses(mount);
   for (const { pid } of processes) process.kill(pid, 'SIGUSR1');
   for (const { role, pid } of processes) if (role === 'unsealer') process.kill(pid, 'SIGCONT');
@@ -218,7 +219,7 @@ test('SIGUSR1 opens no debugger in any process, and ends none', async (t) => {
       assert.deepEqual(listening(pid), [], role);
     }
   }
-  await mount.daemon.event('activated', 2);
+  await mount.daemon.event('activated', 3);
   assert.deepEqual(
     await mount.processes(),
     processes.filter(({ role }) => role !== 'unsealer'),
@@ -244,6 +245,7 @@ test('what changes programs from outside (NODE_OPTIONS, LD_*) reaches no child',
     `require('node:fs').appendFileSync(${JSON.stringify(loaded)}, process.pid + '\\n');`,
   );
   const mount = await SecretMount.start(t, {
+    notifier: true,
     entries: secretFile(canary()),
     env: {
       NODE_OPTIONS: `--require=${path.join(directory, 'foreign.cjs')}`,

@@ -21,6 +21,7 @@ const ROUNDS = 3;
 test('with all memory of the mount pushed out, no byte of a secret is in swap', async (t) => {
   const [live, retired, control] = [canary(), canary(), canary()];
   const mount = await SecretMount.start(t, {
+    notifier: true,
     entries: secretFile(retired, FILE_BYTES),
     args: ['--allow-swap', '--retire-after', '1s'],
   });

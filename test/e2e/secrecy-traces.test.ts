@@ -18,7 +18,7 @@ const STORE_FILE = /^\/proc\/self\/fd\/(\d+)\/(control|status|request|(gen|candi
 const NO_FILES = /^(\/dev\/null|\/dev\/fuse|\/proc\/(self|\d+)\/oom_score_adj)$/;
 
 test('a pull opens no file for writing outside the store', async (t) => {
-  const mount = await SecretMount.start(t, { entries: secretFile(canary(), FILE_BYTES) });
+  const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary(), FILE_BYTES) });
   const { bench } = mount;
   const after = bench.after.bind(bench);
   const processes = await mount.processes();
@@ -65,7 +65,7 @@ function forms(bytes: Buffer): Buffer[] {
 }
 
 test('neither plaintext nor keys are in a log, an argv or an environment during a pull', async (t) => {
-  const mount = await SecretMount.start(t, { entries: secretFile(canary(), FILE_BYTES) });
+  const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary(), FILE_BYTES) });
   const { bench, daemon } = mount;
   const [secret, refused] = [canary(), canary()];
   const needles = [secret, refused, mount.key].flatMap(forms);
@@ -115,7 +115,7 @@ for (const [outcome, more] of [
   ['refused', [member({ name: `${ESCAPES}2`, typeflag: '1', linkname: 'a' })]],
 ] as const) {
   test(`names with newlines and escape sequences are ${outcome}, and forge no line of a log`, async (t) => {
-    const mount = await SecretMount.start(t, { entries: secretFile(canary()) });
+    const mount = await SecretMount.start(t, { notifier: true, entries: secretFile(canary()) });
     const { bench, daemon } = mount;
     await mount.put(tarOf(member({ name: `dir/${ESCAPES}`, data: 'x' }), ...more));
     const { stdout, stderr } = await bench.secretsfs(['remount', 'web']);

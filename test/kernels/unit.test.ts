@@ -5,7 +5,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { file } from '../support/entries.ts';
 import { eventually, must } from '../support/program.ts';
-import { isAlive, ROLES } from '../support/secret-mount.ts';
+import { isAlive, RESIDENT } from '../support/secret-mount.ts';
 import { patient } from '../support/slowness.ts';
 import { UnitMount } from '../support/unit-mount.ts';
 
@@ -28,7 +28,7 @@ test('start returns when the mount serves; the processes are three users of thei
   const processes = await eventually(async () => {
     const found = await mount.processes();
     assert.deepEqual(
-      ROLES.filter((role) => !found.some((each) => each.role === role)),
+      RESIDENT.filter((role) => !found.some((each) => each.role === role)),
       [],
     );
     return found;
@@ -81,7 +81,7 @@ test('stop unmounts and ends every process, with a file still open', async (t) =
 test('kill -9 of any process but the supervisor restarts that one, not the unit', async (t) => {
   const mount = await UnitMount.create(t, [file('secret', 'one')]);
   await mount.systemctl('start');
-  for (const role of ROLES.filter((each) => each !== 'supervisor')) {
+  for (const role of RESIDENT.filter((each) => each !== 'supervisor')) {
     const pid = await eventually(() => mount.pidOf(role));
     process.kill(pid, 'SIGKILL');
     await eventually(async () => assert.notEqual(await mount.pidOf(role), pid));

@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ArchiveEntry, writeArchive } from '../../src/bundle/archive.ts';
@@ -36,7 +36,15 @@ export interface MountProcess {
 
 export const ROLES = ['supervisor', 'server', 'successor', 'prober', 'notifier', 'agent'] as const;
 
+/** There all the while. */
+export const RESIDENT = ROLES.filter((role) => role !== 'notifier');
+
 export interface SecretMountOptions {
+  /**
+   * A notifier is there all the while: an old file is held open, so that the kernel is asked for it again and again. It
+   * takes one more generation, the second. Else a notifier comes and goes.
+   */
+  readonly notifier?: boolean;
   readonly entries: readonly ArchiveEntry[];
   readonly args?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
@@ -50,6 +58,8 @@ export class SecretMount {
   /** Of its own, for the same reason. */
   readonly key: Buffer;
   #serial: number;
+  /** The roles that are there all the while. */
+  #roles: readonly string[] = RESIDENT;
 
   private constructor(bench: Bench, daemon: Daemon, key: Buffer, serial: number) {
     this.bench = bench;
@@ -61,18 +71,25 @@ export class SecretMount {
   /** Serves `entries` when it returns, with all of its processes. It is gone after the test. */
   static async start(t: Pick<TestContext, 'after'>, options: SecretMountOptions): Promise<SecretMount> {
     const bench = await Bench.create(t);
-    const { entries, args = [], env = {}, leaked } = options;
+    const { entries, args = [], env = {}, leaked, notifier = false } = options;
+    const first = notifier ? [...entries, file('held', 'one')] : entries;
     await mkdir(bench.path('mnt'));
     const key = randomBytes(KEY_BYTES);
     await writeFile(bench.path('key'), key, { mode: 0o400 });
     const serial = Date.now();
-    await writeFile(bench.path('web.enc'), await sealed(entries, key, serial));
+    await writeFile(bench.path('web.enc'), await sealed(first, key, serial));
     // For a supervisor that was killed: its mount stays in the table.
     bench.after(() => run('umount', ['-l', bench.path('mnt')]));
     const all = ['web.enc', 'mnt', '--driver', 'kernel', '--key', 'local:key', ...args];
     const daemon = bench.startMount(all, { ...bench.env, ...env }, leaked);
     await daemon.event('ready');
     const mount = new SecretMount(bench, daemon, key, serial);
+    if (notifier) {
+      const held = await open(mount.path('held'));
+      bench.after(() => held.close());
+      mount.#roles = ROLES;
+      await mount.rotate([...entries, file('held', 'two')]);
+    }
     await mount.processes();
     return mount;
   }
@@ -90,12 +107,14 @@ export class SecretMount {
     return this.daemon.child.pid;
   }
 
-  /** One of each role, all of them started; unsealers are not among them. */
+  /** All of them started; unsealers are not among them, and a notifier may be missing where none was asked for. */
   async processes(): Promise<MountProcess[]> {
     return eventually(async () => {
       const [status] = JSON.parse(await this.bench.must(['status', '--json']));
       const found = (status.processes as MountProcess[]).map(({ role, pid }) => ({ role, pid }));
-      const missing = ROLES.filter((role) => !found.some((each) => each.role === role && isNode(each.pid)));
+      const missing = this.#roles.filter(
+        (role) => !found.some((each) => each.role === role && isNode(each.pid)),
+      );
       if (missing.length > 0) throw new Error(`there is no ${missing.join(', ')}`);
       return found;
     });
