@@ -19,7 +19,7 @@ import {
   supervisorMessageSchema,
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
-import { enterChild } from './child.ts';
+import { enterChild, writeToLog } from './child.ts';
 import { createSource } from './sources.ts';
 
 const CHANNEL_FD = 3;
@@ -46,7 +46,7 @@ export async function serveAgent(ports: AgentPorts): Promise<void> {
 /** The agent as a process. Never returns. */
 export async function runAgent(): Promise<never> {
   enterChild({ role: 'agent', fds: [SOCKET, SOCKET, /^(socket:|\/dev\/null$)/] });
-  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const log = (line: string) => writeToLog(`${line}\n`);
   await serveAgent({
     channel: new Channel(new Socket({ fd: CHANNEL_FD, readable: true, writable: true })),
     controlFd: CONTROL_FD,

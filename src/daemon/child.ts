@@ -2,8 +2,9 @@
  * The first thing that a process of a mount does, before it reads anything: nobody may look into it, it ends with its
  * supervisor, and it holds exactly the descriptors that it should. Whatever is not so ends it.
  */
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync, writeSync } from 'node:fs';
 import { describeBug } from '../errors.ts';
+import { setNonBlocking } from '../system/device.ts';
 import { native } from '../system/native.ts';
 import { setDeathSignal } from '../system/privileges.ts';
 import { FIRST_FD, PARENT_VARIABLE, type Role } from './roles.ts';
@@ -17,6 +18,7 @@ export interface Entering {
   readonly fds: readonly RegExp[];
 }
 
+const STDERR = 2;
 /** What Node opens for itself: epoll, eventfds, io_uring; its own pipes; /dev/null in place of closed ones. */
 const NODES_OWN = /^(anon_inode:|pipe:\[|\/dev\/null$|\/dev\/u?random$)/;
 
@@ -28,9 +30,21 @@ export function enterChild({ role, fds }: Entering): void {
   if (why !== undefined) exitWith(role, `cannot start: ${why}`, CHILD_EXIT_WRONG);
 }
 
-/** One line on standard error, which is the log. */
+/**
+ * On standard error, a pipe to the supervisor (child-log.ts). What does not fit in there is lost: a supervisor that stands still
+ * must not stop the serving, nor one that is gone.
+ */
+export function writeToLog(line: string): void {
+  try {
+    writeSync(STDERR, line);
+  } catch {
+    // There is nowhere left to say it.
+  }
+}
+
+/** One line in the log. */
 export function exitWith(role: Role, why: string, code: number): never {
-  process.stderr.write(`secretsfs ${role}: ${why}\n`);
+  writeToLog(`secretsfs ${role}: ${why}\n`);
   process.exit(code);
 }
 
@@ -38,6 +52,7 @@ function whatIsWrong(fds: readonly RegExp[]): string | undefined {
   try {
     native().forbidDumps();
     setDeathSignal();
+    setNonBlocking(STDERR);
   } catch (error) {
     return (error as Error).message;
   }

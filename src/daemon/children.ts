@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, realpathSync } from 'node:fs';
 import path from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { MountError, quote } from '../errors.ts';
 import { CAPABILITIES, type Capability } from '../system/privileges.ts';
 import type { ProcessUser } from '../system/process-users.ts';
@@ -32,8 +32,10 @@ export interface ChildOptions {
   readonly nodeFlags?: readonly string[] | undefined;
   /** The largest file that it may write: what it claims in sparse files can't fill the memory. */
   readonly fileBytesMax?: number | undefined;
-  /** Its standard error; ours if undefined. */
-  readonly logFd?: number | undefined;
+  /** Gets its standard error to read. Never ours: whoever has that can write as the supervisor, and block it. */
+  readonly hear?:
+    | ((stderr: Readable, child: { readonly role: Role; readonly pid: number }) => void)
+    | undefined;
 }
 
 export interface Exit {
@@ -73,12 +75,8 @@ export function spawnChild(options: ChildOptions): Child {
   for (const tool of TOOLS) {
     if ((tool === command || argv.includes(tool)) && !isInPath(tool)) throw missing(options.role, tool);
   }
-  const stdio = ['ignore', 'ignore', options.logFd ?? 'inherit'] as (
-    | 'ignore'
-    | 'inherit'
-    | 'pipe'
-    | number
-  )[];
+  const { role, hear } = options;
+  const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'ignore', hear === undefined ? 'ignore' : 'pipe'];
   stdio.push(...options.fds.map((fd) => (fd === 'channel' ? ('pipe' as const) : fd)));
   const child = spawn(command, argv, {
     stdio,
@@ -100,8 +98,9 @@ export function spawnChild(options: ChildOptions): Child {
       hint: 'look at the limits of processes and memory of the machine and of the unit',
     });
   }
+  if (child.stderr !== null) hear?.(child.stderr, { role, pid: child.pid });
   return {
-    role: options.role,
+    role,
     pid: child.pid,
     channel: channelOf(child, options.fds),
     exited,

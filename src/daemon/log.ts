@@ -6,7 +6,18 @@ import { writeSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 import { quote, type SecretsfsError } from '../errors.ts';
 
+/** What a server says; through the supervisor, as all children (child-log.ts). */
+export type ServerEvent =
+  | 'malformed-request'
+  | 'unknown-request'
+  | 'reply-refused'
+  | 'generation-unreadable'
+  | 'bug';
+
 export type Event =
+  | ServerEvent
+  | 'child-output'
+  | 'child-output-lost'
   | 'starting'
   | 'stale-mount-cleared'
   | 'ready'
@@ -33,8 +44,7 @@ export type Event =
   | 'upgraded'
   | 'upgrade-failed'
   | 'stopping'
-  | 'stopped'
-  | 'bug';
+  | 'stopped';
 
 export interface Log {
   info(event: Event, fields?: Record<string, unknown>): void;

@@ -2,18 +2,25 @@
 
 import { closeSync, openSync } from 'node:fs';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
-import { type Child, spawnChild } from './children.ts';
+import { relayLog } from './child-log.ts';
+import { type Child, type ChildOptions, spawnChild } from './children.ts';
 import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
+import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
 import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';
+
+function relayTo(log: Log): ChildOptions['hear'] {
+  return (stderr, child) => relayLog(stderr, child, log);
+}
 
 /** For tests, whose program is another: where the processes' files are. */
 type Directory = string | undefined;
 
 export function engineProcesses(
   users: ProcessUsers,
+  log: Log,
   directory?: Directory,
 ): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnNotifier'> {
   return {
@@ -22,6 +29,7 @@ export function engineProcesses(
         role: 'server',
         script: 'server.mjs',
         directory,
+        hear: relayTo(log),
         user: users.server,
         fds: [fuse, store, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
         emptyNetwork: true,
@@ -34,6 +42,7 @@ export function engineProcesses(
         role: 'prober',
         script: 'prober.mjs',
         directory,
+        hear: relayTo(log),
         user: undefined,
         capabilities: PROBER_CAPABILITIES,
         fds: [clone, 'channel'],
@@ -47,6 +56,7 @@ export function engineProcesses(
         role: 'notifier',
         script: 'notifier.mjs',
         directory,
+        hear: relayTo(log),
         user: users.server,
         fds: [fuse, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
         emptyNetwork: true,
@@ -57,11 +67,11 @@ export function engineProcesses(
   };
 }
 
-export function spawnAgent(user: ProcessUser, { controlFd, statusFd }: ControlSockets): Child {
+export function spawnAgent(user: ProcessUser, { controlFd, statusFd }: ControlSockets, log: Log): Child {
   const devNull = openSync('/dev/null', 'r');
   try {
     const fds = ['channel' as const, controlFd, statusFd ?? devNull];
-    const child = spawnChild({ role: 'agent', script: 'agent.mjs', user, fds });
+    const child = spawnChild({ role: 'agent', script: 'agent.mjs', user, fds, hear: relayTo(log) });
     setOomScore(child.pid, OOM_SCORES.agent);
     return child;
   } finally {
@@ -73,13 +83,19 @@ export function spawnAgent(user: ProcessUser, { controlFd, statusFd }: ControlSo
 const FIXED_FILES = 3;
 
 /** `fds` from descriptor 4 on: the fixed ones, then what the task names. */
-export function spawnUnsealer(user: ProcessUser, fds: readonly number[], fileBytesMax: number): Child {
+export function spawnUnsealer(
+  user: ProcessUser,
+  fds: readonly number[],
+  fileBytesMax: number,
+  log: Log,
+): Child {
   const child = spawnChild({
     role: 'unsealer',
     script: 'unsealer.mjs',
     user,
     fds: ['channel', ...fds],
     fileBytesMax,
+    hear: relayTo(log),
     environment: { [FILES_VARIABLE]: `${fds.length - FIXED_FILES}` },
   });
   setOomScore(child.pid, OOM_SCORES.unsealer);

@@ -2,26 +2,18 @@
  * What the server says on stderr: lines as the daemon's log writes them (log.ts), without loading a logger for the few
  * that there ever are. Never a name, a path or a byte of a file.
  */
-import { writeSync } from 'node:fs';
 import type { LoopLog } from '../fuse/kernel/loop.ts';
 import type { SessionLog } from '../fuse/kernel/session.ts';
 import type { Refusal } from '../store/shared.ts';
+import { writeToLog } from './child.ts';
+import type { ServerEvent } from './log.ts';
 
-const LEVEL = { info: 30, warn: 40, error: 50 } as const;
-const STDERR = 2;
-
-export type ServerEvent =
-  | 'malformed-request'
-  | 'unknown-request'
-  | 'reply-refused'
-  | 'generation-unreadable'
-  | 'server-started'
-  | 'bug';
+const LEVEL = { warn: 40, error: 50 } as const;
 
 export class ServerLog implements SessionLog, LoopLog {
   readonly #write: (line: string) => void;
 
-  constructor(write: (line: string) => void = writeLine) {
+  constructor(write: (line: string) => void = writeToLog) {
     this.#write = write;
   }
 
@@ -48,14 +40,5 @@ export class ServerLog implements SessionLog, LoopLog {
 
   generationRefused(id: number, why: Refusal): void {
     this.say('error', 'generation-unreadable', { generation: id, why });
-  }
-}
-
-/** A log that nobody reads any more must not end the serving. */
-function writeLine(line: string): void {
-  try {
-    writeSync(STDERR, line);
-  } catch {
-    // There is nowhere left to say it.
   }
 }

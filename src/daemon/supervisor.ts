@@ -155,7 +155,7 @@ export class Supervisor {
         preserve: options.preserve,
       },
       {
-        ...engineProcesses(users),
+        ...engineProcesses(users, log),
         log,
         nowMs,
         onAlive: () => this.#alive(),
@@ -200,7 +200,7 @@ export class Supervisor {
     if (users === undefined || sockets === undefined) return;
     const { bundle, pollMs, aws } = this.#options;
     this.#agent = new AgentKeeper({
-      spawn: () => spawnAgent(users.agent, sockets),
+      spawn: () => spawnAgent(users.agent, sockets, log),
       task: { location: bundle, pollMs, aws, statusSocket: sockets.statusFd !== undefined },
       onChanged: () => void this.#hint(),
       onUnchanged: (revision) => this.#rotation.noteUnchanged(revision),

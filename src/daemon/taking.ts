@@ -37,6 +37,7 @@ export async function takeInStore(
       knownRevision,
       live: live === undefined ? undefined : { serial: live.serial, sha256: live.sha256 },
       heldBytes: engine.storeBytes,
+      log,
       signal,
     });
     if (result.outcome === 'unchanged') {

@@ -20,7 +20,7 @@ import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax } from '../limits.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
 import { SyncChannel } from './channel.ts';
-import { enterChild } from './child.ts';
+import { enterChild, writeToLog } from './child.ts';
 import { checkMemory, ciphertextBytesMax } from './memory-ceiling.ts';
 import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
@@ -64,7 +64,7 @@ export async function runUnsealer(): Promise<never> {
     const task = unsealerTaskSchema.parse(channel.receive());
     result = await performTask(task, files);
   } catch (error) {
-    process.stderr.write(`${JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })}\n`);
+    writeToLog(`${JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })}\n`);
     result = {
       outcome: 'failed',
       code: 'unsealer-failed',

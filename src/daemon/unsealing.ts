@@ -12,6 +12,7 @@ import type { ProcessUser } from '../system/process-users.ts';
 import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
 import { isS3Url } from './location.ts';
+import type { Log } from './log.ts';
 import { spawnUnsealer } from './processes.ts';
 import type { Floor } from './rotation.ts';
 import { FILES_FD, type OpenedResult, type UnsealerTask, unseal } from './unsealer-channel.ts';
@@ -39,6 +40,7 @@ export interface UnsealingRequest {
   readonly live: Floor | undefined;
   /** What the store holds already. */
   readonly heldBytes: number;
+  readonly log: Log;
   readonly signal: AbortSignal;
 }
 
@@ -49,7 +51,7 @@ export interface UnsealingRequest {
 export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
-  const { options, user, candidate, knownRevision, live, heldBytes, signal } = request;
+  const { options, user, candidate, knownRevision, live, heldBytes, log, signal } = request;
   const { bundle, name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
   const opened: number[] = [];
   const open = (path: string): number | string => {
@@ -89,7 +91,7 @@ export async function unsealInto(
     };
     const { imageFd, changesFd, previousFd } = candidate;
     const files = [imageFd, changesFd, previousFd ?? devNull, ...opened.slice(1)];
-    const child = spawnUnsealer(user, files, imageBytesMax(options));
+    const child = spawnUnsealer(user, files, imageBytesMax(options), log);
     return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, signal });
   } finally {
     closeQuietly(...opened);

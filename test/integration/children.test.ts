@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { type Child, type ChildOptions, spawnChild } from '../../src/daemon/children.ts';
 import { MountError } from '../../src/errors.ts';
@@ -33,12 +34,15 @@ function start(t: TestContext, options: Partial<ChildOptions> & { directory: str
   return child;
 }
 
-/** Standard error of a child, as a file. */
-async function logFile(t: TestContext): Promise<{ fd: number; text(): string }> {
-  const file = path.join(await temporaryDirectory(cleanups(t)), 'log');
-  const fd = fs.openSync(file, 'w+');
-  t.after(() => fs.closeSync(fd));
-  return { fd, text: () => fs.readFileSync(file, 'utf8') };
+/** Standard error of a child, to its end. */
+function hearing(): { readonly hear: NonNullable<ChildOptions['hear']>; text(): Promise<string> } {
+  let heard: Promise<string> = Promise.resolve('');
+  return {
+    hear: (stderr) => {
+      heard = stderr.toArray().then((chunks) => Buffer.concat(chunks).toString());
+    },
+    text: () => heard,
+  };
 }
 
 const REPORT = `
@@ -135,10 +139,10 @@ test('enterChild() ends a child that holds a descriptor too many, or lacks one',
     [['channel', file], 'descriptor 4 is not ours'],
     [[file, 'channel'], 'descriptor 3 is not what it should be'],
   ] as const) {
-    const log = await logFile(t);
-    const child = start(t, { directory, role: 'agent', fds, logFd: log.fd });
+    const log = hearing();
+    const child = start(t, { directory, role: 'agent', fds, hear: log.hear });
     assert.deepEqual(await child.exited, { code: 78, signal: undefined });
-    assert.equal(log.text(), `secretsfs agent: cannot start: ${why}\n`);
+    assert.equal(await log.text(), `secretsfs agent: cannot start: ${why}\n`);
   }
 });
 
@@ -167,18 +171,17 @@ test('a child ends with its parent, also before it looked', async (t) => {
     t,
     `enterChild({ role: 'server', fds: [/^socket:/] }); new SyncChannel(3).receive();`,
   );
-  const log = await logFile(t);
-  const child = start(t, { directory, logFd: log.fd, environment: { SECRETSFS_PARENT: '1' } });
+  const log = hearing();
+  const child = start(t, { directory, hear: log.hear, environment: { SECRETSFS_PARENT: '1' } });
   assert.equal((await child.exited).code, 78);
-  assert.match(log.text(), /its supervisor is gone/);
+  assert.match(await log.text(), /its supervisor is gone/);
   // One that waits for nothing and looks at nothing: setpriv has seen to it.
   fs.writeFileSync(
     path.join(directory, 'deaf.mjs'),
     'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);',
   );
   const parent = `const { spawnChild } = await import('${BUILD}daemon/children.js');
-    const logFd = (await import('node:fs')).openSync('/dev/null', 'w');
-    const child = spawnChild({ role: 'server', script: 'deaf.mjs', logFd, directory: process.argv[1], user: undefined, fds: ['channel'] });
+    const child = spawnChild({ role: 'server', script: 'deaf.mjs', directory: process.argv[1], user: undefined, fds: ['channel'] });
     process.stdout.write(String(child.pid)); setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200);`;
   const { stdout } = await exec(process.execPath, ['--input-type=module', '-e', parent, directory]).catch(
     (error: { stdout: string }) => error,
@@ -229,4 +232,22 @@ test('a tool that is missing is named', () => {
   } finally {
     process.env['PATH'] = before;
   }
+});
+
+test('a child whose log nobody reads, or nobody has any more, goes on', async (t) => {
+  const directory = await scriptIn(
+    t,
+    `import { writeToLog } from '${BUILD}daemon/child.js';
+     enterChild({ role: 'agent', fds: [/^socket:/] });
+     const channel = new SyncChannel(3);
+     for (;;) { for (let i = 0; i < 2000; i++) writeToLog('x'.repeat(1000) + '\\n'); channel.send({ wrote: true }); if (channel.receive() === undefined) break; }`,
+  );
+  let stderr: Readable | undefined;
+  const child = start(t, { directory, role: 'agent', hear: (stream) => (stderr = stream.pause()) });
+  assert.deepEqual(await child.channel.receive(), { wrote: true });
+  stderr?.destroy();
+  child.channel.send({ again: true });
+  assert.deepEqual(await child.channel.receive(), { wrote: true });
+  child.channel.end();
+  assert.deepEqual(await child.exited, { code: 0, signal: undefined });
 });

@@ -91,7 +91,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       preserve: true,
     },
     {
-      ...engineProcesses(users, DIST),
+      ...engineProcesses(users, log, DIST),
       log: { ...log, info: tellRetired },
       nowMs: () => Date.now() + shiftMs,
       onAlive: () => {},
