@@ -171,7 +171,7 @@ export class AwsAccess {
     const name = profileName(env, option);
     // The SDK looks for endpoint_url, use_fips_endpoint and the like in AWS_PROFILE's section only.
     if (name !== 'default' || option !== undefined) env['AWS_PROFILE'] = name;
-    const profile = await readProfile(name);
+    const profile = await readProfile(env, name);
     checkEndpoints(env, profile);
     const settings = await httpSettings(env, profile.caBundle);
     return {

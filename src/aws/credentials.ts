@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/credential-providers';
 import type { AwsCredentialIdentity, AwsCredentialIdentityProvider } from '@smithy/types';
 import { ConfigError, quote } from '../errors.ts';
-import { credentialsError } from './errors.ts';
+import { credentialsError, unreadableFiles } from './errors.ts';
 import { type ProxyingHandler, QuietLogger } from './http.ts';
 import type { Profile } from './profile.ts';
 
@@ -77,17 +77,22 @@ export async function credentialProvider(options: CredentialOptions): Promise<Aw
     return profile.namesCredentials ? fromIni(found) : fromNodeProviderChain(found);
   };
   const ambient: Fetch = async () => {
-    if (!useEnv && profileGiven && !profile.exists) {
-      throw new ConfigError(
-        'credentials-missing',
-        `cannot find AWS credentials: no profile ${quote(profile.name)} in ~/.aws/config`,
-        { hint: 'aws configure list-profiles shows those that there are' },
-      );
+    const named = profileGiven ? profile.name : undefined;
+    if (!useEnv && named !== undefined && !profile.namesCredentials) {
+      // The chain would go on to the instance, which is somebody else.
+      if (profile.unreadable !== undefined) throw unreadableFiles(profile.unreadable, named);
+      if (!profile.exists) {
+        throw new ConfigError(
+          'credentials-missing',
+          `cannot get AWS credentials: no profile ${quote(named)} in ${profile.files}`,
+          { hint: 'aws configure list-profiles shows those that there are' },
+        );
+      }
     }
     try {
       return await provider()();
     } catch (error) {
-      throw credentialsError(error, { profile: profileGiven ? profile.name : undefined });
+      throw credentialsError(error, { profile: named, unreadable: profile.unreadable });
     }
   };
   if (roleArn === undefined) return remembering(ambient);

@@ -191,13 +191,18 @@ function credentialsRefused(error: unknown): ConfigError | undefined {
 /** For whatever a credential provider throws. Always an error of ours. */
 export function credentialsError(
   error: unknown,
-  where: { readonly profile?: string | undefined; readonly roleArn?: string | undefined },
+  where: {
+    readonly profile?: string | undefined;
+    readonly roleArn?: string | undefined;
+    /** Of a Profile: why its files gave none. */
+    readonly unreadable?: string | undefined;
+  },
 ): SecretsfsError {
   if (error instanceof SecretsfsError) return error;
   const what =
-    where.roleArn !== undefined
-      ? `cannot assume the role ${quote(where.roleArn)}`
-      : `cannot get AWS credentials${where.profile === undefined ? '' : ` of profile ${quote(where.profile)}`}`;
+    where.roleArn === undefined
+      ? credentialsOf(where.profile)
+      : `cannot assume the role ${quote(where.roleArn)}`;
   const name = nameOf(error);
   const message = String(shape(error).message ?? '');
   // Neither cause nor text: a credential_process's output may be in it.
@@ -225,12 +230,24 @@ export function credentialsError(
     /Could not (load|resolve|find)|Unable to find|disabled|Could not be found/i.test(message) ||
     name === ''
   ) {
+    if (where.unreadable !== undefined) return unreadableFiles(where.unreadable, where.profile);
     return new ConfigError('credentials-missing', `${what}: none were found`, {
       hint: 'give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, --profile, or the instance a role; aws sts get-caller-identity checks them',
     });
   }
   return new ConfigError('credentials-invalid', `${what}: their source failed (${answer(error)})`, {
     hint: 'aws sts get-caller-identity says more',
+  });
+}
+
+function credentialsOf(profile: string | undefined): string {
+  return `cannot get AWS credentials${profile === undefined ? '' : ` of profile ${quote(profile)}`}`;
+}
+
+/** `unreadable`: which user may not read which file. With the kernel driver it is seldom the user who wrote it. */
+export function unreadableFiles(unreadable: string, profile: string | undefined): ConfigError {
+  return new ConfigError('credentials-missing', `${credentialsOf(profile)}: ${unreadable}`, {
+    hint: 'a mount by root asks AWS as users of its own: give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the instance a role, or files that all of them may read in AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE',
   });
 }
 

@@ -1,6 +1,6 @@
 /** The command line: which commands there are, and how their flags, the environment and --config become settings. */
 import yargs, { type Argv } from 'yargs';
-import { flagName, resolveSettings, type SettingName, type Settings } from '../daemon/config.ts';
+import { asWritten, flagName, resolveSettings, type SettingName, type Settings } from '../daemon/config.ts';
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
 import { FLAGS } from './options.ts';
@@ -86,13 +86,15 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
     for (const setting of command.settings) flags[setting] = args[setting];
     const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
     const config = configPath === undefined ? undefined : await loadConfig(configPath);
+    const layers = { flags, env, config };
     const context: Context = {
       ui,
       env,
       stdin,
       stdout,
       json,
-      settings: resolveSettings({ flags, env, config }),
+      settings: resolveSettings(layers),
+      asWritten: (setting) => asWritten(setting, layers),
     };
     await command.run(args, context);
     return EXIT_CODES.ok;

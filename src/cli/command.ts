@@ -12,6 +12,8 @@ export interface Context {
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;
   readonly settings: Settings;
+  /** How the person wrote a setting: for messages. */
+  asWritten(setting: SettingName): string;
   readonly json: boolean;
 }
 

@@ -19,7 +19,7 @@ export function mountAlone(options: CommonMountOptions, context: Context, log: L
   if (foreign !== undefined) {
     throw new ConfigError(
       'config-invalid',
-      `cannot use ${foreign}: this mount takes the driver fuse-native`,
+      `cannot use ${context.asWritten(foreign)}: this mount takes the driver fuse-native`,
       {
         hint: `it is for the kernel driver (${options.driverReason}): leave it out, or mount as root on Linux`,
       },

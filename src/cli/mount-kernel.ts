@@ -7,12 +7,13 @@ import { parseKeyArn } from '../keyring/spec.ts';
 import type { Context } from './command.ts';
 import type { CommonMountOptions, RunningMount } from './mount-settings.ts';
 
-export function kernelMount(options: CommonMountOptions, { settings }: Context, log: Log): RunningMount {
+export function kernelMount(options: CommonMountOptions, context: Context, log: Log): RunningMount {
+  const { settings, asWritten } = context;
   const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase, poll } = settings;
   if (fastOpen === true && cache === 'none') {
     throw new ConfigError(
       'config-invalid',
-      'cannot use fastOpen with cache none: one contradicts the other',
+      `cannot use ${asWritten('fastOpen')} with ${asWritten('cache')} none: one contradicts the other`,
       {
         hint: 'an open that the kernel answers by itself leaves what was read in its cache: leave out one of them',
       },

@@ -58,11 +58,17 @@ export function describe(mount: Status): string[] {
   return lines;
 }
 
-function describeServing({ cache, fastOpen, resend }: Status): string[] {
+function describeServing({ cache, fastOpen, resend, negotiated }: Status): string[] {
   if (cache === undefined) return [];
-  const open = fastOpen === true ? 'opened by the kernel' : 'each open asked for';
-  const lost = resend === true ? 'the kernel sends lost requests again' : 'lost requests are taken over';
-  return [`  serving     cache ${cache}, ${open}, ${lost}`];
+  const parts = [`cache ${cache}`, fastOpen === true ? 'opened by the kernel' : 'each open asked for'];
+  if (negotiated != null) parts.push(`FUSE ${negotiated.protocol}`, describeLost(resend, negotiated.resend));
+  return [`  serving     ${parts.join(', ')}`];
+}
+
+/** Where requests come from that a server had taken and not answered when it died. */
+function describeLost(wanted: boolean | undefined, agreed: boolean): string {
+  if (agreed) return 'the kernel sends lost requests again';
+  return `lost requests are taken over (${wanted === true ? 'this kernel cannot send them again' : '--resend off'})`;
 }
 
 function describeMachine({ memory, processes = [] }: Status): string[] {

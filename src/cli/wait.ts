@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../control/client.ts';
+import { parseDuration } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, optionalTextArg, textArg } from './command.ts';
 import { controlDirectory, resolveInstance } from './targets.ts';
 
 /** A daemon that has not started yet has no socket to be told by: looking is cheap. */
 const LOOK_EVERY_MS = 100;
+const TIMEOUT_MS_MAX = 24 * 3_600_000;
 
 export const wait: Command = {
   usage: 'wait [mount]',
@@ -14,26 +16,20 @@ export const wait: Command = {
     yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }).option('timeout', {
       type: 'string',
       requiresArg: true,
-      default: '60',
-      describe: 'seconds to wait at most',
+      default: '60s',
+      describe: 'how long to wait at most, for example 90s or 5m; a number alone is seconds',
     }),
   async run(args, context) {
-    const seconds = Number(textArg(args, 'timeout'));
-    if (!(seconds > 0 && seconds <= 86_400)) {
-      throw new UsageError(
-        `cannot wait: --timeout is ${quote(textArg(args, 'timeout'))}, want seconds from 1 to 86400`,
-        { hint: 'for example --timeout 60' },
-      );
-    }
+    const timeoutMs = parseTimeout(textArg(args, 'timeout'));
     const runtimeDir = controlDirectory(context);
     const wanted = optionalTextArg(args, 'mount');
-    const deadline = performance.now() + seconds * 1000;
+    const deadline = performance.now() + timeoutMs;
     let last: SecretsfsError | undefined;
     for (;;) {
       const leftMs = deadline - performance.now();
       if (leftMs <= 0) {
         const what = wanted === undefined ? 'no mount is' : `the mount ${quote(wanted)} is not`;
-        throw new ControlError('wait-timeout', `${what} ready after ${seconds} s`, {
+        throw new ControlError('wait-timeout', `${what} ready after ${timeoutMs / 1000} s`, {
           hint:
             last?.code === 'wait-timeout'
               ? 'it is starting: its log says what it waits for'
@@ -61,3 +57,11 @@ export const wait: Command = {
     }
   },
 };
+
+function parseTimeout(text: string): number {
+  const ms = parseDuration(/^[\d.]+$/.test(text) ? `${text}s` : text) ?? 0;
+  if (ms > 0 && ms <= TIMEOUT_MS_MAX) return ms;
+  throw new UsageError(`cannot wait: --timeout is ${quote(text)}, want a time up to 24h`, {
+    hint: 'for example --timeout 90s or --timeout 5m; a number alone is seconds',
+  });
+}

@@ -93,8 +93,10 @@ export const statusSchema = z.object({
   cache: z.enum(['page', 'none']).optional(),
   /** Whether the kernel opens files without asking. */
   fastOpen: z.boolean().optional(),
-  /** Whether the kernel sends again what a dead server had taken. */
+  /** Whether the kernel is to be asked to send again what a dead server had taken. */
   resend: z.boolean().optional(),
+  /** What it agreed to: the version of FUSE, and whether it will do that. null until it is mounted. */
+  negotiated: z.object({ protocol: z.string(), resend: z.boolean() }).nullable().optional(),
   processes: z.array(processSchema).optional(),
   memory: z
     .object({

@@ -24,13 +24,18 @@ const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((value) =
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const SIZE_UNITS = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
 
-const duration = z.union([z.number(), text]).transform((value, context) => {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(String(value));
-  if (match === null) {
-    context.addIssue({ code: 'custom', message: 'must be a time such as 500ms, 30s, 5m or 1h' });
-    return z.NEVER;
-  }
+/** 500ms, 30s, 5m, 1h, in milliseconds; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
+  if (match === null) return undefined;
   return Number(match[1]) * DURATION_UNITS[match[2] as keyof typeof DURATION_UNITS];
+}
+
+const duration = z.union([z.number(), text]).transform((value, context) => {
+  const ms = parseDuration(String(value));
+  if (ms !== undefined) return ms;
+  context.addIssue({ code: 'custom', message: 'must be a time such as 500ms, 30s, 5m or 1h' });
+  return z.NEVER;
 });
 
 function amount(max: number, what: string) {
@@ -100,16 +105,23 @@ export function variableName(setting: SettingName): string {
   return `SECRETSFS_${flagName(setting).toUpperCase().replaceAll('-', '_')}`;
 }
 
+export interface SettingLayers {
+  readonly flags: Readonly<Partial<Record<SettingName, unknown>>>;
+  readonly env: NodeJS.ProcessEnv;
+  readonly config?: Settings | undefined;
+}
+
+/** A setting as the person wrote it who set it: --fast-open, SECRETSFS_FAST_OPEN, or fastOpen of the config. */
+export function asWritten(setting: SettingName, { flags, env }: SettingLayers): string {
+  if (flags[setting] !== undefined) return `--${flagName(setting)}`;
+  return env[variableName(setting)] ? variableName(setting) : setting;
+}
+
 /**
  * Merges the four layers. `flags` has a key for each setting that the command takes, undefined where nothing was
  * typed; variables of other settings are not looked at, nor empty ones. `config` is what parseConfig() made of --config.
  */
-export function resolveSettings(layers: {
-  readonly flags: Readonly<Partial<Record<SettingName, unknown>>>;
-  readonly env: NodeJS.ProcessEnv;
-  readonly config?: Settings | undefined;
-}): Settings {
-  const { flags, env, config } = layers;
+export function resolveSettings({ flags, env, config }: SettingLayers): Settings {
   const fromFlags = read(flags, (setting, problem) => {
     return new UsageError(`cannot use --${flagName(setting)}: ${problem}`, {
       hint: 'secretsfs COMMAND --help shows what each option takes',

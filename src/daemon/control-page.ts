@@ -6,9 +6,11 @@
  * it never comes back, whatever is written next.
  */
 import { randomBytes } from 'node:crypto';
-import type { Params } from '../fuse/kernel/init.ts';
+import { canResend, type Params } from '../fuse/kernel/init.ts';
+import { PROTOCOL_MAJOR } from '../fuse/kernel/protocol.ts';
 import type { RamfsStore } from '../store/ramfs.ts';
 import { type Control, type Status, TOKEN_BYTES } from '../store/shared.ts';
+import type { EngineStatus } from './engine-ports.ts';
 
 /** What does not change as long as the mount lives. */
 export type ServingPolicy = Pick<Control, 'cachePolicy' | 'fastOpen' | 'resend' | 'preserve'>;
@@ -45,6 +47,12 @@ export class ControlPage {
   /** What INIT agreed on. Seen with the next change. */
   set parameters(parameters: Params) {
     this.#parameters = parameters;
+  }
+
+  /** The same for people; undefined before it is mounted. */
+  get negotiated(): EngineStatus['negotiated'] {
+    const params = this.#parameters;
+    return params && { protocol: `${PROTOCOL_MAJOR}.${params.minor}`, resend: canResend(params) };
   }
 
   show(change: Partial<Shown>): void {

@@ -44,4 +44,6 @@ export interface EngineStatus {
     readonly restarts: number;
   }[];
   readonly requests: number;
+  /** With the kernel; undefined before it is mounted. */
+  readonly negotiated: { readonly protocol: string; readonly resend: boolean } | undefined;
 }

@@ -179,6 +179,7 @@ export class Engine {
         ...this.#notifier.states('notifier'),
       ],
       requests: this.#page.status?.requests ?? 0,
+      negotiated: this.#page.negotiated,
     };
   }
 

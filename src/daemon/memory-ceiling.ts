@@ -28,23 +28,30 @@ export function ciphertextBytesMax({ availableBytes, heldBytes, maxBytes }: Memo
   return Math.floor(room / COPIES);
 }
 
-/** Throws MountError memory-exceeded. `isAll`: false where no more is known than that there is so much of it. */
-export function checkMemory(ciphertextBytes: number, limits: MemoryLimits, isAll = true): void {
-  const { availableBytes, heldBytes, maxBytes } = limits;
-  const bytes = COPIES * ciphertextBytes;
-  const takes = `cannot open the bundle: that takes ${isAll ? '' : 'at least '}${bytes} bytes`;
-  if (maxBytes !== null && heldBytes + bytes > maxBytes) {
-    throw new MountError(
+/** Throws MountError memory-exceeded. */
+export function checkMemory(ciphertextBytes: number, limits: MemoryLimits): void {
+  if (ciphertextBytes <= ciphertextBytesMax(limits)) return;
+  throw memoryExceeded(`its ${ciphertextBytes} bytes take ${COPIES * ciphertextBytes} to open`, limits);
+}
+
+/** The same of a bundle of which no more is known than that it is larger than what can be opened. */
+export function largerThanMemory(limits: MemoryLimits): MountError {
+  const most = ciphertextBytesMax(limits);
+  return memoryExceeded(`it has more than ${most} bytes and takes ${COPIES} times as many to open`, limits);
+}
+
+function memoryExceeded(takes: string, { availableBytes, heldBytes, maxBytes }: MemoryLimits): MountError {
+  const ceiling = maxBytes === null ? Number.POSITIVE_INFINITY : Math.max(0, maxBytes - heldBytes);
+  if (availableBytes !== null && availableBytes < ceiling) {
+    return new MountError(
       'memory-exceeded',
-      `${takes} beside the ${heldBytes} that are held, want at most ${maxBytes} together (--memory-max)`,
-      { hint: 'raise --memory-max, end what keeps old generations open, or make two bundles of it' },
-    );
-  }
-  if (availableBytes !== null && bytes > availableBytes) {
-    throw new MountError(
-      'memory-exceeded',
-      `${takes}, ${availableBytes} are available (of the machine, or of a control group)`,
+      `cannot open the bundle: ${takes}, ${availableBytes} are available (of the machine, or of a control group)`,
       { hint: 'give the machine or the unit more memory (MemoryMax=), or make two bundles of it' },
     );
   }
+  return new MountError(
+    'memory-exceeded',
+    `cannot open the bundle: ${takes}, ${heldBytes} are held, want at most ${maxBytes} together (--memory-max)`,
+    { hint: 'raise --memory-max, end what keeps old generations open, or make two bundles of it' },
+  );
 }

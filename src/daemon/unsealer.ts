@@ -21,7 +21,7 @@ import { bundleBytesMax } from '../limits.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
-import { checkMemory, ciphertextBytesMax } from './memory-ceiling.ts';
+import { checkMemory, ciphertextBytesMax, largerThanMemory } from './memory-ceiling.ts';
 import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
@@ -121,7 +121,7 @@ function boundedByMemory(source: Source, { memory }: UnsealerTask): Pick<Source,
         return await source.fetch({ ...options, bytesMax: most });
       } catch (error) {
         if (error instanceof SourceError && error.code === 'source-too-large') {
-          checkMemory(most + 1, memory, false);
+          throw largerThanMemory(memory);
         }
         throw error;
       }

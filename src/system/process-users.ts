@@ -123,7 +123,10 @@ function refuseShared(users: ProcessUsers): void {
     for (const id of [uid, gid]) {
       if (!REFUSED.includes(id)) continue;
       const who = id === 0 ? 'root' : id === 65534 ? 'nobody' : `the reserved number ${id}`;
-      throw invalid(`the ${role} would run as ${who}`, 'everything else that does could read the secrets');
+      throw invalid(
+        `the ${role} would run as ${who}`,
+        'name three users that nobody else has: --uid-base N; what else runs as one of them could read the secrets',
+      );
     }
   }
 }

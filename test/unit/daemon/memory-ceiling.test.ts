@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkMemory, ciphertextBytesMax, type MemoryLimits } from '../../../src/daemon/memory-ceiling.ts';
+import {
+  checkMemory,
+  ciphertextBytesMax,
+  largerThanMemory,
+  type MemoryLimits,
+} from '../../../src/daemon/memory-ceiling.ts';
 import { refusal } from '../../support/bundles.ts';
 
 const NONE: MemoryLimits = { availableBytes: null, heldBytes: 0, maxBytes: null };
@@ -14,7 +19,7 @@ test('ciphertext, tar and generation count against what is available', () => {
   checkMemory(100, { ...NONE, availableBytes: 300 });
   assert.throws(
     () => checkMemory(101, { ...NONE, availableBytes: 300 }),
-    refusal('memory-exceeded', /takes 303 bytes, 300 are available/),
+    refusal('memory-exceeded', /its 101 bytes take 303 to open, 300 are available/),
   );
 });
 
@@ -24,7 +29,7 @@ test('what is held counts against the ceiling of the mount, and not against what
     () => checkMemory(100, { availableBytes: 10_000, heldBytes: 701, maxBytes: 1000 }),
     refusal(
       'memory-exceeded',
-      /takes 300 bytes beside the 701 that are held, want at most 1000 .*--memory-max/,
+      /its 100 bytes take 300 to open, 701 are held, want at most 1000 together \(--memory-max\)/,
     ),
   );
 });
@@ -41,5 +46,6 @@ test('ciphertextBytesMax() is the most that is not refused', () => {
     const most = ciphertextBytesMax(each);
     if (most > 0) checkMemory(most, each);
     assert.throws(() => checkMemory(most + 1, each), refusal('memory-exceeded'));
+    assert.match(largerThanMemory(each).message, new RegExp(`more than ${most} bytes`));
   }
 });
