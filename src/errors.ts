@@ -209,6 +209,27 @@ export function describeBug(error: unknown): string {
   return `${error.name} at ${place}`;
 }
 
+const ERRNO_WORDS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  ENOENT: 'no such file or directory',
+  ENOTDIR: 'a part of its path is not a directory',
+  EISDIR: 'it is a directory',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space is left',
+  EDQUOT: 'the quota is used up',
+  EMFILE: 'too many files are open',
+  ELOOP: 'too many symlinks',
+  ENAMETOOLONG: 'its name is too long',
+  EPIPE: 'its reader went away',
+};
+
+/** Why a system call failed, in words where there are any, else by the name of its errno. */
+export function errnoWords(error: unknown): string {
+  const { code = 'failure' } = error as NodeJS.ErrnoException;
+  return ERRNO_WORDS[code] ?? code;
+}
+
 /** What a terminal would obey or hide, as \\uXXXX. For text that is foreign, and for JSON, where it means the same. */
 export function escapeInvisible(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

@@ -8,6 +8,5 @@ process.on('uncaughtException', (error) => {
   process.stderr.write(`secretsfs: internal error: ${describeBug(error)}\n`);
   process.exit(EXIT_CODES.bug);
 });
-// Not by itself: libfuse, or a connection kept alive, may hold the event loop. What was printed is out: on Linux stdout
-// and stderr are written synchronously.
+// Not by itself: libfuse, or a connection kept alive, may hold the event loop. What was printed is out.
 process.exit(await runCli(process.argv.slice(2), process));

@@ -71,24 +71,28 @@ export const THROTTLED: ReadonlySet<string> = new Set([
   'LimitExceededException',
 ]);
 
-const NETWORK_HINTS: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'check the region, the endpoint (AWS_ENDPOINT_URL) and the name servers',
-  EAI_AGAIN: 'check the name servers',
-  ECONNREFUSED: 'check the endpoint (AWS_ENDPOINT_URL) and the proxy (HTTPS_PROXY)',
+const TRY_AGAIN = 'it may pass: try again, and look at the network of this machine';
+const NETWORK: Readonly<Record<string, Omit<Trouble, 'what'> & { readonly what?: string }>> = {
+  ENOTFOUND: {
+    what: 'its host name is not known',
+    hint: 'check the region, the endpoint (AWS_ENDPOINT_URL) and the name servers',
+  },
+  EAI_AGAIN: { what: 'no name server answers', hint: 'check the name servers' },
+  ECONNREFUSED: {
+    what: 'the connection was refused',
+    hint: 'check the endpoint (AWS_ENDPOINT_URL) and the proxy (HTTPS_PROXY)',
+  },
+  ECONNRESET: { what: 'the connection was reset', hint: TRY_AGAIN },
+  ETIMEDOUT: { what: 'no answer in time', hint: TRY_AGAIN },
+  EHOSTUNREACH: { what: 'there is no route to it', hint: TRY_AGAIN },
+  ENETUNREACH: { what: 'there is no route to it', hint: TRY_AGAIN },
+  ECONNABORTED: { hint: TRY_AGAIN },
+  EPIPE: { hint: TRY_AGAIN },
+  EHOSTDOWN: { hint: TRY_AGAIN },
+  ENETDOWN: { hint: TRY_AGAIN },
+  EPROTO: { hint: TRY_AGAIN },
+  ERR_STREAM_PREMATURE_CLOSE: { hint: TRY_AGAIN },
 };
-const NETWORK = new Set([
-  ...Object.keys(NETWORK_HINTS),
-  'ECONNRESET',
-  'ECONNABORTED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'EHOSTDOWN',
-  'ENETUNREACH',
-  'ENETDOWN',
-  'EPROTO',
-  'ERR_STREAM_PREMATURE_CLOSE',
-]);
 const TRANSIENT = new Set([
   'SlowDown',
   'ServiceUnavailable',
@@ -106,21 +110,25 @@ const TRANSIENT = new Set([
 interface Trouble {
   /** What happened, in a few words. */
   readonly what: string;
-  readonly hint?: string | undefined;
+  readonly hint: string;
 }
 
 /** Trouble on the way to the service, or in it, that may pass by itself. */
 export function networkTrouble(error: unknown): Trouble | undefined {
   for (let e: SdkError | undefined = shape(error), depth = 0; e !== undefined && depth < 5; depth++) {
     const code = typeof e.code === 'string' ? e.code : '';
-    if (NETWORK.has(code)) return { what: code, hint: NETWORK_HINTS[code] };
+    const known = Object.hasOwn(NETWORK, code) ? NETWORK[code] : undefined;
+    if (known !== undefined) {
+      return { what: known.what === undefined ? code : `${known.what} (${code})`, hint: known.hint };
+    }
     if (/^(UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|CERT_|ERR_TLS_|ERR_SSL_)/.test(code)) {
       return {
         what: `its TLS certificate is not trusted (${code})`,
         hint: 'name the file with its CA certificates in AWS_CA_BUNDLE',
       };
     }
-    if (e.name === 'TimeoutError' || e.name === 'AbortError') return { what: 'no answer in time' };
+    if (e.name === 'TimeoutError' || e.name === 'AbortError')
+      return { what: 'no answer in time', hint: TRY_AGAIN };
     const message = typeof e.message === 'string' ? e.message : '';
     // hpagent's words for a CONNECT that was refused.
     const refused = /^Bad response: (\d{3})$/.exec(message)?.[1];
@@ -140,14 +148,14 @@ export function networkTrouble(error: unknown): Trouble | undefined {
       };
     }
     if (message === 'socket hang up' || message === 'aborted') {
-      return { what: message };
+      return { what: message, hint: TRY_AGAIN };
     }
     const inner: unknown = e.cause ?? (Array.isArray(e.errors) ? e.errors[0] : undefined);
     e = inner === undefined ? undefined : shape(inner);
   }
   const status = statusOf(error);
   if (TRANSIENT.has(nameOf(error)) || (status !== undefined && (status >= 500 || status === 429))) {
-    return { what: answer(error) };
+    return { what: answer(error), hint: TRY_AGAIN };
   }
   return undefined;
 }

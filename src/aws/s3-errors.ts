@@ -58,7 +58,10 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
     });
   }
   if (status !== undefined) {
-    return new SourceError('source-invalid', `${what}: S3 answered ${answer(error)}`, details);
+    return new SourceError('source-invalid', `${what}: S3 answered ${answer(error)}`, {
+      ...details,
+      hint: `aws s3api head-object --bucket ${target.bucket} --key ${target.key} may say more`,
+    });
   }
   return error;
 }
@@ -94,7 +97,10 @@ export function s3WriteError(error: unknown, target: S3Target): unknown {
     });
   }
   if (status !== undefined) {
-    return new OutputError('output-failed', `${what}: S3 answered ${answer(error)}`, { cause: error });
+    return new OutputError('output-failed', `${what}: S3 answered ${answer(error)}`, {
+      hint: `aws s3 cp FILE ${target.location} may say more`,
+      cause: error,
+    });
   }
   return error;
 }

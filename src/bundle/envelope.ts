@@ -76,7 +76,9 @@ export async function seal(plaintext: Uint8Array, options: SealOptions): Promise
   const name = validateName(options.name);
   validateContext(context);
   if (!Number.isSafeInteger(serial) || serial <= 0) {
-    throw new UsageError(`cannot use ${serial} as a serial: want a whole number from 1 to 2^53 - 1`);
+    throw new UsageError(`cannot use ${serial} as a serial: want a whole number from 1 to 2^53 - 1`, {
+      hint: 'leave --serial out: then the clock says it',
+    });
   }
   if (plaintext.length > TAR_BYTES_MAX) {
     throw new BundleError(

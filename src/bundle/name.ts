@@ -15,10 +15,12 @@ export function isName(text: string): boolean {
   return NAME.test(text);
 }
 
-/** Returns the name, or throws UsageError. */
-export function validateName(name: string): string {
+const PAIRS = 'write --context key=value, once for each pair, or --context a=1,b=2';
+
+/** Returns the name (of a bundle, unless `what` says otherwise), or throws UsageError. */
+export function validateName(name: string, what = 'a bundle'): string {
   if (isName(name)) return name;
-  throw new UsageError(`cannot use ${quote(name)} as a bundle's name`, {
+  throw new UsageError(`cannot use ${quote(name)} as the name of ${what}`, {
     hint: `a name is 1 to ${NAME_LENGTH_MAX} letters, digits, ".", "_" and "-", and begins with a letter or a digit`,
   });
 }
@@ -33,11 +35,12 @@ export function parseContext(args: readonly string[]): Record<string, string> {
     const at = text.indexOf('=');
     if (at === -1) {
       throw new UsageError(`cannot use context ${quote(text)}: want key=value`, {
-        hint: 'write --context key=value, once for each pair, or --context a=1,b=2',
+        hint: PAIRS,
       });
     }
     const key = text.slice(0, at);
-    if (pairs.has(key)) throw new UsageError(`cannot use context ${quote(text)}: key is given twice`);
+    if (pairs.has(key))
+      throw new UsageError(`cannot use context ${quote(text)}: key is given twice`, { hint: PAIRS });
     pairs.set(key, text.slice(at + 1));
   }
   const context = Object.fromEntries(pairs);
@@ -51,6 +54,7 @@ export function validateContext(context: Readonly<Record<string, string>>): void
   if (pairs.length > CONTEXT_PAIRS_MAX) {
     throw new UsageError(
       `cannot use ${pairs.length} context pairs: at most ${CONTEXT_PAIRS_MAX} are allowed`,
+      { hint: 'leave some out' },
     );
   }
   const total = pairs.reduce(
@@ -60,10 +64,11 @@ export function validateContext(context: Readonly<Record<string, string>>): void
   if (total > CONTEXT_BYTES_MAX) {
     throw new UsageError(
       `cannot use context: its pairs are ${total} bytes, want at most ${CONTEXT_BYTES_MAX}`,
+      { hint: 'leave some out, or make them shorter' },
     );
   }
   for (const [key, value] of pairs) {
-    const refuse = (why: string, hint?: string) => {
+    const refuse = (why: string, hint = PAIRS) => {
       throw new UsageError(`cannot use context ${quote(`${key}=${value}`)}: ${why}`, { hint });
     };
     // KMS refuses both with a message that names neither.

@@ -6,7 +6,7 @@ import type { BundleHeader } from '../bundle/header.ts';
 import { parseContext, validateName } from '../bundle/name.ts';
 import { checkHeader } from '../bundle/policy.ts';
 import type { SettingName, Settings } from '../daemon/config.ts';
-import { isS3Url } from '../daemon/location.ts';
+import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createSource } from '../daemon/sources.ts';
 import { quote, SourceError, UsageError } from '../errors.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
@@ -54,7 +54,7 @@ export async function readHead(context: Context): Promise<{ head: Buffer; size: 
 }
 
 function locationOf({ bundle }: Settings): string {
-  if (bundle !== undefined) return bundle;
+  if (bundle !== undefined) return checkLocation(bundle);
   throw new UsageError('no bundle given', { hint: 'name a path, s3://bucket/key, or - for stdin' });
 }
 

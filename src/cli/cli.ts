@@ -4,7 +4,7 @@ import { asWritten, flagName, resolveSettings, type SettingName, type Settings }
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
 import { FLAGS } from './options.ts';
-import { createUi } from './ui.ts';
+import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
 
 /**
@@ -78,10 +78,17 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
   try {
     const name = argv[0]?.startsWith('-') ? undefined : argv[0];
     const known = COMMANDS.find((command) => command.name === name);
-    if (known === undefined) return await withoutCommand(argv, name, stdout);
+    if (known === undefined) {
+      withoutCommand(argv, name, ui);
+      await ui.flushed();
+      return EXIT_CODES.ok;
+    }
     const command = await known.load();
-    const args = await parse(known.describe, command, argv, stdout);
-    if (args === undefined) return EXIT_CODES.ok;
+    const args = await parse(known.describe, command, argv, { ui, columns: stdout.columns || 80 });
+    if (args === undefined) {
+      await ui.flushed();
+      return EXIT_CODES.ok;
+    }
     const flags: Partial<Record<SettingName, unknown>> = {};
     for (const setting of command.settings) flags[setting] = args[setting];
     const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
@@ -97,6 +104,7 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
       asWritten: (setting) => asWritten(setting, layers),
     };
     await command.run(args, context);
+    await ui.flushed();
     return EXIT_CODES.ok;
   } catch (error) {
     return ui.fail(error, { json });
@@ -108,18 +116,10 @@ async function loadConfig(path: string): Promise<Settings> {
   return readConfigFile(path);
 }
 
-async function withoutCommand(
-  argv: readonly string[],
-  name: string | undefined,
-  stdout: NodeJS.WriteStream,
-): Promise<number> {
-  if (name === undefined && argv.includes('--version')) {
-    stdout.write(`${versionText()}\n`);
-    return EXIT_CODES.ok;
-  }
-  if (name === undefined && argv.some((arg) => arg === '--help' || arg === '-h')) {
-    stdout.write(`${helpText()}\n`);
-    return EXIT_CODES.ok;
+function withoutCommand(argv: readonly string[], name: string | undefined, ui: Ui): void {
+  if (name === undefined && (argv.includes('--version') || isHelp(argv))) {
+    ui.print(argv.includes('--version') ? versionText() : helpText());
+    return;
   }
   const misplaced = COMMANDS.find((command) => name === undefined && argv.includes(command.name))?.name;
   if (misplaced !== undefined) {
@@ -162,10 +162,12 @@ async function parse(
   describe: string,
   command: Command,
   argv: readonly string[],
-  stdout: NodeJS.WriteStream,
+  { ui, columns }: { readonly ui: Ui; readonly columns: number },
 ): Promise<Record<string, unknown> | undefined> {
   let parsed: Record<string, unknown> | undefined;
   const [name = '', ...positionals] = command.usage.split(' ');
+  const wrong = (problem: string) =>
+    new UsageError(`cannot ${name}: ${problem}`, { hint: `secretsfs ${name} --help shows the options` });
   const build = (yargs: Argv): Argv => {
     let built = command.build?.(yargs) ?? yargs;
     for (const setting of command.settings) {
@@ -187,7 +189,7 @@ async function parse(
     .version(false)
     .help('help')
     .alias('help', 'h')
-    .wrap(Math.min(110, stdout.columns || 80))
+    .wrap(Math.min(110, columns))
     .exitProcess(false);
   return new Promise((resolve, reject) => {
     parser.parse(
@@ -195,22 +197,26 @@ async function parse(
       {},
       (error: Error | undefined, _args: unknown, output: string) => {
         if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {
-          const problem = problemOf((error?.message || output).split('\n')[0] ?? 'wrong arguments', argv);
-          const hint = `secretsfs ${name} --help shows the options`;
-          return reject(new UsageError(`cannot ${name}: ${problem}`, { hint }));
+          return reject(wrong(problemOf((error?.message || output).split('\n')[0] ?? '', argv, positionals)));
         }
         if (parsed === undefined) {
-          stdout.write(`${output}\n`);
+          ui.print(output);
           return resolve(undefined);
         }
+        const problem = problemOfValues(parsed, command, argv);
+        if (problem !== undefined) return reject(wrong(problem));
         resolve(Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, showDash(value)])));
       },
     );
   });
 }
 
-/** yargs calls options and positionals alike arguments. */
-function problemOf(message: string, argv: readonly string[]): string {
+/** yargs calls options and positionals alike arguments. `positionals`: as the usage has them. */
+function problemOf(message: string, argv: readonly string[], positionals: readonly string[]): string {
+  const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1];
+  if (given !== undefined) return `no ${positionals[Number(given)]?.replace(/\W/g, '').toUpperCase()} given`;
+  const valueless = /^Not enough arguments following: (.*)$/.exec(message)?.[1];
+  if (valueless !== undefined) return `--${valueless} needs a value`;
   const unknown = /^Unknown arguments?: (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
   if (unknown.length === 0) return lowerFirst(message);
   const option = argv.find(
@@ -218,6 +224,24 @@ function problemOf(message: string, argv: readonly string[]): string {
   );
   if (option !== undefined) return `unknown option ${quote(option.replace(/=.*/s, ''))}`;
   return `too many arguments: ${quote(unknown[0] ?? '')}`;
+}
+
+/** What yargs takes, and nobody means: an option twice, of which but one can hold, and --flag=value. */
+function problemOfValues(
+  parsed: Readonly<Record<string, unknown>>,
+  { settings }: Command,
+  argv: readonly string[],
+): string | undefined {
+  const lists = settings.filter((setting) => FLAGS[setting]?.array === true);
+  for (const [name, value] of Object.entries(parsed)) {
+    const option = `--${flagName(name as SettingName)}`;
+    if (Array.isArray(value) && name !== '_' && !lists.some((list) => option === `--${flagName(list)}`))
+      return `${option} is given more than once`;
+    if (typeof value !== 'boolean') continue;
+    const odd = argv.find((arg) => arg.startsWith(`${option}=`) && !/=(true|false)$/.test(arg));
+    if (odd !== undefined) return `${option} is ${quote(odd.slice(option.length + 1))}, want true or false`;
+  }
+  return undefined;
 }
 
 /** yargs makes an empty text of a positional that is a lone dash. */

@@ -2,7 +2,9 @@
 import { open } from 'node:fs/promises';
 import type { Settings } from '../daemon/config.ts';
 import { CONFIG_BYTES_MAX, parseConfig } from '../daemon/config-yaml.ts';
-import { ConfigError, quote } from '../errors.ts';
+import { ConfigError, errnoWords, quote } from '../errors.ts';
+
+const HINT = 'give the path of a YAML file that you may read';
 
 /** Throws ConfigError: config-unreadable, config-invalid. */
 export async function readConfigFile(path: string): Promise<Settings> {
@@ -11,11 +13,14 @@ export async function readConfigFile(path: string): Promise<Settings> {
     try {
       const stat = await file.stat();
       if (!stat.isFile())
-        throw new ConfigError('config-unreadable', `cannot read config ${quote(path)}: not a file`);
+        throw new ConfigError('config-unreadable', `cannot read config ${quote(path)}: it is not a file`, {
+          hint: HINT,
+        });
       if (stat.size > CONFIG_BYTES_MAX) {
         throw new ConfigError(
           'config-unreadable',
-          `cannot read config ${quote(path)}: it is over ${CONFIG_BYTES_MAX} bytes`,
+          `cannot read config ${quote(path)}: it has ${stat.size} bytes, want at most ${CONFIG_BYTES_MAX}`,
+          { hint: HINT },
         );
       }
       return parseConfig(path, await file.readFile('utf8'));
@@ -24,10 +29,7 @@ export async function readConfigFile(path: string): Promise<Settings> {
     }
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code ?? 'failure';
-    throw new ConfigError('config-unreadable', `cannot read config ${quote(path)}: ${code}`, {
-      hint: 'give the path of a YAML file that you may read',
-      cause,
-    });
+    const message = `cannot read config ${quote(path)}: ${errnoWords(cause)}`;
+    throw new ConfigError('config-unreadable', message, { hint: HINT, cause });
   }
 }

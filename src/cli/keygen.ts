@@ -1,3 +1,4 @@
+import { UsageError } from '../errors.ts';
 import { generateKeyFile } from '../keyring/local.ts';
 import { type Command, textArg } from './command.ts';
 
@@ -8,6 +9,11 @@ export const keygen: Command = {
     yargs.positional('path', { type: 'string', describe: 'where; must not exist', demandOption: true }),
   async run(args, { ui, json }) {
     const path = textArg(args, 'path');
+    if (path === '-') {
+      throw new UsageError('cannot write a key to stdout: a key file is never without its mode', {
+        hint: 'name a file',
+      });
+    }
     const keyName = await generateKeyFile(path);
     if (json) ui.printJson({ path, keyName });
     else

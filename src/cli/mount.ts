@@ -2,7 +2,7 @@ import path from 'node:path';
 import { parseContext, validateName } from '../bundle/name.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
-import { isS3Url } from '../daemon/location.ts';
+import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
@@ -66,10 +66,10 @@ export const mount: Command = {
     const name = settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name);
     const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
     const common: CommonMountOptions = {
-      bundle: isS3Url(bundle) ? bundle : path.resolve(bundle),
+      bundle: isS3Url(checkLocation(bundle)) ? bundle : path.resolve(bundle),
       mountpoint: path.resolve(mountpoint),
       name,
-      instance: validateName(settings.instance ?? name),
+      instance: validateName(settings.instance ?? name, 'a mount (--instance)'),
       acceptedKeys: acceptedKeys(settings),
       context: parseContext(settings.context ?? []),
       ...mountLimits(settings),

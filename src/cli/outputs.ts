@@ -5,7 +5,7 @@
 import type { AwsAccess } from '../aws/access.ts';
 import { readHeader } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
-import { isS3Url } from '../daemon/location.ts';
+import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { FileSource } from '../source/file.ts';
 import { writeFileAtomically } from '../source/output.ts';
@@ -28,10 +28,10 @@ export async function lookAtOutput(
     refuseTerminal(context, 'a bundle');
     return { replaces: undefined, write: (bytes) => writeStdout(context, bytes) };
   }
-  if (!isS3Url(out)) {
+  if (!isS3Url(checkLocation(out))) {
     const head = await new FileSource(out).readHead().catch((cause: unknown) => {
       if (!(cause instanceof SecretsfsError)) throw cause;
-      const message = `cannot replace ${quote(out)}: ${cause.message}`;
+      const message = cause.message.replace('cannot read', 'cannot replace');
       throw new OutputError('output-denied', message, {
         hint: 'give the name of a file that you may write',
         cause,

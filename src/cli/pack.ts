@@ -1,7 +1,7 @@
 import { lintArchive, listArchive, writeArchive } from '../bundle/archive.ts';
 import { seal } from '../bundle/envelope.ts';
 import { parseContext, validateName } from '../bundle/name.ts';
-import { OutputError, quote, UsageError } from '../errors.ts';
+import { OutputError, quote, SourceError, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { SERIAL_AHEAD_MS_MAX, TAR_BYTES_MAX } from '../limits.ts';
 import { FileSource } from '../source/file.ts';
@@ -114,6 +114,7 @@ function chosenSerial(text: string | undefined, nowMs: number): number | undefin
   if (!Number.isSafeInteger(serial)) {
     throw new UsageError(
       `cannot pack: --serial is ${quote(text)}, want a whole number from 1 to ${Number.MAX_SAFE_INTEGER}`,
+      { hint: 'leave --serial out: then the clock says it' },
     );
   }
   if (serial > nowMs + SERIAL_AHEAD_MS_MAX) {
@@ -144,7 +145,11 @@ async function readInput(args: Readonly<Record<string, unknown>>, context: Conte
     }
   }
   if (tar === '-') return readStdin(context, TAR_BYTES_MAX, 'a tar');
-  const read = await new FileSource(tar ?? '').fetch({ bytesMax: TAR_BYTES_MAX });
+  const read = await new FileSource(tar ?? '').fetch({ bytesMax: TAR_BYTES_MAX }).catch((cause: unknown) => {
+    if (!(cause instanceof SourceError) || cause.code === 'source-denied') throw cause;
+    // It would speak of a bundle.
+    throw new SourceError(cause.code, cause.message, { hint: '--tar names a tar, or - for stdin', cause });
+  });
   if (read === undefined) throw new Error('a first fetch found nothing new');
   return read.bytes;
 }

@@ -6,7 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import { quote, SourceError } from '../errors.ts';
+import { errnoWords, quote, SourceError } from '../errors.ts';
 import { DEPTH_MAX, TAR_BYTES_MAX } from '../limits.ts';
 import { isNotDirectory, OpenDirectory } from './open-directory.ts';
 
@@ -135,7 +135,8 @@ async function readWhole(file: FileHandle, size: number, shown: string, walk: Wa
   if (walk.bytesLeft < 0) {
     throw new SourceError(
       'source-too-large',
-      `cannot pack ${quote(shown)}: more than ${TAR_BYTES_MAX} bytes in all`,
+      `cannot pack ${quote(shown)}: with it there are more than ${TAR_BYTES_MAX} bytes in all`,
+      { hint: 'make several bundles of it' },
     );
   }
   // One byte more than the size, to see a file that grows.
@@ -163,12 +164,9 @@ function changed(shown: string, cause?: unknown): SourceError {
 function cannotRead(shown: string, cause: unknown): unknown {
   const code = (cause as NodeJS.ErrnoException).code;
   if (typeof code !== 'string' || cause instanceof SourceError) return cause;
+  const message = `cannot read ${quote(shown)}: ${errnoWords(cause)}`;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    const message = `cannot read ${quote(shown)}: ${code === 'ENOENT' ? 'no such file or directory' : 'not a directory'}`;
-    return new SourceError('source-not-found', message, { hint: 'check --dir', cause });
+    return new SourceError('source-not-found', message, { hint: '--dir names the directory to pack', cause });
   }
-  return new SourceError('source-denied', `cannot read ${quote(shown)}: ${code}`, {
-    hint: 'run as a user who may',
-    cause,
-  });
+  return new SourceError('source-denied', message, { hint: 'run as a user who may read all of it', cause });
 }

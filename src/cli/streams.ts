@@ -1,5 +1,5 @@
 /** stdin and stdout as places for bytes. */
-import { OutputError, SourceError, UsageError } from '../errors.ts';
+import { errnoWords, OutputError, SourceError, UsageError } from '../errors.ts';
 import type { Context } from './command.ts';
 
 /** Everything that comes on stdin, up to `bytesMax`. The pieces are wiped once they are joined. */
@@ -16,6 +16,7 @@ export async function readStdin({ stdin }: Context, bytesMax: number, what: stri
       throw new SourceError(
         'source-too-large',
         `cannot read ${what} from stdin: it is over ${bytesMax} bytes`,
+        { hint: 'no command takes more: make several bundles of it' },
       );
     }
   }
@@ -33,17 +34,19 @@ export function refuseTerminal({ stdout }: Context, what: string): void {
 /** Resolves when all of it is with the reader, so that the caller may wipe `bytes`. */
 export function writeStdout({ stdout }: Context, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (cause: Error) => {
-      const code = (cause as NodeJS.ErrnoException).code ?? 'failure';
-      const message =
-        code === 'EPIPE' ? 'cannot write to stdout: its reader went away' : `cannot write to stdout: ${code}`;
-      reject(new OutputError('output-failed', message, { cause }));
-    };
+    const fail = (cause: Error) => reject(stdoutFailed(cause));
     stdout.once('error', fail);
     stdout.write(bytes, (error) => {
       if (error != null) return fail(error);
       stdout.removeListener('error', fail);
       resolve();
     });
+  });
+}
+
+export function stdoutFailed(cause: Error): OutputError {
+  return new OutputError('output-failed', `cannot write to stdout: ${errnoWords(cause)}`, {
+    hint: 'it was not written as a whole: look at where stdout goes',
+    cause,
   });
 }

@@ -4,6 +4,7 @@
  * NO_COLOR (colours) or TERM=dumb.
  */
 import { describeBug, EXIT_CODES, escapeInvisible, quote, SecretsfsError } from '../errors.ts';
+import { stdoutFailed } from './streams.ts';
 
 /** Nothing is shown of what ends sooner. */
 const PROGRESS_AFTER_MS = 1_000;
@@ -14,6 +15,8 @@ export interface Ui {
   print(line: string): void;
   /** One JSON document on stdout. */
   printJson(value: unknown): void;
+  /** Resolves when all facts are with stdout. Throws OutputError output-failed where they can't be. */
+  flushed(): Promise<void>;
   warn(message: string): void;
   /** Shows an error and returns the exit code that belongs to it. */
   fail(error: unknown, options: { readonly json: boolean }): number;
@@ -36,12 +39,13 @@ export function createUi(options: {
     return colours ? `\u001b[${code}m${shown}\u001b[0m` : shown;
   };
   const say = (text: string) => stderr.write(`secretsfs: ${text}\n`);
+  let failure: Error | undefined;
   const printFact = (text: string) => {
     // A reader that has seen enough is no error: secretsfs status | head -n 1
     if (stdout.listenerCount('error') === 0) {
       stdout.on('error', (error: NodeJS.ErrnoException) => {
         if (error.code === 'EPIPE') process.exit(EXIT_CODES.ok);
-        throw error;
+        failure ??= error;
       });
     }
     stdout.write(`${text}\n`);
@@ -49,6 +53,11 @@ export function createUi(options: {
   return {
     print: (line) => printFact(escapeInvisible(line)),
     printJson: (value) => printFact(escapeInvisible(JSON.stringify(value, null, 2))),
+    async flushed() {
+      if (stdout.listenerCount('error') === 0) return;
+      await new Promise<void>((resolve) => void stdout.write('', () => setImmediate(resolve)));
+      if (failure !== undefined) throw stdoutFailed(failure);
+    },
     warn: (message) => void say(paint(33, `warning: ${message}`)),
     fail(error, { json }) {
       if (!(error instanceof SecretsfsError)) return failWithBug(error, say, env);

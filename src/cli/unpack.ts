@@ -31,7 +31,8 @@ export const unpack: Command = {
     // From here on a Ctrl-C must not leave half of the plaintext on a disk.
     const interrupt = new AbortController();
     const onSignal = () => {
-      interrupt.abort(new OutputError('output-failed', 'cannot unpack: interrupted; nothing of it was kept'));
+      const message = 'cannot unpack: it was interrupted; nothing of it was kept';
+      interrupt.abort(new OutputError('output-failed', message, { hint: 'run the command again' }));
     };
     if (out !== '-') for (const signal of SIGNALS) process.on(signal, onSignal);
     try {

@@ -33,7 +33,7 @@ export const wait: Command = {
           hint:
             last?.code === 'wait-timeout'
               ? 'it is starting: its log says what it waits for'
-              : 'secretsfs status, and the log of the mount',
+              : 'secretsfs status shows what runs; the log of the mount says what it waits for',
           cause: last,
         });
       }

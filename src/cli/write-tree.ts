@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { lchown, mkdir, open, rmdir, symlink, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import { OutputError, quote } from '../errors.ts';
+import { errnoWords, OutputError, quote } from '../errors.ts';
 import { isNotDirectory, OpenDirectory } from './open-directory.ts';
 
 const IMPLIED_MODE = 0o755;
@@ -240,7 +240,10 @@ async function undoBelow(parent: OpenDirectory, name: string, node: Node): Promi
 }
 
 function notDirectory(shown: string, cause?: unknown): OutputError {
-  return new OutputError('output-exists', `cannot unpack: ${quote(shown)} is not a directory`, { cause });
+  return new OutputError('output-exists', `cannot unpack: ${quote(shown)} is not a directory`, {
+    hint: 'remove it, or unpack into another directory',
+    cause,
+  });
 }
 
 function cannotWrite(shown: string, cause: unknown): unknown {
@@ -254,8 +257,15 @@ function cannotWrite(shown: string, cause: unknown): unknown {
     });
   }
   const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  return new OutputError(denied ? 'output-denied' : 'output-failed', `cannot unpack to ${place}: ${code}`, {
-    hint: code === 'ENOSPC' ? 'make room: nothing of it was kept' : 'give a directory that you may write to',
+  const message = `cannot unpack to ${place}: ${errnoWords(cause)}`;
+  return new OutputError(denied ? 'output-denied' : 'output-failed', message, {
+    hint: hintFor(code, shown),
     cause,
   });
+}
+
+function hintFor(code: string, shown: string): string {
+  if (code === 'ENOSPC' || code === 'EDQUOT') return 'make room: nothing of it was kept';
+  if (code === 'ENOENT') return `mkdir -p ${quote(path.dirname(path.resolve(shown)))}`;
+  return 'give a directory that you may write to';
 }

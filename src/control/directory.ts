@@ -5,7 +5,7 @@
  */
 import { lstat, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { ControlError, quote } from '../errors.ts';
+import { ControlError, errnoWords, quote } from '../errors.ts';
 
 export const CONTROL_SOCKET = 'control.sock';
 export const STATUS_SOCKET = 'status.sock';
@@ -50,8 +50,7 @@ export async function makeSocketDirectory(runtimeDir: string, name: string, uid:
       await mkdir(made, { mode: 0o755 });
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
-        const code = (cause as NodeJS.ErrnoException).code ?? 'failure';
-        throw new ControlError('control-directory', `cannot make ${quote(made)}: ${code}`, {
+        throw new ControlError('control-directory', `cannot make ${quote(made)}: ${errnoWords(cause)}`, {
           hint: 'give --runtime-dir DIR, a directory that you may write to',
           cause,
         });
@@ -79,8 +78,8 @@ export async function listNames(runtimeDir: string): Promise<string[]> {
       .sort();
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new ControlError('control-denied', `cannot list ${quote(runtimeDir)}`, {
-      hint: 'run as the user of the mount, or as root',
+    throw new ControlError('control-denied', `cannot list ${quote(runtimeDir)}: ${errnoWords(cause)}`, {
+      hint: 'run as the user of the mount, or as root; --runtime-dir names a directory of control sockets',
       cause,
     });
   }

@@ -19,8 +19,12 @@ const text = z.string().min(1, 'must not be empty');
 /** Commas separate, wherever a value comes from: no ARN and no name has one. */
 const list = z
   .union([z.array(text), text.transform((value) => [value])])
-  .transform((items) => items.flatMap((item) => item.split(',')));
-const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((value) => value === 'true')]);
+  .transform((items) => items.flatMap((item) => item.split(',')))
+  .refine((items) => !items.includes(''), 'has an empty member');
+const flag = z.union(
+  [z.boolean(), z.enum(['true', 'false']).transform((value) => value === 'true')],
+  'must be true or false',
+);
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const SIZE_UNITS = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
 
@@ -81,6 +85,8 @@ const schema = z.strictObject({
   runtimeDir: text,
 });
 
+const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
+
 /** Any of them may be missing. */
 export const settingsSchema = schema.partial();
 export type Settings = z.infer<typeof settingsSchema>;
@@ -133,7 +139,7 @@ export function resolveSettings({ flags, env, config }: SettingLayers): Settings
   );
   const fromEnvironment = read(variables, (setting, problem) => {
     return new ConfigError('config-invalid', `cannot use ${variableName(setting)}: ${problem}`, {
-      hint: 'it is in the environment: unset it, or set it right',
+      hint: IN_ENVIRONMENT,
     });
   });
   const fromHabit = read(
@@ -142,6 +148,7 @@ export function resolveSettings({ flags, env, config }: SettingLayers): Settings
       return new ConfigError(
         'config-invalid',
         `cannot use ${setting === 'key' ? 'KMS_KEY_ID' : 'S3_PATH'}: ${problem}`,
+        { hint: IN_ENVIRONMENT },
       );
     },
   );

@@ -173,7 +173,9 @@ export class Rotation<G> {
     const { take, nowMs } = this.#ports;
     const { signal } = this.#abort;
     if (signal.aborted)
-      throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping');
+      throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping', {
+        hint: 'secretsfs mount starts it again',
+      });
     const before = this.#live;
     const floor = before === undefined ? undefined : { serial: before.serial, sha256: before.sha256 };
     let revision: string | undefined;

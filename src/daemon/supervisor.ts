@@ -218,7 +218,10 @@ export class Supervisor {
   }
 
   async #upgrade(): Promise<readonly string[]> {
-    if (!this.#mounted) throw new MountError('upgrade-refused', 'cannot upgrade: nothing is mounted yet');
+    if (!this.#mounted)
+      throw new MountError('upgrade-refused', 'cannot upgrade: nothing is mounted yet', {
+        hint: 'secretsfs wait, then again',
+      });
     const { log } = this.#ports;
     await this.#running.upgrade();
     // It carries the answer to whoever asked for this.

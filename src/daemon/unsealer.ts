@@ -78,8 +78,10 @@ export async function runUnsealer(): Promise<never> {
 
 /** Throws for bugs only. */
 export async function performTask(task: UnsealerTask, files: UnsealerFiles): Promise<UnsealerResult> {
-  const aws = new AwsAccess({ env: process.env, ...task.aws });
+  let clients: AwsAccess | undefined;
   try {
+    const aws = new AwsAccess({ env: process.env, ...task.aws });
+    clients = aws;
     const taken = await takeHere<Written>({
       source: boundedByMemory(
         createSource(task.location, aws, { opened: task.bundleFile ?? undefined }),
@@ -107,7 +109,7 @@ export async function performTask(task: UnsealerTask, files: UnsealerFiles): Pro
       ...(revision === undefined ? {} : { revision }),
     };
   } finally {
-    aws.destroy();
+    clients?.destroy();
   }
 }
 

@@ -132,7 +132,7 @@ async function refuseUnlessDead(mount: MountEntry): Promise<void> {
   const at = quote(mount.mountpoint);
   if (mount.fstype !== FSTYPE) {
     throw new MountError('mountpoint-busy', `cannot mount on ${at}: ${mount.fstype} is mounted there`, {
-      hint: `unmount ${quote(mount.source)} first, or take another directory`,
+      hint: `umount ${at} first, or take another directory`,
     });
   }
   const answer = await probe(mount.mountpoint);

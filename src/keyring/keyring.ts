@@ -76,6 +76,8 @@ function notAccepted(): KeyError {
   );
 }
 
+const ONCE = 'name each key once, and no more than a bundle may have';
+
 function checkList(specs: readonly string[]): void {
   if (specs.length === 0) {
     throw new UsageError('cannot go without a key', {
@@ -83,10 +85,12 @@ function checkList(specs: readonly string[]): void {
     });
   }
   if (specs.length > ENCRYPTED_DATA_KEYS_MAX) {
-    throw new UsageError(`cannot use ${specs.length} keys: at most ${ENCRYPTED_DATA_KEYS_MAX}`);
+    throw new UsageError(`cannot use ${specs.length} keys: at most ${ENCRYPTED_DATA_KEYS_MAX}`, {
+      hint: ONCE,
+    });
   }
   const twice = specs.find((spec, i) => specs.indexOf(spec) !== i);
-  if (twice !== undefined) throw new UsageError(`cannot use the key ${quote(twice)} twice`);
+  if (twice !== undefined) throw new UsageError(`cannot use the key ${quote(twice)} twice`, { hint: ONCE });
 }
 
 /** Key files that somebody else opened, by their path as it was given. */

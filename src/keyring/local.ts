@@ -9,7 +9,7 @@ import type { KeyringNode } from '@aws-crypto/material-management-node';
 import { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } from '@aws-crypto/raw-aes-keyring-node';
 import { LOCAL_KEY_NAME_LENGTH, LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
-import { KeyError, OutputError, quote } from '../errors.ts';
+import { errnoWords, KeyError, OutputError, quote } from '../errors.ts';
 
 const KEY_BYTES = 32;
 const KEY_MODE = 0o400;
@@ -89,7 +89,7 @@ function cannotWrite(path: string, cause: unknown): OutputError {
     });
   }
   const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  const why = code === 'ENOENT' ? 'its directory does not exist' : (code ?? 'writing it failed');
+  const why = code === 'ENOENT' ? 'its directory does not exist' : errnoWords(cause);
   return new OutputError(
     denied ? 'output-denied' : 'output-failed',
     `cannot make key file ${quote(path)}: ${why}`,
@@ -187,7 +187,7 @@ function cannotRead(path: string, cause: unknown): KeyError {
       cause,
     });
   }
-  return new KeyError('key-invalid', `cannot read key file ${quote(path)}: ${code ?? 'reading it failed'}`, {
+  return new KeyError('key-invalid', `cannot read key file ${quote(path)}: ${errnoWords(cause)}`, {
     hint: 'make a key file with: secretsfs keygen PATH',
     cause,
   });

@@ -8,7 +8,7 @@ import { constants, fstat, read } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { quote, SourceError } from '../errors.ts';
+import { errnoWords, quote, SourceError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
 import { fileIdentity } from './file-identity.ts';
 import { type FileWatchOptions, watchFile } from './file-watch.ts';
@@ -151,7 +151,9 @@ export class FileSource implements Source {
     return new SourceError(
       'source-too-large',
       `cannot read ${quote(this.location)}: it has ${size} bytes, want at most ${bytesMax}`,
-      { hint: 'raise --max-bytes if the bundle is meant to be so large' },
+      {
+        hint: 'raise --max-bytes of the mount if it is meant to be so large; no command takes more than 2 GiB',
+      },
     );
   }
 
@@ -173,10 +175,14 @@ export class FileSource implements Source {
     }
     if (code === 'ELOOP' || code === 'ENXIO' || code === 'ENODEV' || code === 'ENAMETOOLONG') {
       return new SourceError('source-invalid', `${what}: it is not a regular file (${code})`, {
+        hint: 'a bundle is one file, as secretsfs pack writes it',
         cause: error,
       });
     }
-    return new SourceError('source-unreachable', `${what}: ${code}`, { cause: error });
+    return new SourceError('source-unreachable', `${what}: ${errnoWords(error)}`, {
+      hint: 'look at the disk and at the log of the kernel (dmesg)',
+      cause: error,
+    });
   }
 }
 

@@ -22,7 +22,7 @@ export interface S3Url {
 }
 
 /** AWS's own rule for new buckets is narrower; older ones and other servers are not. */
-const BUCKET = '2 to 255 letters, digits, ".", "_" and "-", the first of them a letter or a digit';
+const BUCKET = 'a letter or digit, then 1 to 254 letters, digits, ".", "_" or "-"';
 const FORM = 'write it as s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID';
 
 /** Reads `s3://bucket/key[?versionId=…]`; the key is taken literally, not percent-decoded. Throws UsageError. */
@@ -201,7 +201,9 @@ export class S3Source implements Source {
   }
 
   #invalid(why: string): SourceError {
-    return new SourceError('source-invalid', `cannot fetch ${quote(this.location)}: ${why}`);
+    return new SourceError('source-invalid', `cannot fetch ${quote(this.location)}: ${why}`, {
+      hint: 'check the endpoint (AWS_ENDPOINT_URL_S3)',
+    });
   }
 
   /** One GET with its body read to the end, under limits of size and silence. */
@@ -243,7 +245,7 @@ export class S3Source implements Source {
         'source-too-large',
         `cannot fetch ${quote(this.location)}: it has ${size} bytes, want at most ${bytesMax}`,
         {
-          hint: 'raise --max-bytes if the bundle is meant to be so large',
+          hint: 'raise --max-bytes of the mount if it is meant to be so large; no command takes more than 2 GiB',
         },
       );
     if (ContentLength !== undefined && ContentLength > bytesMax) {
@@ -281,6 +283,7 @@ export class S3Source implements Source {
       throw new SourceError(
         'source-unreachable',
         `cannot fetch ${quote(this.location)}: the connection ended after ${length} of ${ContentLength} bytes`,
+        { hint: 'try again, and look at the network of this machine' },
       );
     }
     return Buffer.concat(chunks, length);

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { sealTest } from '../support/bundles.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
-import { awsEnv, createBucket, createKey, type Moto, startMoto } from '../support/moto.ts';
+import { awsEnv, createBucket, createKey, type Moto, startMoto, withoutAws } from '../support/moto.ts';
 import { PROGRAM } from '../support/paths.ts';
 import { Bench, eventually, must, type Outcome, run } from '../support/program.ts';
 
@@ -60,6 +60,7 @@ async function assertClean(bench: Bench, before: readonly string[]): Promise<voi
 }
 
 const LOCAL = ['--key', 'local:key'];
+const ARN = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 const CASES: readonly (readonly [what: string, args: readonly string[], wanted: Wanted])[] = [
   ['no command', [], { exit: 2, code: 'usage', says: /no command given/, hint: /--help/ }],
   [
@@ -100,7 +101,12 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
   [
     'fast opens without a cache',
     ['mount', 'web.enc', 'mnt', ...LOCAL, '--cache', 'none', '--fast-open'],
-    { exit: 3, code: 'config-invalid', says: /cannot use fastOpen with cache none/, hint: /leave out one/ },
+    {
+      exit: 3,
+      code: 'config-invalid',
+      says: /cannot use --fast-open with --cache none/,
+      hint: /leave out one/,
+    },
   ],
   [
     'no such bundle',
@@ -247,6 +253,166 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     ['mount', 'web.enc', 'mnt', ...LOCAL, '--status-group', 'nogr'],
     { exit: 3, code: 'config-invalid', says: /"nogr"/, hint: /getent/ },
   ],
+  [
+    'a setting of the kernel driver for the other one',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--driver', 'fuse-native', '--fast-open'],
+    { exit: 3, code: 'config-invalid', says: /cannot use --fast-open: /, hint: /leave it out/ },
+  ],
+  [
+    'a setting of the kernel driver in the config for the other one',
+    ['mount', '--config', 'native.yaml'],
+    { exit: 3, code: 'config-invalid', says: /cannot use fastOpen: /, hint: /leave it out/ },
+  ],
+  [
+    'a flag that is neither true nor false',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--fast-open=maybe'],
+    { exit: 2, code: 'usage', says: /--fast-open is "maybe", want true or false/, hint: /--help/ },
+  ],
+  [
+    'a flag in a config that is neither true nor false',
+    ['mount', '--config', 'flag.yaml'],
+    { exit: 3, code: 'config-invalid', says: /fastOpen: must be true or false/, hint: /settings/ },
+  ],
+  [
+    'an option twice that one value is enough for',
+    ['pack', '--dir', 'dir', '--dir', 'dir', ...LOCAL, 'x.enc'],
+    { exit: 2, code: 'usage', says: /cannot pack: --dir is given more than once/, hint: /--help/ },
+  ],
+  [
+    'a setting twice that one value is enough for',
+    ['verify', 'web.enc', ...LOCAL, '--name', 'a', '--name', 'b'],
+    { exit: 2, code: 'usage', says: /cannot verify: --name is given more than once/, hint: /--help/ },
+  ],
+  [
+    'no output',
+    ['unpack', 'web.enc', ...LOCAL],
+    { exit: 2, code: 'usage', says: /cannot unpack: no OUT given/, hint: /--help/ },
+  ],
+  [
+    'an option at the end without its value',
+    ['pack', 'x.enc', '--dir'],
+    { exit: 2, code: 'usage', says: /cannot pack: --dir needs a value/, hint: /--help/ },
+  ],
+  [
+    'a list with a hole',
+    ['verify', 'web.enc', '--key', 'local:key,'],
+    { exit: 2, code: 'usage', says: /--key: .*has an empty member/, hint: /--help/ },
+  ],
+  [
+    'an instance that is no name',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--instance', 'b@d'],
+    { exit: 2, code: 'usage', says: /"b@d" as the name of a mount \(--instance\)/, hint: /letters/ },
+  ],
+  [
+    'a role that is none',
+    ['mount', 's3://bucket/web', 'mnt', '--accept-key', ARN, '--role-arn', 'reader'],
+    { exit: 2, code: 'usage', says: /"reader": it is not a role's ARN/, hint: /role\/NAME/ },
+  ],
+  [
+    'another kind of URL',
+    ['inspect', 'https://example.com/web.enc'],
+    { exit: 2, code: 'usage', says: /neither a path nor s3:\/\//, hint: /"\.\/https:/ },
+  ],
+  [
+    'an S3 URL to write to with a slash too few',
+    ['pack', '--dir', 'dir', ...LOCAL, 's3:/bucket/web.enc'],
+    { exit: 2, code: 'usage', says: /neither a path nor s3:\/\//, hint: /two slashes/ },
+  ],
+  [
+    'a bucket that is none',
+    ['inspect', 's3://-bucket/web.enc'],
+    { exit: 2, code: 'usage', says: /its bucket is "-bucket", want a letter or digit, then/, hint: /BUCKET/ },
+  ],
+  [
+    'a serial that is no number',
+    ['pack', '--dir', 'dir', ...LOCAL, '--serial', 'x', 'x.enc'],
+    { exit: 2, code: 'usage', says: /--serial is "x", want a whole number/, hint: /leave --serial out/ },
+  ],
+  [
+    'a pair of the context twice',
+    ['pack', '--dir', 'dir', ...LOCAL, '--context', 'a=1,a=2', 'x.enc'],
+    { exit: 2, code: 'usage', says: /"a=2": key is given twice/, hint: /--context a=1,b=2/ },
+  ],
+  [
+    'a directory as a tar',
+    ['pack', '--tar', 'dir', ...LOCAL, 'x.enc'],
+    { exit: 4, code: 'source-invalid', says: /"dir": it is not a regular file/, hint: /--tar/ },
+  ],
+  [
+    'a directory as an output',
+    ['pack', '--dir', 'dir', ...LOCAL, 'mnt'],
+    { exit: 10, code: 'output-denied', says: /: cannot replace "mnt": it is not/, hint: /file/ },
+  ],
+  [
+    'an output directory below what is missing',
+    ['unpack', 'web.enc', 'none/out/', ...LOCAL],
+    {
+      exit: 10,
+      code: 'output-failed',
+      says: /"none\/out\/": no such file or directory/,
+      hint: /mkdir -p "\/.*none"/,
+    },
+  ],
+  [
+    'a file as an output directory',
+    ['unpack', 'web.enc', 'text/', ...LOCAL],
+    { exit: 10, code: 'output-exists', says: /"text" is not a directory/, hint: /another directory/ },
+  ],
+  [
+    'a key to stdout',
+    ['keygen', '-'],
+    { exit: 2, code: 'usage', says: /cannot write a key to stdout/, hint: /name a file/ },
+  ],
+  [
+    'a directory as a config',
+    ['mount', '--config', 'dir'],
+    { exit: 3, code: 'config-unreadable', says: /"dir": it is not a file/, hint: /YAML/ },
+  ],
+  [
+    'a config that is too large to be one',
+    ['mount', '--config', 'huge.yaml'],
+    { exit: 3, code: 'config-unreadable', says: /it has 1048577 bytes, want at most 1048576/, hint: /YAML/ },
+  ],
+  [
+    'a timeout that is no time',
+    ['wait', '--timeout', 'soon'],
+    { exit: 2, code: 'usage', says: /--timeout is "soon", want a time up to 24h/, hint: /90s/ },
+  ],
+  [
+    'a wait with a unit',
+    ['wait', 'web', '--timeout', '500ms'],
+    { exit: 9, code: 'wait-timeout', says: /not ready after 0\.5 s/, hint: /status/ },
+  ],
+  [
+    'a runtime directory that is a file',
+    ['status', '--runtime-dir', 'text'],
+    {
+      exit: 8,
+      code: 'control-denied',
+      says: /cannot list ".*text": a part of its path/,
+      hint: /--runtime-dir/,
+    },
+  ],
+  [
+    'a mount that may take next to no memory',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--memory-max', '10'],
+    {
+      exit: 7,
+      code: 'memory-exceeded',
+      says: /more than 3 bytes .* at most 10 together/,
+      hint: /--memory-max/,
+    },
+  ],
+  [
+    'a user that others have for the server',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--uid-base', '65534'],
+    { exit: 3, code: 'config-invalid', says: /the server would run as nobody/, hint: /--uid-base N/ },
+  ],
+  [
+    'a mountpoint of another file system',
+    ['mount', 'web.enc', '/proc', ...LOCAL],
+    { exit: 7, code: 'mountpoint-busy', says: /proc is mounted there/, hint: /umount "\/proc"/ },
+  ],
 ];
 
 test('every wrong invocation is told in one line with a hint, and leaves nothing behind', async (t) => {
@@ -257,6 +423,10 @@ test('every wrong invocation is told in one line with a hint, and leaves nothing
   await chmod(bench.path('open'), 0o444);
   await writeFile(bench.path('bad.yaml'), 'bundle: web.enc\nname: "unfinished\n');
   await writeFile(bench.path('odd.yaml'), 'keys: [local:key]\n');
+  await writeFile(bench.path('flag.yaml'), 'fastOpen: maybe\n');
+  await writeFile(bench.path('huge.yaml'), ' '.repeat(1024 * 1024 + 1));
+  const native = 'bundle: web.enc\nmountpoint: mnt\nkey: local:key\ndriver: fuse-native\nfastOpen: true\n';
+  await writeFile(bench.path('native.yaml'), native);
   const before = await readdir(bench.directory);
   for (const [what, args, wanted] of CASES) {
     await t.test(what, async () => {
@@ -264,6 +434,48 @@ test('every wrong invocation is told in one line with a hint, and leaves nothing
       await assertClean(bench, before);
     });
   }
+});
+
+test('facts that cannot be written are an error, and a reader that has seen enough is none', async (t) => {
+  const bench = await setUp(t);
+  const shell = (command: string) =>
+    run('bash', ['-c', command, process.execPath, PROGRAM], { env: bench.env, cwd: bench.directory });
+  for (const args of ['inspect web.enc', '--help', 'pack --help', '--version']) {
+    assertRefused(await shell(`"$0" "$1" ${args} > /dev/full`), {
+      exit: 10,
+      code: 'output-failed',
+      says: /cannot write to stdout: no space is left/,
+      hint: /stdout/,
+    });
+    const { code, stderr } = await shell(`set -o pipefail; "$0" "$1" ${args} | head -n 0`);
+    assert.deepEqual([code, stderr], [0, '']);
+  }
+});
+
+test('a user without the rights is told which, for what', async (t) => {
+  const bench = await setUp(t);
+  await chmod(bench.directory, 0o755);
+  await chmod(bench.path('dir'), 0o700);
+  await writeFile(bench.path('config.yaml'), '', { mode: 0o600 });
+  const cases: [string[], Wanted][] = [
+    [
+      ['pack', '--dir', 'dir', ...LOCAL, 'x.enc'],
+      { exit: 4, code: 'source-denied', says: /"dir": permission denied/, hint: /run as a user/ },
+    ],
+    [
+      ['verify', 'web.enc', ...LOCAL],
+      { exit: 5, code: 'key-permissions', says: /"key": permission denied/, hint: /root/ },
+    ],
+    [
+      ['keygen', 'mine'],
+      { exit: 10, code: 'output-denied', says: /"mine": permission denied/, hint: /another path/ },
+    ],
+    [
+      ['verify', '--config', 'config.yaml'],
+      { exit: 3, code: 'config-unreadable', says: /"config.yaml": permission denied/, hint: /may read/ },
+    ],
+  ];
+  for (const [args, wanted] of cases) assertRefused(await bench.secretsfs(args, { uid: 65534 }), wanted);
 });
 
 test('a mountpoint in use is refused: by a mount of ours, by another name there, by another file system', async (t) => {
@@ -401,6 +613,22 @@ test('AWS that is not set up is told: region, credentials, bucket, key', async (
     hint: /./,
   });
   await assertClean(bench, before);
+});
+
+test('an AWS profile that the users of a mount may not read is told with its file and the user', async (t) => {
+  const bench = await setUp(t, withoutAws(process.env));
+  await mkdir(bench.path('home/.aws'), { recursive: true, mode: 0o700 });
+  await writeFile(bench.path('home/.aws/credentials'), '[web]\naws_access_key_id = a\n', { mode: 0o600 });
+  const env = { ...bench.env, HOME: bench.path('home'), AWS_EC2_METADATA_DISABLED: 'true' };
+  const args = ['mount', 's3://bucket/web', 'mnt', '--accept-key', ARN, '--uid-base', '1879048100'];
+  for (const profile of [[], ['--profile', 'web']]) {
+    assertRefused(await bench.secretsfs([...args, ...profile], { env }), {
+      exit: 3,
+      code: 'credentials-missing',
+      says: /user 1879048102 may not read .*home\/\.aws\/credentials"/,
+      hint: /AWS_SHARED_CREDENTIALS_FILE/,
+    });
+  }
 });
 
 test('the mount of a daemon that was killed is cleared by the next one, which says so', async (t) => {

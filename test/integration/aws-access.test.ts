@@ -286,7 +286,7 @@ suite('credentials', () => {
     await expectError(
       envWithout(KEYS, await files()),
       'credentials-missing',
-      /no profile "nope"[\s\S]*list-profiles/,
+      /no profile "nope" in ".*config-.*list-profiles/s,
       {
         profile: 'nope',
       },

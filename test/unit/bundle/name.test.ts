@@ -11,7 +11,11 @@ test('validateName() accepts letters, digits, dot, underscore and dash, 64 at mo
 
 test('validateName() refuses what would be a path, an option, nothing, or too long', () => {
   for (const name of ['', '.', '..', '.a', '-a', '_a', 'a/b', 'a b', 'a\n', 'é', 'a\0', 'A'.repeat(65)]) {
-    assert.throws(() => validateName(name), refusal('usage', /cannot use ".*" as a bundle's name/s), name);
+    assert.throws(
+      () => validateName(name),
+      refusal('usage', /cannot use ".*" as the name of a bundle/s),
+      name,
+    );
   }
 });
 
