@@ -126,6 +126,16 @@ export class SecretsfsError extends Error {
   }
 }
 
+/** The base of those whose codes are of one class. */
+function errorOf<C extends ErrorClass>() {
+  return class extends SecretsfsError {
+    declare readonly code: CodeOf<C>;
+    constructor(code: CodeOf<C>, message: string, details?: ErrorDetails) {
+      super(code, message, details);
+    }
+  };
+}
+
 /** The command line is wrong: the person who typed it acts. */
 export class UsageError extends SecretsfsError {
   constructor(message: string, details?: ErrorDetails) {
@@ -134,60 +144,25 @@ export class UsageError extends SecretsfsError {
 }
 
 /** A config file, the environment or the AWS set-up is wrong: the operator of this machine acts. */
-export class ConfigError extends SecretsfsError {
-  declare readonly code: CodeOf<'config'>;
-  constructor(code: CodeOf<'config'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class ConfigError extends errorOf<'config'>() {}
 
 /** The bundle can't be had: whoever owns the bucket, the file or the network acts. */
-export class SourceError extends SecretsfsError {
-  declare readonly code: CodeOf<'source'>;
-  constructor(code: CodeOf<'source'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class SourceError extends errorOf<'source'>() {}
 
 /** A wrapping key can't be used: whoever owns the key acts. */
-export class KeyError extends SecretsfsError {
-  declare readonly code: CodeOf<'key'>;
-  constructor(code: CodeOf<'key'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class KeyError extends errorOf<'key'>() {}
 
 /** The bundle itself is refused: its author acts. */
-export class BundleError extends SecretsfsError {
-  declare readonly code: CodeOf<'bundle'>;
-  constructor(code: CodeOf<'bundle'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class BundleError extends errorOf<'bundle'>() {}
 
 /** The mountpoint or the machine's FUSE is not usable: the operator of this machine acts. */
-export class MountError extends SecretsfsError {
-  declare readonly code: CodeOf<'mount'>;
-  constructor(code: CodeOf<'mount'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class MountError extends errorOf<'mount'>() {}
 
 /** A running mount can't be asked, or did not do what was asked, in time. */
-export class ControlError extends SecretsfsError {
-  declare readonly code: CodeOf<'control' | 'timeout'>;
-  constructor(code: CodeOf<'control' | 'timeout'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class ControlError extends errorOf<'control' | 'timeout'>() {}
 
 /** What was to be written can't be, or would overwrite something. */
-export class OutputError extends SecretsfsError {
-  declare readonly code: CodeOf<'output'>;
-  constructor(code: CodeOf<'output'>, message: string, details?: ErrorDetails) {
-    super(code, message, details);
-  }
-}
+export class OutputError extends errorOf<'output'>() {}
 
 /** True for a code that this version knows: what came over the control socket is checked with it. */
 export function isErrorCode(text: unknown): text is ErrorCode {

@@ -1,17 +1,17 @@
 /** A mount in one process, through fuse-native. */
 import { DEFAULTS } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
-import { Mount } from '../daemon/mount.ts';
+import { Mount, type MountOptions } from '../daemon/mount.ts';
 import { createSource } from '../daemon/sources.ts';
 import { ConfigError } from '../errors.ts';
 import { awsAccess } from './bundles.ts';
 import type { Context } from './command.ts';
-import type { CommonMountOptions, RunningMount } from './mount-settings.ts';
+import type { RunningMount } from './mount-settings.ts';
 
 /** Settings of the kernel driver: what they promise, this one can't keep. */
 const KERNEL_ONLY = ['fastOpen', 'resend', 'retireAfter', 'memoryMax', 'uidBase'] as const;
 
-export function mountAlone(options: CommonMountOptions, context: Context, log: Log): RunningMount {
+export function mountAlone(options: MountOptions, context: Context, log: Log): RunningMount {
   const { settings } = context;
   const foreign =
     KERNEL_ONLY.find((setting) => settings[setting] !== undefined) ??

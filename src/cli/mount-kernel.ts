@@ -1,13 +1,14 @@
 /** A mount in processes of its own, through the kernel driver. */
 import { DEFAULTS } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
+import type { MountOptions } from '../daemon/mount.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
 import { ConfigError } from '../errors.ts';
 import { parseKeyArn } from '../keyring/spec.ts';
 import type { Context } from './command.ts';
-import type { CommonMountOptions, RunningMount } from './mount-settings.ts';
+import type { RunningMount } from './mount-settings.ts';
 
-export function kernelMount(options: CommonMountOptions, context: Context, log: Log): RunningMount {
+export function kernelMount(options: MountOptions, context: Context, log: Log): RunningMount {
   const { settings, asWritten } = context;
   const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase, poll } = settings;
   if (fastOpen === true && cache === 'none') {

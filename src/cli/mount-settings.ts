@@ -39,29 +39,6 @@ function isAcceptable(key: string): boolean {
   }
 }
 
-/** What both process shapes of a mount are told. */
-export interface CommonMountOptions {
-  /** As status shows it: absolute, or s3://…. */
-  readonly bundle: string;
-  readonly mountpoint: string;
-  /** The name that the bundle must carry. */
-  readonly name: string;
-  /** What status, remount and unmount call this mount. */
-  readonly instance: string;
-  readonly acceptedKeys: readonly string[];
-  /** Pairs that the bundle's context must have. */
-  readonly context: Readonly<Record<string, string>>;
-  readonly bytesMax: number;
-  readonly filesMax: number;
-  readonly preserve: boolean;
-  readonly allowSwap: boolean;
-  readonly statusGid: number | undefined;
-  readonly runtimeDir: string;
-  readonly version: string;
-  /** Why this driver, in words. */
-  readonly driverReason: string;
-}
-
 /** A mount, as the command that started it sees it. */
 export interface RunningMount {
   /** Returns when it serves. After a failure nothing is left of it. */

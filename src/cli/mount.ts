@@ -4,16 +4,11 @@ import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
+import type { MountOptions } from '../daemon/mount.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
-import {
-  AWS_SETTINGS,
-  acceptedKeys,
-  type CommonMountOptions,
-  mountLimits,
-  type RunningMount,
-} from './mount-settings.ts';
+import { AWS_SETTINGS, acceptedKeys, mountLimits, type RunningMount } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { versionText } from './version.ts';
 
@@ -65,7 +60,7 @@ export const mount: Command = {
     }
     const name = settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name);
     const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
-    const common: CommonMountOptions = {
+    const common: MountOptions = {
       bundle: isS3Url(checkLocation(bundle)) ? bundle : path.resolve(bundle),
       mountpoint: path.resolve(mountpoint),
       name,

@@ -1,18 +1,14 @@
-import { ask } from '../control/client.ts';
-import { type Command, optionalTextArg } from './command.ts';
-import { controlDirectory, resolveInstance } from './targets.ts';
+import type { Command } from './command.ts';
+import { ABOUT_A_MOUNT, askMount } from './targets.ts';
 
 /** A bundle may be large and far away; a person who waits longer than this wants to know. */
 const REMOUNT_MS_MAX = 10 * 60_000;
 
 export const remount: Command = {
   usage: 'remount [mount]',
-  settings: ['runtimeDir'],
-  build: (yargs) => yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
+  ...ABOUT_A_MOUNT,
   async run(args, context) {
-    const runtimeDir = controlDirectory(context);
-    const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
-    const result = await ask(runtimeDir, instance, 'remount', REMOUNT_MS_MAX);
+    const { instance, result } = await askMount('remount', REMOUNT_MS_MAX, args, context);
     if (context.json) return context.ui.printJson(result);
     const { generation, changes } = result;
     if (result.outcome === 'unchanged') {

@@ -1,18 +1,25 @@
 import { ask } from '../control/client.ts';
 import type { Status } from '../control/protocol.ts';
 import { type Command, optionalTextArg } from './command.ts';
-import { controlDirectory, type Running, resolveInstance, runningMounts, STATUS_MS_MAX } from './targets.ts';
+import {
+  ABOUT_A_MOUNT,
+  controlDirectory,
+  type Running,
+  resolveInstance,
+  runningMounts,
+  STATUS_MS_MAX,
+} from './targets.ts';
 import { formatBytes, plural } from './ui.ts';
 
 export const status: Command = {
   usage: 'status [mount]',
-  settings: ['runtimeDir'],
-  build: (yargs) => yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
+  ...ABOUT_A_MOUNT,
   async run(args, context) {
     const runtimeDir = controlDirectory(context);
-    const { mounts, silent } = await lookFor(runtimeDir, optionalTextArg(args, 'mount'));
+    const { mounts, silent, dead } = await lookFor(runtimeDir, optionalTextArg(args, 'mount'));
     if (mounts.length === 0 && silent[0] !== undefined) throw silent[0].error;
     for (const { name, error } of silent) context.ui.warn(`${name}: ${error.message}`);
+    for (const name of dead) context.ui.warn(`${name}: it was killed; secretsfs mount clears what it left`);
     if (context.json) return context.ui.printJson(mounts);
     if (mounts.length === 0) return context.ui.print('no mount is running');
     for (const mount of mounts) for (const line of describe(mount)) context.ui.print(line);
@@ -22,7 +29,7 @@ export const status: Command = {
 async function lookFor(runtimeDir: string, wanted: string | undefined): Promise<Running> {
   if (wanted === undefined) return runningMounts(runtimeDir);
   const instance = await resolveInstance(runtimeDir, wanted);
-  return { mounts: [await ask(runtimeDir, instance, 'status', STATUS_MS_MAX)], silent: [] };
+  return { mounts: [await ask(runtimeDir, instance, 'status', STATUS_MS_MAX)], silent: [], dead: [] };
 }
 
 /** What a person reads of it. */
@@ -60,7 +67,10 @@ export function describe(mount: Status): string[] {
 
 function describeServing({ cache, fastOpen, resend, negotiated }: Status): string[] {
   if (cache === undefined) return [];
-  const parts = [`cache ${cache}`, fastOpen === true ? 'opened by the kernel' : 'each open asked for'];
+  const parts = [
+    cache === 'page' ? 'page cache' : 'no page cache',
+    fastOpen === true ? 'the kernel opens by itself' : 'each open asks the server',
+  ];
   if (negotiated != null) parts.push(`FUSE ${negotiated.protocol}`, describeLost(resend, negotiated.resend));
   return [`  serving     ${parts.join(', ')}`];
 }

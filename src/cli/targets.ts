@@ -1,11 +1,32 @@
 /** Which running mount a command means: its instance name, its mountpoint, or the only one there is. */
 import { readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import { ask } from '../control/client.ts';
+import type { Argv } from 'yargs';
+import { ask, type Results } from '../control/client.ts';
 import { listNames, runtimeDirectory } from '../control/directory.ts';
-import type { Status } from '../control/protocol.ts';
+import type { Operation, Status } from '../control/protocol.ts';
+import type { SettingName } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
-import type { Context } from './command.ts';
+import { type Context, optionalTextArg } from './command.ts';
+
+/** The part of a command that is about one running mount. */
+export const ABOUT_A_MOUNT = {
+  settings: ['runtimeDir'] satisfies SettingName[],
+  build: (yargs: Argv) =>
+    yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
+};
+
+/** Asks the mount that the command names, or the only one there is. Throws what ask() and resolveInstance() do. */
+export async function askMount<O extends Operation>(
+  operation: O,
+  timeoutMs: number,
+  args: Readonly<Record<string, unknown>>,
+  context: Context,
+): Promise<{ instance: string; result: Results[O] }> {
+  const runtimeDir = controlDirectory(context);
+  const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
+  return { instance, result: await ask(runtimeDir, instance, operation, timeoutMs) };
+}
 
 /** A status is answered from memory. */
 export const STATUS_MS_MAX = 5_000;
@@ -18,12 +39,15 @@ export interface Running {
   readonly mounts: readonly Status[];
   /** Those that are there and gave no status: another user's, or one that hangs. */
   readonly silent: readonly { readonly name: string; readonly error: SecretsfsError }[];
+  /** Those whose socket nobody listens on: they ended without removing it. */
+  readonly dead: readonly string[];
 }
 
-/** Asks every mount for its status, all at once. Dead ones are passed over. */
+/** Asks every mount for its status, all at once. */
 export async function runningMounts(runtimeDir: string, timeoutMs = STATUS_MS_MAX): Promise<Running> {
   const mounts: Status[] = [];
   const silent: { name: string; error: SecretsfsError }[] = [];
+  const dead: string[] = [];
   const names = await listNames(runtimeDir);
   const answers = await Promise.allSettled(names.map((name) => ask(runtimeDir, name, 'status', timeoutMs)));
   for (const [i, answer] of answers.entries()) {
@@ -33,9 +57,11 @@ export async function runningMounts(runtimeDir: string, timeoutMs = STATUS_MS_MA
     }
     const error: unknown = answer.reason;
     if (!(error instanceof SecretsfsError)) throw error;
-    if (error.code !== 'control-not-running') silent.push({ name: names[i] ?? '', error });
+    const name = names[i] ?? '';
+    if (error.code !== 'control-not-running') silent.push({ name, error });
+    else if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED') dead.push(name);
   }
-  return { mounts, silent };
+  return { mounts, silent, dead };
 }
 
 /** The instance name that `wanted` (a name, a mountpoint, or nothing) stands for. */

@@ -3,7 +3,7 @@ import { ask } from '../control/client.ts';
 import { parseDuration } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, optionalTextArg, textArg } from './command.ts';
-import { controlDirectory, resolveInstance } from './targets.ts';
+import { ABOUT_A_MOUNT, controlDirectory, resolveInstance } from './targets.ts';
 
 /** A daemon that has not started yet has no socket to be told by: looking is cheap. */
 const LOOK_EVERY_MS = 100;
@@ -11,9 +11,9 @@ const TIMEOUT_MS_MAX = 24 * 3_600_000;
 
 export const wait: Command = {
   usage: 'wait [mount]',
-  settings: ['runtimeDir'],
+  ...ABOUT_A_MOUNT,
   build: (yargs) =>
-    yargs.positional('mount', { type: 'string', describe: 'instance name or mountpoint' }).option('timeout', {
+    ABOUT_A_MOUNT.build(yargs).option('timeout', {
       type: 'string',
       requiresArg: true,
       default: '60s',

@@ -20,7 +20,17 @@ import {
   upgradeSchema,
 } from './protocol.ts';
 
-interface Results {
+/** What a person would say. */
+const ACTIONS: Readonly<Record<Operation, string>> = {
+  status: 'show the status',
+  wait: 'wait',
+  remount: 'remount',
+  unmount: 'unmount',
+  upgrade: 'upgrade',
+};
+
+/** What each operation is answered with. */
+export interface Results {
   status: Status;
   wait: Status;
   remount: RemountResult;
@@ -67,7 +77,7 @@ export async function ask<O extends Operation>(
       if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ENOTDIR') throw unreadable(operation);
       throw new ControlError(
         'control-not-running',
-        `cannot ${operation}: no mount called ${quote(name)} is running`,
+        `cannot ${ACTIONS[operation]}: no mount called ${quote(name)} is running`,
         {
           hint: 'secretsfs status lists the running ones; secretsfs mount starts one',
           cause: error,
@@ -78,7 +88,7 @@ export async function ask<O extends Operation>(
   }
   throw new ControlError(
     'control-denied',
-    `cannot ${operation}: the mount ${quote(name)} belongs to another user`,
+    `cannot ${ACTIONS[operation]}: the mount ${quote(name)} belongs to another user`,
     {
       hint: 'run as root, or as the user of the mount; --status-group lets a group see the status',
       cause: denied,
@@ -91,7 +101,7 @@ function exchange(socketPath: string, operation: Operation, timeoutMs: number): 
     const socket = connect(socketPath);
     let text = '';
     const timer = setTimeout(() => {
-      const message = `cannot ${operation}: no answer within ${timeoutMs / 1000} s`;
+      const message = `cannot ${ACTIONS[operation]}: no answer within ${timeoutMs / 1000} s`;
       socket.destroy();
       reject(
         new ControlError('wait-timeout', message, { hint: 'the log of the mount says what it is doing' }),
@@ -116,9 +126,13 @@ function exchange(socketPath: string, operation: Operation, timeoutMs: number): 
 }
 
 function unreadable(operation: Operation): ControlError {
-  return new ControlError('control-protocol', `cannot ${operation}: the mount's answer is not readable`, {
-    hint: 'the mount may have stopped, or be of another version: secretsfs version, and its log',
-  });
+  return new ControlError(
+    'control-protocol',
+    `cannot ${ACTIONS[operation]}: the mount's answer is not readable`,
+    {
+      hint: 'the mount may have stopped, or be of another version: secretsfs version, and its log',
+    },
+  );
 }
 
 function readAnswer<O extends Operation>(line: string, operation: O): Results[O] {

@@ -179,7 +179,7 @@ export function problemOf(issue: z.core.$ZodIssue | undefined): string {
   if (issue?.code === 'invalid_union') {
     // Of a list-or-text, or number-or-text, the last alternative's words are the ones for people.
     const inner = issue.errors.flat().find((candidate) => candidate.code === 'custom');
-    return inner?.message ?? 'is of the wrong type';
+    return inner?.message ?? issue.message.replace(/^Invalid input$/, 'is of the wrong type');
   }
   return firstLine(issue?.message ?? 'is wrong').replace(/^Invalid input: /, '');
 }

@@ -28,6 +28,7 @@ import { type Floor, type Live, type Opened, Rotation } from './rotation.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
 
+/** What both process shapes of a mount are told. */
 export interface MountOptions {
   /** As status shows it: absolute, or s3://…. */
   readonly bundle: string;
@@ -46,7 +47,7 @@ export interface MountOptions {
   readonly statusGid: number | undefined;
   readonly runtimeDir: string;
   readonly version: string;
-  /** Why fuse-native, in words. */
+  /** Why this driver, in words. */
   readonly driverReason: string;
 }
 

@@ -637,6 +637,9 @@ test('the mount of a daemon that was killed is cleared by the next one, which sa
   first.child.kill('SIGKILL');
   await first.ended;
   assert.equal(await mountsBelow(bench.path('mnt')), 1);
+  const status = await bench.secretsfs(['status']);
+  assert.equal(status.stdout, 'no mount is running\n');
+  assert.match(status.stderr, /warning: web: it was killed; secretsfs mount clears what it left/);
   const second = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
   assert.equal(second.count('stale-mount-cleared'), 1);
   assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');

@@ -45,7 +45,7 @@ test('a status shows how it serves, what lingers and why, the memory and every p
     memory: { storeBytes: 4096, maxBytes: null, availableBytes: 1024 * 1024 },
   });
   assert.deepEqual(lines.slice(4), [
-    '  serving     cache none, each open asked for, FUSE 7.45, the kernel sends lost requests again',
+    '  serving     no page cache, each open asks the server, FUSE 7.45, the kernel sends lost requests again',
     '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z: 3 inodes are in use',
     '  memory      store 4.0 KiB, 1.0 MiB available',
     '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 2 restarts',
@@ -56,8 +56,11 @@ test('a status shows how it serves, what lingers and why, the memory and every p
 test('a status says what was asked of the kernel and what it agreed to', () => {
   const serving = (more: Partial<Status>) => describe({ ...OLD, cache: 'page', fastOpen: true, ...more })[4];
   const older = { protocol: '7.38', resend: false };
-  assert.equal(serving({ resend: true }), '  serving     cache page, opened by the kernel');
-  assert.equal(serving({ resend: true, negotiated: null }), '  serving     cache page, opened by the kernel');
+  assert.equal(serving({ resend: true }), '  serving     page cache, the kernel opens by itself');
+  assert.equal(
+    serving({ resend: true, negotiated: null }),
+    '  serving     page cache, the kernel opens by itself',
+  );
   assert.match(
     serving({ resend: true, negotiated: older }) ?? '',
     /, FUSE 7\.38, lost requests are taken over \(this kernel cannot send them again\)$/,
