@@ -61,6 +61,8 @@ export function plain(line: string): string {
       // Whether the watcher or the person was first.
       .replace(/nothing changed; serial SERIAL is live$/, 'serial SERIAL is live')
       .replace(/serial SERIAL is live, generation \d \(.*\)$/, 'serial SERIAL is live')
+      // As the kernel has it.
+      .replace(/FUSE 7\.\d+, .*$/, 'FUSE')
       // An attempt that found nothing new takes a number too.
       .replace(/^ {2}generation {2}\d,/, '  generation  N,')
       .replace(/(last check {2}TIME: )\w+$/, '$1OUTCOME')
