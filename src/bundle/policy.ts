@@ -10,8 +10,8 @@ import type { AcceptedKey, BundleHeader } from './header.ts';
 /** The newest bundle that was ever accepted. */
 export interface SerialFloor {
   readonly serial: number;
-  /** SHA-256 of that bundle's bytes, in hex. */
-  readonly sha256: string;
+  /** SHA-256 of that bundle's bytes, in hex. Without it any bundle may have this very serial. */
+  readonly sha256?: string | undefined;
 }
 
 export interface Policy {
@@ -78,10 +78,13 @@ function checkSerial(header: BundleHeader, { floor, nowMs, sha256 }: Policy): vo
     throw new BundleError(
       'bundle-serial-low',
       `cannot accept bundle: its serial is ${serial}, want at least ${floor.serial}`,
-      { hint: 'a newer bundle was accepted before: to go back to older content, seal that again' },
+      {
+        hint: 'a newer one was accepted before: secretsfs reseal gives older content a new serial; remount --allow-rollback takes this one',
+      },
     );
   }
-  if (floor !== undefined && serial === floor.serial && sha256 !== undefined && sha256 !== floor.sha256) {
+  const differs = sha256 !== undefined && floor?.sha256 !== undefined && sha256 !== floor.sha256;
+  if (serial === floor?.serial && differs) {
     throw new BundleError(
       'bundle-serial-reused',
       `cannot accept bundle: its serial is ${serial}, which another bundle had already`,

@@ -23,6 +23,11 @@ const COMMANDS: readonly { readonly name: string; readonly describe: string; loa
     load: async () => (await import('./unpack.ts')).unpack,
   },
   {
+    name: 'reseal',
+    describe: 'give the content of a bundle a new serial, and new keys: the way back to older content',
+    load: async () => (await import('./reseal.ts')).reseal,
+  },
+  {
     name: 'inspect',
     describe: 'show what a bundle says of itself; needs no key',
     load: async () => (await import('./inspect.ts')).inspect,

@@ -46,7 +46,7 @@ export async function lookAtOutput(
   }
   const url = parseS3Url(out);
   if (url.versionId !== undefined) {
-    throw new UsageError(`cannot pack to ${quote(out)}: a version of an object cannot be written`, {
+    throw new UsageError(`cannot write to ${quote(out)}: a version of an object cannot be written`, {
       hint: 'leave ?versionId out',
     });
   }

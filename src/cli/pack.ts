@@ -1,9 +1,9 @@
 import { lintArchive, listArchive, writeArchive } from '../bundle/archive.ts';
 import { seal } from '../bundle/envelope.ts';
 import { parseContext, validateName } from '../bundle/name.ts';
-import { OutputError, quote, SourceError, UsageError } from '../errors.ts';
+import { quote, SourceError, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
-import { SERIAL_AHEAD_MS_MAX, TAR_BYTES_MAX } from '../limits.ts';
+import { TAR_BYTES_MAX } from '../limits.ts';
 import { FileSource } from '../source/file.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess } from './bundles.ts';
@@ -12,6 +12,7 @@ import { AWS_SETTINGS, mountLimits } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { lookAtOutput } from './outputs.ts';
 import { readTree, wipeEntries } from './read-tree.ts';
+import { chosenSerial, nextSerial } from './serials.ts';
 import { readStdin } from './streams.ts';
 import { formatBytes, plural } from './ui.ts';
 
@@ -45,28 +46,12 @@ export const pack: Command = {
     const name = bundleName(settings.name, out);
     const userContext = parseContext(settings.context ?? []);
     const nowMs = Date.now();
-    const chosen = chosenSerial(optionalTextArg(args, 'serial'), nowMs);
-    const aws = awsAccess(context);
-    const output = await lookAtOutput(context, out, { name, aws, force: args['force'] === true });
+    const chosen = chosenSerial('pack', optionalTextArg(args, 'serial'), nowMs);
     const force = args['force'] === true;
-    // What it replaces is not authenticated: whoever may write there can have put any serial into it.
+    const aws = awsAccess(context);
+    const output = await lookAtOutput(context, out, { name, aws, force });
     const replaced = output.replaces?.serial ?? 0;
-    if (replaced > nowMs + SERIAL_AHEAD_MS_MAX && !force) {
-      throw new OutputError(
-        'output-exists',
-        `cannot replace ${quote(out)}: its serial is ${replaced}, which no mount accepts`,
-        {
-          hint: 'it may be forged: find out who wrote it; --force goes by the clock and ignores it',
-        },
-      );
-    }
-    const base = replaced > nowMs + SERIAL_AHEAD_MS_MAX ? 0 : replaced;
-    const serial = chosen ?? Math.max(nowMs, base + 1);
-    if (serial <= base) {
-      throw new UsageError(`cannot pack: --serial is ${serial}, and the bundle it replaces has ${base}`, {
-        hint: 'leave --serial out, or give a larger one: mounts refuse a serial that goes back',
-      });
-    }
+    const serial = nextSerial({ verb: 'pack', out, chosen, nowMs, replaced, force });
     await avoidDumps();
     const tar = await readInput(args, context);
     let sealed: Buffer;
@@ -106,26 +91,6 @@ function bundleName(given: string | undefined, out: string): string {
   if (out === '-')
     throw new UsageError('no name given', { hint: '--name NAME: stdout has no name to take it from' });
   return nameFromLocation(out);
-}
-
-function chosenSerial(text: string | undefined, nowMs: number): number | undefined {
-  if (text === undefined) return undefined;
-  const serial = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(serial)) {
-    throw new UsageError(
-      `cannot pack: --serial is ${quote(text)}, want a whole number from 1 to ${Number.MAX_SAFE_INTEGER}`,
-      { hint: 'leave --serial out: then the clock says it' },
-    );
-  }
-  if (serial > nowMs + SERIAL_AHEAD_MS_MAX) {
-    throw new UsageError(
-      `cannot pack: --serial is ${serial}, more than an hour ahead of the clock (${nowMs})`,
-      {
-        hint: 'no mount would accept it; leave --serial out',
-      },
-    );
-  }
-  return serial;
 }
 
 async function readInput(args: Readonly<Record<string, unknown>>, context: Context): Promise<Buffer> {

@@ -1,0 +1,194 @@
+/**
+ * The lowest serial that a bundle of a name may have from now on, kept across restarts: STATE_DIR/NAME.floor.json, one line
+ * of JSON, no secret in it. Without it whoever writes to the bucket could wait for a reboot and serve an old bundle.
+ *
+ * Invariants: the file is replaced as a whole and is on the disk before the next bundle is looked at; it only ever
+ * grows, but where an operator allowed one rollback; a file that can't be read or written costs this protection, is said
+ * in the log and in the status, and never keeps a mount from serving.
+ */
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import * as z from 'zod';
+import type { SerialFloor } from '../bundle/policy.ts';
+import { ConfigError, quote } from '../errors.ts';
+import type { Log } from './log.ts';
+
+const BYTES_MAX = 4096;
+const OTHERS_WRITE = 0o022;
+
+const recordSchema = z.object({
+  version: z.literal(1),
+  name: z.string(),
+  serial: z.int().min(1),
+  /** Of the ciphertext that has this serial. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** When it went live, ISO 8601. */
+  recorded: z.string(),
+});
+
+export interface FloorOptions {
+  readonly directory: string;
+  /** Of the bundle; validateName() let it through. */
+  readonly name: string;
+  /** From the settings: for instances that have no memory of their own. */
+  readonly minSerial: number | undefined;
+  /** Who must own the directory. */
+  readonly uid: number;
+  readonly log: Log;
+  readonly nowMs: () => number;
+}
+
+export class FloorFile {
+  readonly #options: FloorOptions;
+  readonly #file: string;
+  #recorded: { readonly serial: number; readonly sha256: string } | undefined;
+  #problem: string | undefined;
+
+  constructor(options: FloorOptions) {
+    this.#options = options;
+    this.#file = path.join(options.directory, `${options.name}.floor.json`);
+  }
+
+  /** What the next bundle is measured by; undefined: anything may come. */
+  get floor(): SerialFloor | undefined {
+    const { minSerial } = this.#options;
+    if (minSerial === undefined || minSerial <= (this.#recorded?.serial ?? 0)) return this.#recorded;
+    return { serial: minSerial };
+  }
+
+  /** The same for a rollback that an operator allowed: what the settings demand stays. */
+  get floorOfRollback(): SerialFloor | undefined {
+    const { minSerial } = this.#options;
+    return minSerial === undefined ? undefined : { serial: minSerial };
+  }
+
+  /** Why nothing is kept, in words; undefined where all is well. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /**
+   * Reads what is recorded. Makes the directory where it is missing. Throws ConfigError for a directory that others could
+   * write to: what they put there would be believed.
+   */
+  async load(): Promise<void> {
+    const { name, log } = this.#options;
+    if (!(await this.#makeDirectory())) return;
+    let text: string;
+    try {
+      text = await this.#read();
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') log.warn('floor-missing', { file: this.#file });
+      else this.#fail(`cannot read it: ${code ?? 'failure'}`);
+      return;
+    }
+    const record = parse(text);
+    if (record?.name === name) this.#recorded = { serial: record.serial, sha256: record.sha256 };
+    else this.#fail('it holds no record of this name');
+  }
+
+  /** A bundle went live. Returns when that is on the disk, or the log says why it is not. */
+  async record(serial: number, sha256: string): Promise<void> {
+    const { name, log, nowMs } = this.#options;
+    const before = this.#recorded;
+    if (before?.serial === serial && before.sha256 === sha256 && this.#problem === undefined) return;
+    if (before !== undefined && serial < before.serial)
+      log.warn('floor-lowered', { from: before.serial, to: serial });
+    // In memory in any case.
+    this.#recorded = { serial, sha256 };
+    const recorded = new Date(nowMs()).toISOString();
+    try {
+      await this.#write(`${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`);
+      this.#problem = undefined;
+    } catch (error) {
+      this.#fail(`cannot write it: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
+    }
+  }
+
+  #fail(problem: string): void {
+    // Said once: the status has it all the while.
+    if (this.#problem !== problem) this.#options.log.warn('floor-not-kept', { file: this.#file, problem });
+    this.#problem = problem;
+  }
+
+  /** False where there is none and none can be made. */
+  async #makeDirectory(): Promise<boolean> {
+    const { directory, uid } = this.#options;
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      this.#fail(`cannot make its directory: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
+      return false;
+    }
+    const stat = await lstat(directory);
+    if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) return true;
+    throw new ConfigError(
+      'config-invalid',
+      `cannot keep serials in ${quote(directory)}: it must be a directory of uid ${uid} that nobody else may write to`,
+      {
+        hint: `chown ${uid} ${quote(directory)}; chmod go-w ${quote(directory)}; or give another --state-dir`,
+      },
+    );
+  }
+
+  async #read(): Promise<string> {
+    const handle = await open(this.#file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const buffer = Buffer.alloc(BYTES_MAX);
+      const { bytesRead } = await handle.read(buffer, 0, BYTES_MAX, 0);
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #write(text: string): Promise<void> {
+    const temporary = `${this.#file}.${process.pid}`;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    // Of a process that had this pid and was killed here.
+    await unlink(temporary).catch(() => undefined);
+    const handle = await open(temporary, flags, 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+      await rename(temporary, this.#file);
+    } catch (error) {
+      await unlink(temporary).catch(() => undefined);
+      throw error;
+    } finally {
+      await handle.close();
+    }
+    const directory = await open(this.#options.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  }
+}
+
+function parse(text: string): z.infer<typeof recordSchema> | undefined {
+  try {
+    return recordSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Where records are: /var/lib/secretsfs for root, $XDG_STATE_HOME/secretsfs or ~/.local/state/secretsfs for anybody else. */
+export function stateDirectory(options: {
+  readonly chosen: string | undefined;
+  readonly uid: number;
+  readonly env: NodeJS.ProcessEnv;
+}): string {
+  const { chosen, uid, env } = options;
+  if (chosen !== undefined) return path.resolve(chosen);
+  if (uid === 0) return '/var/lib/secretsfs';
+  const home = env['XDG_STATE_HOME'] || (env['HOME'] ? path.join(env['HOME'], '.local/state') : undefined);
+  if (home !== undefined) return path.join(home, 'secretsfs');
+  throw new ConfigError('config-invalid', 'cannot place the record of serials: HOME is not set', {
+    hint: 'give --state-dir DIR, a directory of this user',
+  });
+}
