@@ -2,6 +2,7 @@ import path from 'node:path';
 import { parseContext, validateName } from '../bundle/name.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
+import { stateDirectory } from '../daemon/floor.ts';
 import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
 import type { MountOptions } from '../daemon/mount.ts';
@@ -35,10 +36,12 @@ export const mount: Command = {
     'poll',
     'maxBytes',
     'maxFiles',
+    'minSerial',
     'preserve',
     'allowSwap',
     'statusGroup',
     'runtimeDir',
+    'stateDir',
     ...AWS_SETTINGS,
   ],
   build: (yargs) =>
@@ -46,7 +49,8 @@ export const mount: Command = {
       .positional('bundle', { type: 'string', describe: 'path or s3://bucket/key' })
       .positional('mountpoint', { type: 'string', describe: 'an empty directory' }),
   async run(_args, context) {
-    const { settings } = context;
+    const { settings, env } = context;
+    const uid = process.getuid?.() ?? -1;
     const { bundle, mountpoint } = settings;
     if (bundle === undefined || mountpoint === undefined) {
       throw new UsageError(`cannot mount: no ${bundle === undefined ? 'bundle' : 'mountpoint'} given`, {
@@ -71,11 +75,9 @@ export const mount: Command = {
       preserve: settings.preserve === true,
       allowSwap: settings.allowSwap === true,
       statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
-      runtimeDir: runtimeDirectory({
-        chosen: settings.runtimeDir,
-        uid: process.getuid?.() ?? -1,
-        env: context.env,
-      }),
+      runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
+      stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
+      minSerial: settings.minSerial,
       version: versionText(),
       driverReason: reason,
     };

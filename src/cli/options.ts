@@ -50,11 +50,16 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   poll: text(MOUNT, 'how often to ask S3 for a new bundle, for example 30s or 5m [default: 30s]'),
   maxBytes: text(MOUNT, 'refuse a bundle with more content than this [default: 64M]'),
   maxFiles: text(MOUNT, 'refuse a bundle with more files than this [default: 10000]'),
+  minSerial: text(MOUNT, 'refuse a bundle whose serial is lower than this'),
   preserve: flag(MOUNT, 'keep the packed modes and numeric owners'),
   allowSwap: flag(MOUNT, 'mount although the machine may write the secrets to its swap'),
   statusGroup: text(MOUNT, 'group that may read the status and no more'),
   runtimeDir: text(
     'Options:',
     'directory of the control sockets [default: /run/secretsfs, or under XDG_RUNTIME_DIR]',
+  ),
+  stateDir: text(
+    MOUNT,
+    'directory that remembers the highest serial [default: /var/lib/secretsfs, or under XDG_STATE_HOME]',
   ),
 };

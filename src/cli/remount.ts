@@ -7,8 +7,16 @@ const REMOUNT_MS_MAX = 10 * 60_000;
 export const remount: Command = {
   usage: 'remount [mount]',
   ...ABOUT_A_MOUNT,
+  build: (yargs) =>
+    ABOUT_A_MOUNT.build(yargs).option('allow-rollback', {
+      type: 'boolean',
+      default: false,
+      describe: 'take a bundle that is older than what was live before, this once',
+    }),
   async run(args, context) {
-    const { instance, result } = await askMount('remount', REMOUNT_MS_MAX, args, context);
+    const { instance, result } = await askMount('remount', REMOUNT_MS_MAX, args, context, {
+      allowRollback: args['allowRollback'] === true,
+    });
     if (context.json) return context.ui.printJson(result);
     const { generation, changes } = result;
     if (result.outcome === 'unchanged') {

@@ -56,6 +56,8 @@ export function describe(mount: Status): string[] {
     );
   }
   lines.push(...describeMachine(mount));
+  const problem = mount.floor?.problem ?? null;
+  if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
   if (error !== null) {
     lines.push(`  error       ${error.message} (${error.code})`);

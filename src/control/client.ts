@@ -5,6 +5,7 @@ import { ControlError, isErrorCode, quote, SecretsfsError } from '../errors.ts';
 import { CONTROL_SOCKET, STATUS_SOCKET } from './directory.ts';
 import {
   ANSWER_BYTES_MAX,
+  type Arguments,
   answerSchema,
   type Failure,
   type Operation,
@@ -55,6 +56,7 @@ export async function ask<O extends Operation>(
   name: string,
   operation: O,
   timeoutMs: number,
+  args: Arguments = {},
 ): Promise<Results[O]> {
   const directory = path.join(runtimeDir, name);
   const sockets = READ_ONLY_OPERATIONS.includes(operation)
@@ -64,7 +66,7 @@ export async function ask<O extends Operation>(
   for (const file of sockets) {
     let line: string;
     try {
-      line = await exchange(path.join(directory, file), operation, timeoutMs);
+      line = await exchange(path.join(directory, file), operation, timeoutMs, args);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (error instanceof SecretsfsError) throw error;
@@ -96,7 +98,12 @@ export async function ask<O extends Operation>(
   );
 }
 
-function exchange(socketPath: string, operation: Operation, timeoutMs: number): Promise<string> {
+function exchange(
+  socketPath: string,
+  operation: Operation,
+  timeoutMs: number,
+  args: Arguments,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(socketPath);
     let text = '';
@@ -113,7 +120,9 @@ function exchange(socketPath: string, operation: Operation, timeoutMs: number): 
       act();
     };
     socket.setEncoding('utf8');
-    socket.on('connect', () => socket.write(`${JSON.stringify({ v: PROTOCOL_VERSION, op: operation })}\n`));
+    socket.on('connect', () =>
+      socket.write(`${JSON.stringify({ v: PROTOCOL_VERSION, op: operation, ...args })}\n`),
+    );
     socket.on('data', (chunk: string) => {
       text += chunk;
       const end = text.indexOf('\n');

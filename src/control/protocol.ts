@@ -6,7 +6,7 @@ import * as z from 'zod';
 import type { SecretsfsError } from '../errors.ts';
 
 export const PROTOCOL_VERSION = 1;
-/** A request names an operation and nothing else; an answer is a status of one mount. */
+/** A request names an operation and what few of them take; an answer is a status of one mount. */
 export const REQUEST_BYTES_MAX = 4096;
 export const ANSWER_BYTES_MAX = 1024 * 1024;
 
@@ -15,7 +15,17 @@ export type Operation = (typeof OPERATIONS)[number];
 /** What the status socket answers: nothing that changes anything. */
 export const READ_ONLY_OPERATIONS: readonly Operation[] = ['status', 'wait'];
 
-export const requestSchema = z.object({ v: z.literal(PROTOCOL_VERSION), op: z.enum(OPERATIONS) });
+/** What an operation may be told. */
+export const argumentsSchema = z.object({
+  /** remount: a bundle older than what was live before is taken, this once. */
+  allowRollback: z.boolean().optional(),
+});
+export type Arguments = z.infer<typeof argumentsSchema>;
+
+export const requestSchema = argumentsSchema.extend({
+  v: z.literal(PROTOCOL_VERSION),
+  op: z.enum(OPERATIONS),
+});
 
 /** A failure as it travels: codes are those of errors.ts, but a newer daemon may know more of them. */
 export const failureSchema = z.object({
@@ -83,6 +93,14 @@ export const statusSchema = z.object({
       heldSince: z.string().optional(),
     }),
   ),
+  /** What the next bundle's serial is measured by, of daemons that are new enough. */
+  floor: z
+    .object({
+      serial: z.number().int().nullable(),
+      /** Why it is not kept over a restart, in words. */
+      problem: z.string().nullable(),
+    })
+    .optional(),
   lastCheck: z.object({ at: z.string(), outcome: z.enum(['activated', 'unchanged', 'failed']) }).nullable(),
   error: failureSchema
     .extend({ since: z.string(), attempts: z.number().int() })

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { ControlError, quote, SecretsfsError } from '../errors.ts';
 import { CONTROL_SOCKET, STATUS_SOCKET } from './directory.ts';
 import {
+  type Arguments,
   failureOf,
   OPERATIONS,
   type Operation,
@@ -33,7 +34,7 @@ export interface Operations {
   status(): Promise<Status>;
   /** Resolves once a generation is served. */
   wait(): Promise<Status>;
-  remount(): Promise<RemountResult>;
+  remount(args: Arguments): Promise<RemountResult>;
   /** Resolves when nothing is mounted any more and all plaintext is wiped. */
   unmount(): Promise<UnmountResult>;
   /** Resolves when every process runs the program that is now on disk. */
@@ -226,10 +227,11 @@ function answer(
     const end = text.indexOf('\n');
     if (end < 0 && text.length <= REQUEST_BYTES_MAX) return;
     if (end < 0 || end > REQUEST_BYTES_MAX) return refuse('cannot answer: the request is too long');
-    const operation = parseRequest(text.slice(0, end));
-    if (operation === undefined) {
+    const request = parseRequest(text.slice(0, end));
+    if (request === undefined) {
       return refuse(`cannot answer: want {"v":${PROTOCOL_VERSION},"op":"${OPERATIONS.join('"|"')}"}`);
     }
+    const { op: operation, ...args } = request;
     asked = true;
     waiting = operation === 'wait';
     if (!allowed.includes(operation)) {
@@ -242,7 +244,7 @@ function answer(
       );
       return finish({ ok: false, error: failureOf(error) });
     }
-    operations[operation]().then(
+    operations[operation](args).then(
       (result) => finish({ ok: true, result }),
       (error: unknown) => {
         if (error instanceof SecretsfsError) return finish({ ok: false, error: failureOf(error) });
@@ -254,9 +256,12 @@ function answer(
   });
 }
 
-function parseRequest(line: string): Operation | undefined {
+function parseRequest(line: string): (Arguments & { readonly op: Operation }) | undefined {
   try {
-    return requestSchema.safeParse(JSON.parse(line)).data?.op;
+    const request = requestSchema.safeParse(JSON.parse(line)).data;
+    if (request === undefined) return undefined;
+    const { v, ...rest } = request;
+    return rest;
   } catch {
     return undefined;
   }

@@ -8,7 +8,13 @@
  *                           {"answer":1,"ok":false,"error":{"code":…,"message":…,"exitCode":…}}
  */
 import * as z from 'zod';
-import { failureOf, failureSchema, OPERATIONS } from '../control/protocol.ts';
+import {
+  type Arguments,
+  argumentsSchema,
+  failureOf,
+  failureSchema,
+  OPERATIONS,
+} from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { SecretsfsError } from '../errors.ts';
 import type { Channel, Message } from './channel.ts';
@@ -43,7 +49,7 @@ export type AgentTask = z.infer<typeof agentTaskSchema>;
 const agentMessageSchema = z.union([
   z.strictObject({ event: z.literal('changed') }),
   z.strictObject({ event: z.literal('unchanged'), revision: z.string().max(REVISION_LENGTH_MAX) }),
-  z.strictObject({ ask: z.int().min(1), op: z.enum(OPERATIONS) }),
+  z.strictObject({ ask: z.int().min(1), op: z.enum(OPERATIONS), args: argumentsSchema.optional() }),
   z.strictObject({ pong: z.int() }),
 ]);
 export type AgentMessage = z.infer<typeof agentMessageSchema>;
@@ -119,16 +125,16 @@ export class AgentLink {
     if (message === undefined) this.#close('a message that no agent sends');
     else if ('ask' in message) {
       if (this.#asks >= ASKS_MAX) this.#close('more questions than an agent asks');
-      else void this.#answer(message.ask, message.op);
+      else void this.#answer(message.ask, message.op, message.args ?? {});
     } else if ('pong' in message) this.#events.alive?.(message.pong);
     else if (message.event === 'changed') this.#events.changed();
     else this.#events.unchanged(message.revision);
   }
 
-  async #answer(ask: number, op: keyof Operations): Promise<void> {
+  async #answer(ask: number, op: keyof Operations, args: Arguments): Promise<void> {
     this.#asks++;
     try {
-      const result = await this.#operations[op]();
+      const result = await this.#operations[op](args);
       this.#channel.send({ answer: ask, ok: true, result } satisfies SupervisorMessage);
     } catch (error) {
       if (!(error instanceof SecretsfsError)) this.#events.bug(error);

@@ -7,7 +7,7 @@
  */
 import { Socket } from 'node:net';
 import { AwsAccess } from '../aws/access.ts';
-import type { RemountResult, Status, UnmountResult, UpgradeResult } from '../control/protocol.ts';
+import type { Arguments, RemountResult, Status, UnmountResult, UpgradeResult } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveListening } from '../control/server.ts';
 import { ControlError, describeBug, isErrorCode, SecretsfsError } from '../errors.ts';
 import type { Source, Watch } from '../source/source.ts';
@@ -175,14 +175,14 @@ class Agent {
         });
         return this.#waiting;
       },
-      remount: () => this.#ask<RemountResult>('remount'),
+      remount: (args) => this.#ask<RemountResult>('remount', args),
       unmount: () => this.#ask<UnmountResult>('unmount'),
       upgrade: () => this.#ask<UpgradeResult>('upgrade'),
     };
   }
 
   /** The answer goes to the client as it is: client and supervisor know what it is. */
-  #ask<T>(op: keyof Operations): Promise<T> {
+  #ask<T>(op: keyof Operations, args: Arguments = {}): Promise<T> {
     if (this.#asked.size >= ASKS_MAX) {
       return Promise.reject(
         new ControlError('control-busy', `cannot ${op}: ${ASKS_MAX} requests wait already`, {
@@ -193,7 +193,7 @@ class Agent {
     const ask = this.#nextAsk++;
     return new Promise<T>((resolve, reject) => {
       this.#asked.set(ask, { resolve: (result) => resolve(result as T), reject });
-      this.#send({ ask, op });
+      this.#send({ ask, op, args });
     });
   }
 

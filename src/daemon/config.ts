@@ -55,6 +55,10 @@ function amount(max: number, what: string) {
   });
 }
 
+const wholeNumber = z
+  .union([z.number(), text.transform(Number)])
+  .refine((value) => Number.isSafeInteger(value) && value >= 1, 'must be a whole number from 1 on');
+
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
 const schema = z.strictObject({
   bundle: text,
@@ -81,8 +85,10 @@ const schema = z.strictObject({
   maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
   preserve: flag,
   allowSwap: flag,
+  minSerial: wholeNumber,
   statusGroup: text,
   runtimeDir: text,
+  stateDir: text,
 });
 
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';

@@ -63,9 +63,9 @@ export class FloorFile {
     return minSerial === undefined ? undefined : { serial: minSerial };
   }
 
-  /** Why nothing is kept, in words; undefined where all is well. */
-  get problem(): string | undefined {
-    return this.#problem;
+  /** As the status has it. */
+  describe(): { readonly serial: number | null; readonly problem: string | null } {
+    return { serial: this.floor?.serial ?? null, problem: this.#problem ?? null };
   }
 
   /**

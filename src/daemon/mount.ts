@@ -4,6 +4,7 @@
  * it, nothing stays mounted and no plaintext stays in memory.
  */
 import type { AwsAccess } from '../aws/access.ts';
+import type { SerialFloor } from '../bundle/policy.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { GenerationStatus, Status } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
@@ -21,10 +22,11 @@ import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed, describeState, iso } from './describe.ts';
+import { FloorFile } from './floor.ts';
 import type { Log } from './log.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
-import { type Floor, type Live, type Opened, Rotation } from './rotation.ts';
+import { type Live, type Opened, Rotation } from './rotation.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
 
@@ -46,6 +48,9 @@ export interface MountOptions {
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
   readonly runtimeDir: string;
+  /** Where the floor of serials is kept. */
+  readonly stateDir: string;
+  readonly minSerial: number | undefined;
   readonly version: string;
   /** Why this driver, in words. */
   readonly driverReason: string;
@@ -67,6 +72,7 @@ export class Mount {
   readonly #ports: MountPorts;
   readonly #startedMs: number;
   readonly #rotation: Rotation<Held>;
+  readonly #floors: FloorFile;
   readonly #ready = deferred();
   readonly #ended = deferred();
   #activation: Activation | undefined;
@@ -84,11 +90,20 @@ export class Mount {
     this.#ports = ports;
     this.#startedMs = ports.nowMs();
     this.#mountpoint = options.mountpoint;
+    this.#floors = new FloorFile({
+      directory: options.stateDir,
+      name: options.name,
+      minSerial: options.minSerial,
+      uid: ports.uid,
+      log: ports.log,
+      nowMs: ports.nowMs,
+    });
     this.#rotation = new Rotation<Held>({
       log: ports.log,
       nowMs: ports.nowMs,
       timers: realTimers,
       random: Math.random,
+      floors: this.#floors,
       take: takeHere({
         source: ports.source,
         bytesMax: bundleBytesMax(tarBytesMax(options)),
@@ -143,6 +158,7 @@ export class Mount {
     const { bundle, instance, runtimeDir, statusGid, allowSwap, preserve } = this.#options;
     (await loadNative()).forbidDumps();
     await checkDevice();
+    await this.#floors.load();
     await loadDriver();
     const prepared = await prepareMountpoint(this.#options.mountpoint);
     const mountpoint = prepared.path;
@@ -204,7 +220,7 @@ export class Mount {
     await this.#control?.close();
   }
 
-  async #open(fetched: FetchedBundle, sha256: string, floor: Floor | undefined): Promise<Opened<Held>> {
+  async #open(fetched: FetchedBundle, sha256: string, floor: SerialFloor | undefined): Promise<Opened<Held>> {
     const { name, context, bytesMax, filesMax, acceptedKeys } = this.#options;
     const { aws, nowMs } = this.#ports;
     const unwrapping = await openUnwrapping(acceptedKeys, aws);
@@ -238,7 +254,8 @@ export class Mount {
       ended,
       mountpoint: this.#mountpoint,
       describe: () => this.status(),
-      refresh: async () => describeRefreshed(await this.#rotation.refresh(), describeGeneration),
+      refresh: async (options) =>
+        describeRefreshed(await this.#rotation.refresh(options), describeGeneration),
       upgrade: async () => {
         throw new ControlError(
           'control-unsupported',
@@ -271,6 +288,7 @@ export class Mount {
       driverReason,
       ...describeState(this.#native !== undefined, rotation),
       live: live === undefined ? null : describeGeneration(live),
+      floor: this.#floors.describe(),
       lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
     };
   }

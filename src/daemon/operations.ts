@@ -1,5 +1,5 @@
 /** What the control sockets can ask of a mount, the same whichever driver serves it. */
-import type { RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
+import type { Arguments, RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 
 /** A mount, as its control sockets see it. */
@@ -7,7 +7,7 @@ export interface Operated {
   describe(): Status;
   /** Resolves when it serves; rejects when it never will. */
   readonly ready: Promise<void>;
-  refresh(): Promise<RemountResult>;
+  refresh(options: Arguments): Promise<RemountResult>;
   upgrade(): Promise<UpgradeResult>;
   /** Out of the mount table, where it is there already. One that fails leaves everything as it was. */
   detach(): Promise<void>;
@@ -25,9 +25,9 @@ export function operationsOf(mount: Operated): Operations {
       await mount.ready;
       return mount.describe();
     },
-    async remount() {
+    async remount(args) {
       await mount.ready;
-      return mount.refresh();
+      return mount.refresh(args);
     },
     upgrade: () => mount.upgrade(),
     async unmount() {

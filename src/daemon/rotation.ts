@@ -8,9 +8,11 @@
  * changes or somebody asks by hand. What depends on the world (network, key permissions, clock) is tried again with each
  * hint, and without one after RETRY_MS_MIN, then twice as long, up to RETRY_MS_MAX.
  */
+import type { SerialFloor } from '../bundle/policy.ts';
 import type { Changes } from '../control/protocol.ts';
 import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
 import type { Timers } from '../system/timers.ts';
+import type { FloorFile } from './floor.ts';
 import { errorFields, type Log } from './log.ts';
 
 /** What a bundle was opened into. G is the generation; rotation needs only its serial. */
@@ -20,16 +22,13 @@ export interface Opened<G> {
   readonly created: string;
 }
 
-/** The lowest acceptable serial, and the ciphertext that may have exactly it. */
-export interface Floor {
-  readonly serial: number;
-  readonly sha256: string;
-}
-
 export interface TakeOptions {
   /** What need not be taken again: of what is live, or of what was refused. undefined: take it whatever it is. */
   readonly knownRevision: string | undefined;
-  readonly live: Floor | undefined;
+  /** The ciphertext that is live, hex: found again, it is not opened again. */
+  readonly liveSha256: string | undefined;
+  /** What the serial is measured by. */
+  readonly floor: SerialFloor | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -71,10 +70,16 @@ export type Refreshed<G> =
   | { readonly outcome: 'unchanged'; readonly live: Live<G> }
   | { readonly outcome: 'activated'; readonly live: Live<G>; readonly changes: Changes | undefined };
 
+export interface RefreshOptions {
+  /** Takes a bundle older than what was live before. */
+  readonly allowRollback?: boolean | undefined;
+}
+
 export interface RotationPorts<G> {
   readonly log: Log;
   readonly nowMs: () => number;
   readonly timers: Timers;
+  readonly floors: Pick<FloorFile, 'floor' | 'floorOfRollback' | 'record'>;
   /** From 0 up to 1. */
   readonly random: () => number;
   /**
@@ -125,8 +130,8 @@ export class Rotation<G> {
   }
 
   /** Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. */
-  refresh(): Promise<Refreshed<G>> {
-    return this.#enqueue(() => this.#refresh(undefined));
+  refresh(options: RefreshOptions = {}): Promise<Refreshed<G>> {
+    return this.#enqueue(() => this.#refresh(undefined, options));
   }
 
   /** There may be something new. Never throws: a failure is in the log and in state(). */
@@ -169,18 +174,21 @@ export class Rotation<G> {
     return result;
   }
 
-  async #refresh(knownRevision: string | undefined): Promise<Refreshed<G>> {
-    const { take, nowMs } = this.#ports;
+  async #refresh(
+    knownRevision: string | undefined,
+    { allowRollback = false }: RefreshOptions = {},
+  ): Promise<Refreshed<G>> {
+    const { take, nowMs, floors } = this.#ports;
     const { signal } = this.#abort;
     if (signal.aborted)
       throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping', {
         hint: 'secretsfs mount starts it again',
       });
     const before = this.#live;
-    const floor = before === undefined ? undefined : { serial: before.serial, sha256: before.sha256 };
+    const floor = allowRollback ? floors.floorOfRollback : floors.floor;
     let revision: string | undefined;
     try {
-      const taken = await take({ knownRevision, live: floor, signal });
+      const taken = await take({ knownRevision, liveSha256: before?.sha256, floor, signal });
       revision = taken.revision;
       if (taken.outcome === 'unchanged' && before === undefined) {
         throw new Error('nothing is live, and a source found it unchanged');
@@ -216,7 +224,7 @@ export class Rotation<G> {
   }
 
   async #bringLive(taken: Taken<G>, before: Live<G> | undefined): Promise<Refreshed<G>> {
-    const { activate, nowMs, log } = this.#ports;
+    const { activate, nowMs, log, floors } = this.#ports;
     const { revision } = taken;
     if (taken.outcome === 'unchanged') {
       const live = { ...(before as Live<G>), revision };
@@ -227,6 +235,7 @@ export class Rotation<G> {
     const changes = await activate(opened);
     const live = { ...opened, revision, sha256, activatedMs: nowMs() };
     this.#live = live;
+    await floors.record(opened.serial, sha256);
     log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
     return { outcome: 'activated', live, changes };
   }

@@ -21,6 +21,9 @@ export interface SupervisorOptions {
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
   readonly runtimeDir: string;
+  /** Where the floor of serials is kept. */
+  readonly stateDir: string;
+  readonly minSerial: number | undefined;
   readonly version: string;
   /** Why this driver, in words. */
   readonly driverReason: string;

@@ -17,6 +17,7 @@ export interface Described {
   readonly rotation: RotationState<InStore>;
   readonly engine: EngineStatus | undefined;
   readonly agent: EngineStatus['processes'];
+  readonly floor: Status['floor'];
 }
 
 export function describeMount(described: Described): Status {
@@ -43,6 +44,7 @@ export function describeMount(described: Described): Status {
       bytes,
       heldSince: iso(sinceMs),
     })),
+    floor: described.floor,
     processes: describeProcesses(described),
     memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: memoryMax ?? null },
   };

@@ -24,6 +24,7 @@ import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
 import { Engine } from './engine.ts';
+import { FloorFile } from './floor.ts';
 import { watchIdentity } from './identity-watch.ts';
 import { leaveSwap } from './leave-swap.ts';
 import { isS3Url } from './location.ts';
@@ -32,7 +33,7 @@ import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { engineProcesses, spawnAgent } from './processes.ts';
-import { type Opened, Rotation, type Taken, type TakeOptions } from './rotation.ts';
+import { type Opened, type RefreshOptions, Rotation, type Taken, type TakeOptions } from './rotation.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
 import { takeInStore } from './taking.ts';
@@ -46,6 +47,7 @@ export class Supervisor {
   readonly #ports: SupervisorPorts;
   readonly #startedMs: number;
   readonly #rotation: Rotation<InStore>;
+  readonly #floors: FloorFile;
   readonly #ready = deferred();
   readonly #ended = deferred();
   #mountpoint: string;
@@ -68,11 +70,20 @@ export class Supervisor {
     this.#ports = ports;
     this.#startedMs = ports.nowMs();
     this.#mountpoint = options.mountpoint;
+    this.#floors = new FloorFile({
+      directory: options.stateDir,
+      name: options.name,
+      minSerial: options.minSerial,
+      uid: 0,
+      log: ports.log,
+      nowMs: ports.nowMs,
+    });
     this.#rotation = new Rotation<InStore>({
       log: ports.log,
       nowMs: ports.nowMs,
       timers: realTimers,
       random: Math.random,
+      floors: this.#floors,
       take: (options) => this.#take(options),
       activate: (opened) => this.#activate(opened),
     });
@@ -136,6 +147,7 @@ export class Supervisor {
     const [prepared, users] = await Promise.all([
       prepareMountpoint(options.mountpoint),
       resolveProcessUsers({ instance, uidBase: options.uidBase }),
+      this.#floors.load(),
     ]);
     const mountpoint = prepared.path;
     this.#mountpoint = mountpoint;
@@ -257,9 +269,9 @@ export class Supervisor {
     await this.#cgroup?.remove();
   }
 
-  async #refresh() {
+  async #refresh(options?: RefreshOptions) {
     try {
-      return await this.#rotation.refresh();
+      return await this.#rotation.refresh(options);
     } finally {
       this.#tellAgent();
     }
@@ -306,7 +318,7 @@ export class Supervisor {
       ended,
       mountpoint: this.#mountpoint,
       describe: () => describeMount(this.#described()),
-      refresh: async () => describeRefreshed(await this.#refresh(), describeStored),
+      refresh: async (options) => describeRefreshed(await this.#refresh(options), describeStored),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();
         return { replaced: [...replaced], processes: describeProcesses(this.#described()) };
@@ -327,6 +339,7 @@ export class Supervisor {
       rotation: this.#rotation.state(),
       engine: this.#engine?.status(),
       agent: this.#agent?.state() ?? [],
+      floor: this.#floors.describe(),
     };
   }
 }

@@ -3,9 +3,10 @@
  * Rotation's port take() is in a mount of one process, and what an unsealer does.
  */
 import { createHash } from 'node:crypto';
+import type { SerialFloor } from '../bundle/policy.ts';
 import { SecretsfsError } from '../errors.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
-import type { Floor, Opened, Taken, TakeOptions } from './rotation.ts';
+import type { Opened, Taken, TakeOptions } from './rotation.ts';
 
 /** Hashed at a time, so that readers of a process that also serves get their turn. */
 const HASH_BYTES = 4 * 1024 * 1024;
@@ -14,7 +15,7 @@ export interface Taking<G> {
   readonly source: Pick<Source, 'fetch'>;
   readonly bytesMax: number;
   /** Checks, unwraps, authenticates, unpacks. Throws a SecretsfsError and leaves nothing behind. */
-  open(fetched: FetchedBundle, sha256: string, floor: Floor | undefined): Promise<Opened<G>>;
+  open(fetched: FetchedBundle, sha256: string, floor: SerialFloor | undefined): Promise<Opened<G>>;
 }
 
 export function takeHere<G>({
@@ -22,7 +23,7 @@ export function takeHere<G>({
   bytesMax,
   open,
 }: Taking<G>): (options: TakeOptions) => Promise<Taken<G>> {
-  return async ({ knownRevision, live, signal }) => {
+  return async ({ knownRevision, liveSha256, floor, signal }) => {
     const fetched = await source.fetch({ bytesMax, knownRevision, signal });
     if (fetched === undefined) {
       if (knownRevision === undefined) throw new Error('a source knew a revision that was never fetched');
@@ -30,9 +31,9 @@ export function takeHere<G>({
     }
     const { revision } = fetched;
     const sha256 = await digest(fetched.bytes);
-    if (live?.sha256 === sha256) return { outcome: 'unchanged', revision };
+    if (liveSha256 === sha256) return { outcome: 'unchanged', revision };
     try {
-      return { outcome: 'opened', revision, sha256, opened: await open(fetched, sha256, live) };
+      return { outcome: 'opened', revision, sha256, opened: await open(fetched, sha256, floor) };
     } catch (error) {
       if (error instanceof SecretsfsError) error.revision = revision;
       throw error;

@@ -4,12 +4,13 @@
  *
  * Invariant: a candidate that is not returned is overwritten and gone.
  */
+import type { SerialFloor } from '../bundle/policy.ts';
 import { MountError } from '../errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Engine } from './engine.ts';
 import type { Log } from './log.ts';
-import type { Floor, Taken, TakeOptions } from './rotation.ts';
+import type { Taken, TakeOptions } from './rotation.ts';
 import type { InStore } from './supervisor-options.ts';
 import { type UnsealingOptions, unsealInto } from './unsealing.ts';
 
@@ -26,7 +27,7 @@ export interface TakingPorts {
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
   { engine, options, user, log, nowMs, unseal = unsealInto }: TakingPorts,
-  { knownRevision, live, signal }: TakeOptions,
+  { knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
   try {
@@ -35,7 +36,8 @@ export async function takeInStore(
       user,
       candidate,
       knownRevision,
-      live: live === undefined ? undefined : { serial: live.serial, sha256: live.sha256 },
+      liveSha256,
+      floor,
       heldBytes: engine.storeBytes,
       log,
       signal,
@@ -45,7 +47,7 @@ export async function takeInStore(
       return result;
     }
     const { revision, sha256, serial, created } = result;
-    checkSerial(serial, live, nowMs());
+    checkSerial(serial, floor, nowMs());
     log.info('unsealed', { serial, revision, files: result.files, bytes: result.contentBytes });
     const opened = { generation: { candidate, result }, serial, created };
     return { outcome: 'opened', revision, sha256, opened };
@@ -55,8 +57,8 @@ export async function takeInStore(
   }
 }
 
-function checkSerial(serial: number, live: Floor | undefined, nowMs: number): void {
-  if (serial <= nowMs + SERIAL_AHEAD_MS_MAX && (live === undefined || serial >= live.serial)) return;
+function checkSerial(serial: number, floor: SerialFloor | undefined, nowMs: number): void {
+  if (serial <= nowMs + SERIAL_AHEAD_MS_MAX && (floor === undefined || serial >= floor.serial)) return;
   throw new MountError('unsealer-failed', `cannot open the bundle: the unsealer says serial ${serial}`, {
     hint: 'a bundle of that serial is refused: the unsealer did not do its work, look at its lines in the log',
   });

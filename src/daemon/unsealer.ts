@@ -11,6 +11,7 @@ import { fstatSync, readSync, writevSync } from 'node:fs';
 import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { BundleHeader } from '../bundle/header.ts';
+import type { SerialFloor } from '../bundle/policy.ts';
 import { describeBug, MountError, SecretsfsError, SourceError } from '../errors.ts';
 import { planGeneration } from '../generation/build.ts';
 import { encodeChanges } from '../generation/changes.ts';
@@ -88,10 +89,11 @@ export async function performTask(task: UnsealerTask, files: UnsealerFiles): Pro
         task,
       ),
       bytesMax: bundleBytesMax(tarBytesMax(task)),
-      open: (fetched, sha256) => openAndWrite(fetched, sha256, task, aws, files),
+      open: (fetched, sha256, floor) => openAndWrite(fetched, { sha256, floor }, task, aws, files),
     })({
       knownRevision: task.knownRevision ?? undefined,
-      live: task.live ?? undefined,
+      liveSha256: task.liveSha256 ?? undefined,
+      floor: task.floor ?? undefined,
       signal: new AbortController().signal,
     });
     if (taken.outcome === 'unchanged') return taken;
@@ -133,18 +135,18 @@ function boundedByMemory(source: Source, { memory }: UnsealerTask): Pick<Source,
 
 async function openAndWrite(
   { bytes }: FetchedBundle,
-  sha256: string,
+  { sha256, floor }: { readonly sha256: string; readonly floor: SerialFloor | undefined },
   task: UnsealerTask,
   aws: AwsAccess,
   files: UnsealerFiles,
 ) {
-  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, bytesMax, filesMax, live } = task;
+  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, bytesMax, filesMax } = task;
   const unwrapping = await openUnwrapping(acceptedKeys, aws, {
     files: new Map(Object.entries(keyFiles)),
     ownerUid: supervisorUid,
   });
   const nowMs = Date.now();
-  const policy = { name, context, floor: live ?? undefined, sha256, nowMs, bytesMax, filesMax };
+  const policy = { name, context, floor, sha256, nowMs, bytesMax, filesMax };
   const build = (header: BundleHeader, entries: readonly ArchiveEntry[]) => ({
     generation: writeGeneration(entries, header.serial, nowMs, task, files),
     serial: header.serial,

@@ -4,6 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { freemem } from 'node:os';
+import type { SerialFloor } from '../bundle/policy.ts';
 import { parseAcceptedKey } from '../keyring/spec.ts';
 import { changesBytesMax, metadataBytesMax } from '../limits.ts';
 import { memoryHeadroom } from '../system/cgroups.ts';
@@ -14,7 +15,6 @@ import type { Candidate } from './candidate.ts';
 import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import { spawnUnsealer } from './processes.ts';
-import type { Floor } from './rotation.ts';
 import { FILES_FD, type OpenedResult, type UnsealerTask, unseal } from './unsealer-channel.ts';
 
 /** A gibibyte from a slow network, opened by a slow CPU. What takes longer hangs. */
@@ -37,7 +37,8 @@ export interface UnsealingRequest {
   readonly user: ProcessUser;
   readonly candidate: Candidate;
   readonly knownRevision: string | undefined;
-  readonly live: Floor | undefined;
+  readonly liveSha256: string | undefined;
+  readonly floor: SerialFloor | undefined;
   /** What the store holds already. */
   readonly heldBytes: number;
   readonly log: Log;
@@ -51,7 +52,7 @@ export interface UnsealingRequest {
 export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
-  const { options, user, candidate, knownRevision, live, heldBytes, log, signal } = request;
+  const { options, user, candidate, knownRevision, liveSha256, floor, heldBytes, log, signal } = request;
   const { bundle, name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
   const opened: number[] = [];
   const open = (path: string): number | string => {
@@ -75,7 +76,8 @@ export async function unsealInto(
       location: bundle,
       bundleFile,
       knownRevision: knownRevision ?? null,
-      live: live ?? null,
+      liveSha256: liveSha256 ?? null,
+      floor: floor ?? null,
       name,
       context,
       acceptedKeys: [...acceptedKeys],

@@ -85,7 +85,11 @@ export class Bench {
     env: NodeJS.ProcessEnv = withoutAws(process.env),
   ): Promise<Bench> {
     const directory = await mkdtemp(path.join(tmpdir(), 'secretsfs-'));
-    const bench = new Bench(directory, { ...env, SECRETSFS_RUNTIME_DIR: path.join(directory, 'run') });
+    const own = {
+      SECRETSFS_RUNTIME_DIR: path.join(directory, 'run'),
+      SECRETSFS_STATE_DIR: path.join(directory, 'state'),
+    };
+    const bench = new Bench(directory, { ...env, ...own });
     bench.after(() => rm(directory, { recursive: true, force: true }));
     t.after(async () => {
       for (const cleanup of bench.#cleanups.reverse()) await cleanup();

@@ -95,10 +95,10 @@ test('what is no record is said, costs nothing else, and is replaced by the next
     await writeFile(file, text);
     const floor = await start();
     assert.deepEqual(events, ['floor-not-kept it holds no record of this name']);
-    assert.match(floor.problem ?? '', /no record/);
+    assert.match(floor.describe().problem ?? '', /no record/);
     assert.equal(floor.floor, undefined);
     await floor.record(4, SHA);
-    assert.equal(floor.problem, undefined);
+    assert.equal(floor.describe().problem, null);
     assert.deepEqual((await start()).floor, { serial: 4, sha256: SHA });
   }
 });
@@ -130,7 +130,7 @@ test('a record that can not be written is said once, and what went live still co
   // The same bundle again is another attempt.
   await mkdir(directory, { mode: 0o700 });
   await floor.record(5, SHA);
-  assert.equal(floor.problem, undefined);
+  assert.equal(floor.describe().problem, null);
   assert.equal((await start()).floor?.serial, 5);
 });
 
@@ -138,7 +138,7 @@ test('where nothing can be made, a mount starts all the same', async (t) => {
   const { events, start, directory } = await setUp(t, 'file/state');
   await writeFile(path.dirname(directory), '');
   const floor = await start();
-  assert.match(floor.problem ?? '', /ENOTDIR/);
+  assert.match(floor.describe().problem ?? '', /ENOTDIR/);
   assert.deepEqual(events, ['floor-not-kept cannot make its directory: ENOTDIR']);
 });
 

@@ -1,17 +1,26 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import type { SerialFloor } from '../../../src/bundle/policy.ts';
 import type { Log } from '../../../src/daemon/log.ts';
-import {
-  type Floor,
-  Rotation,
-  type RotationPorts,
-  type Taken,
-  type TakeOptions,
-} from '../../../src/daemon/rotation.ts';
+import { Rotation, type RotationPorts, type Taken, type TakeOptions } from '../../../src/daemon/rotation.ts';
 import { takeHere } from '../../../src/daemon/take.ts';
 import { BundleError, KeyError, MountError, SecretsfsError, SourceError } from '../../../src/errors.ts';
 import type { FetchedBundle, Source } from '../../../src/source/source.ts';
+
+/** A FloorFile without a file. */
+function floorsInMemory(): RotationPorts<unknown>['floors'] {
+  let floor: SerialFloor | undefined;
+  return {
+    get floor() {
+      return floor;
+    },
+    floorOfRollback: { serial: 1 },
+    async record(serial, sha256) {
+      floor = { serial, sha256 };
+    },
+  };
+}
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
 function setUp() {
@@ -21,7 +30,7 @@ function setUp() {
     outage: undefined as Error | undefined,
     fetches: 0,
     opens: 0,
-    floors: [] as (Floor | undefined)[],
+    floors: [] as (SerialFloor | undefined)[],
     active: [] as number[],
     log: [] as string[],
     beforeFetch: undefined as (() => Promise<void>) | undefined,
@@ -64,10 +73,11 @@ function setUp() {
       },
     },
     random: () => 0.5,
+    floors: floorsInMemory(),
     take: takeHere({
       source,
       bytesMax: 100,
-      async open(_fetched: FetchedBundle, _sha256: string, floor: Floor | undefined) {
+      async open(_fetched: FetchedBundle, _sha256: string, floor: SerialFloor | undefined) {
         world.opens++;
         world.floors.push(floor);
         if (world.content instanceof Error) throw world.content;
@@ -93,6 +103,18 @@ test('the first refresh activates, the next finds nothing new, a new bundle acti
   assert.deepEqual(world.active, [1, 2]);
   assert.deepEqual(world.floors, [undefined, { serial: 1, sha256: sha256('1') }]);
   assert.equal(rotation.state().live?.revision, 'r2');
+});
+
+test('a rollback is measured by what the settings demand, and what went live is the floor from then on', async () => {
+  const { world, rotation } = setUp();
+  world.put('5');
+  await rotation.refresh();
+  world.put('3');
+  await rotation.refresh({ allowRollback: true });
+  world.put('4');
+  await rotation.refresh();
+  const [, rollback, after] = world.floors;
+  assert.deepEqual([rollback, after], [{ serial: 1 }, { serial: 3, sha256: sha256('3') }]);
 });
 
 test('the same bytes under another revision are unchanged and are not opened again', async () => {
@@ -277,6 +299,7 @@ function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate
     nowMs: () => 1_000_000,
     timers: { set: () => undefined, clear: () => undefined },
     random: () => 0.5,
+    floors: floorsInMemory(),
     activate: () => undefined,
     ...ports,
     take: async (options) => {
@@ -323,7 +346,8 @@ test('an activation may take its time: until it is done the old one is live, and
   finish();
   await third;
   assert.equal(taken[2]?.knownRevision, 'r2');
-  assert.deepEqual(taken[2]?.live, { serial: 2, sha256: 'r2' });
+  assert.deepEqual(taken[2]?.floor, { serial: 2, sha256: 'r2' });
+  assert.equal(taken[2]?.liveSha256, 'r2');
 });
 
 test('an activation that fails leaves what is live, and is tried again', async () => {
@@ -406,8 +430,8 @@ test('a check that somebody else made ends an outage, and counts only for the kn
 
 test('a check that somebody else made leaves a refusal, and a refresh that is under way', async () => {
   const { rotation } = withPorts({
-    async take({ live }) {
-      if (live === undefined) return opened('r1', 1);
+    async take({ liveSha256 }) {
+      if (liveSha256 === undefined) return opened('r1', 1);
       const error = new BundleError('bundle-corrupt', 'broken');
       error.revision = 'r2';
       throw error;
