@@ -1,7 +1,8 @@
 /** A mount in one process, through fuse-native. */
 import { DEFAULTS } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
-import { Mount, type MountOptions } from '../daemon/mount.ts';
+import { Mount } from '../daemon/mount.ts';
+import type { MountOptions } from '../daemon/mount-options.ts';
 import { createSource } from '../daemon/sources.ts';
 import { ConfigError } from '../errors.ts';
 import { awsAccess } from './bundles.ts';

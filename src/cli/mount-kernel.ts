@@ -1,7 +1,7 @@
 /** A mount in processes of its own, through the kernel driver. */
 import { DEFAULTS } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
-import type { MountOptions } from '../daemon/mount.ts';
+import type { MountOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
 import { ConfigError } from '../errors.ts';
 import { parseKeyArn } from '../keyring/spec.ts';

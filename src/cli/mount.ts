@@ -5,7 +5,7 @@ import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
-import type { MountOptions } from '../daemon/mount.ts';
+import type { MountOptions } from '../daemon/mount-options.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';

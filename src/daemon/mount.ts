@@ -24,37 +24,12 @@ import { deferred } from './deferred.ts';
 import { describeRefreshed, describeState, iso } from './describe.ts';
 import { FloorFile } from './floor.ts';
 import type { Log } from './log.ts';
+import type { MountOptions } from './mount-options.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { type Live, type Opened, Rotation } from './rotation.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
-
-/** What both process shapes of a mount are told. */
-export interface MountOptions {
-  /** As status shows it: absolute, or s3://…. */
-  readonly bundle: string;
-  readonly mountpoint: string;
-  /** The name that the bundle must carry. */
-  readonly name: string;
-  /** What status, remount and unmount call this mount. */
-  readonly instance: string;
-  readonly acceptedKeys: readonly string[];
-  /** Pairs that the bundle's context must have. */
-  readonly context: Readonly<Record<string, string>>;
-  readonly bytesMax: number;
-  readonly filesMax: number;
-  readonly preserve: boolean;
-  readonly allowSwap: boolean;
-  readonly statusGid: number | undefined;
-  readonly runtimeDir: string;
-  /** Where the floor of serials is kept. */
-  readonly stateDir: string;
-  readonly minSerial: number | undefined;
-  readonly version: string;
-  /** Why this driver, in words. */
-  readonly driverReason: string;
-}
 
 export interface MountPorts {
   readonly source: Source;

@@ -2,31 +2,10 @@
 import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
 import type { Log } from './log.ts';
+import type { MountOptions } from './mount-options.ts';
 import type { OpenedResult } from './unsealer-channel.ts';
 
-export interface SupervisorOptions {
-  /** As status shows it: absolute, or s3://…. */
-  readonly bundle: string;
-  readonly mountpoint: string;
-  /** The name that the bundle must carry. */
-  readonly name: string;
-  /** What status, remount and unmount call this mount. */
-  readonly instance: string;
-  readonly acceptedKeys: readonly string[];
-  /** Pairs that the bundle's context must have. */
-  readonly context: Readonly<Record<string, string>>;
-  readonly bytesMax: number;
-  readonly filesMax: number;
-  readonly preserve: boolean;
-  readonly allowSwap: boolean;
-  readonly statusGid: number | undefined;
-  readonly runtimeDir: string;
-  /** Where the floor of serials is kept. */
-  readonly stateDir: string;
-  readonly minSerial: number | undefined;
-  readonly version: string;
-  /** Why this driver, in words. */
-  readonly driverReason: string;
+export interface SupervisorOptions extends MountOptions {
   readonly cache: 'page' | 'none';
   readonly fastOpen: boolean;
   readonly resend: boolean;

@@ -1,0 +1,25 @@
+/** What both process shapes of a mount are told. */
+export interface MountOptions {
+  /** As status shows it: absolute, or s3://…. */
+  readonly bundle: string;
+  readonly mountpoint: string;
+  /** The name that the bundle must carry. */
+  readonly name: string;
+  /** What status, remount and unmount call this mount. */
+  readonly instance: string;
+  readonly acceptedKeys: readonly string[];
+  /** Pairs that the bundle's context must have. */
+  readonly context: Readonly<Record<string, string>>;
+  readonly bytesMax: number;
+  readonly filesMax: number;
+  readonly preserve: boolean;
+  readonly allowSwap: boolean;
+  readonly statusGid: number | undefined;
+  readonly runtimeDir: string;
+  /** Where the floor of serials is kept. */
+  readonly stateDir: string;
+  readonly minSerial: number | undefined;
+  readonly version: string;
+  /** Why this driver, in words. */
+  readonly driverReason: string;
+}
