@@ -1,11 +1,12 @@
 /** The unit, and what the daemon tells systemd. */
 import assert from 'node:assert/strict';
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { resolveProcessUsers } from '../../src/system/process-users.ts';
 import { listenAsSystemd } from '../support/notify-listener.ts';
 import { PROGRAM, REPOSITORY } from '../support/paths.ts';
+import { statusOf } from '../support/processes.ts';
 import { Bench, eventually, must, run } from '../support/program.ts';
 
 const UNIT = path.join(REPOSITORY, 'systemd', 'secretsfs@.service');
@@ -95,4 +96,85 @@ test('a mount says READY=1 to systemd once it serves, and STOPPING=1 when it end
   assert.ok(!systemd.said().includes('STOPPING'));
   await daemon.stop();
   await eventually(async () => assert.match(systemd.said(), /^STOPPING=1$/m));
+});
+
+/** All that a mount goes through, started by `before`. What it logged. */
+async function liveThrough(bench: Bench, before: readonly string[], meanwhile: (pid: number) => void) {
+  await mkdir(bench.path('mnt'));
+  await mkdir(bench.path('dir'));
+  await bench.must(['keygen', 'key']);
+  const pack = async (content: string) => {
+    await writeFile(bench.path('dir/secret'), content);
+    await rm(bench.path('web.enc'), { force: true });
+    await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
+  };
+  const live = () => readFile(bench.path('mnt/secret'), 'utf8');
+  bench.before = before;
+  await pack('one');
+  const daemon = await bench.mount(['web.enc', 'mnt', '--key', 'local:key']);
+  meanwhile(daemon.child.pid ?? 0);
+  assert.equal(await live(), 'one');
+  await pack('two');
+  await bench.must(['remount', 'web']);
+  assert.equal(await live(), 'two');
+  await writeFile(bench.path('web.enc'), 'no bundle');
+  assert.notEqual((await bench.secretsfs(['remount', 'web'])).code, 0);
+  await bench.must(['upgrade', 'web']);
+  await pack('three');
+  await bench.must(['remount', 'web']);
+  assert.equal(await live(), 'three');
+  await bench.must(['unmount', 'web']);
+  assert.equal(await daemon.ended, 0);
+  assert.doesNotMatch(daemon.text, /EPERM|EACCES|not permitted|"bug"/);
+}
+
+/** Words of a setting that may be given more than once. */
+async function settings(name: string): Promise<string[]> {
+  const lines = (await readFile(UNIT, 'utf8')).matchAll(new RegExp(`^${name}=(.*)$`, 'gm'));
+  return [...lines].flatMap(([, words = '']) => words.split(' '));
+}
+
+function bitsOf(hex: string): number {
+  return [...BigInt(`0x${hex}`).toString(2)].filter((digit) => digit === '1').length;
+}
+
+test('a mount comes up, rotates, is upgraded and ends with no more than the capabilities of the unit', async (t) => {
+  const bench = await Bench.create(t);
+  const capabilities = await settings('CapabilityBoundingSet');
+  const bounding = ['-all', ...capabilities.map((name) => `+${name.replace('CAP_', '').toLowerCase()}`)];
+  const before = ['setpriv', `--bounding-set=${bounding.join(',')}`, '--no-new-privs', '--'];
+  await liveThrough(bench, before, (pid) => {
+    // The control: of the many that root has here, only these are left.
+    const [left, had] = [bitsOf(statusOf(pid, 'CapEff')), bitsOf(statusOf(process.pid, 'CapEff'))];
+    assert.ok(left > 0 && left <= capabilities.length && left < had, `${left} of ${had}`);
+  });
+});
+
+/** Of groups as systemd.exec(5) has them, and of single ones. */
+async function systemCalls(names: readonly string[]): Promise<string[]> {
+  const calls = await Promise.all(
+    names.map(async (name) => {
+      if (!name.startsWith('@')) return [name];
+      const lines = (await must('systemd-analyze', ['syscall-filter', name])).split('\n').slice(1);
+      const members = lines.map((line) => line.trim()).filter((line) => /^[@\w-]+$/.test(line));
+      return systemCalls(members.filter((member) => member !== name));
+    }),
+  );
+  return calls.flat();
+}
+
+test('a mount comes up, rotates, is upgraded and ends with every system call failing that the unit refuses', async (t) => {
+  const bench = await Bench.create(t);
+  const allowed = new Set(await systemCalls(await settings('SystemCallFilter')));
+  const refused = (await systemCalls(['@known'])).filter((call) => !allowed.has(call));
+  const [error] = await settings('SystemCallErrorNumber');
+  // Those that strace, or this machine, does not know are marked.
+  const set = refused.map((call) => `?${call}`).join(',');
+  const injection = ['-e', `trace=${set}`, '-e', `inject=${set}:error=${error}`];
+  const log = bench.path('refused');
+  const strace = ['strace', '-D', '-f', '--seccomp-bpf', '-qq', '-o', log, ...injection, '--'];
+  // The control: a call that no unit would allow.
+  await run('strace', [...strace.slice(1), 'swapoff', '/dev/null']);
+  assert.match(await readFile(log, 'utf8'), /INJECTED/);
+  await liveThrough(bench, strace, () => undefined);
 });

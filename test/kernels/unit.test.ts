@@ -1,9 +1,10 @@
 /** The unit under a real systemd: what it promises of starting, reloading, stopping, and of what dies. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { file } from '../support/entries.ts';
+import { statusOf } from '../support/processes.ts';
 import { eventually, must } from '../support/program.ts';
 import { isAlive, RESIDENT } from '../support/secret-mount.ts';
 import { patient } from '../support/slowness.ts';
@@ -14,10 +15,6 @@ const restarted = (mount: UnitMount, times: number) =>
     assert.equal(await mount.property('NRestarts'), `${times}`);
     assert.equal(await mount.property('ActiveState'), 'active');
   }, patient(60_000));
-
-function statusOf(pid: number, field: string): string {
-  return new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
-}
 
 test('start returns when the mount serves; the processes are three users of their own, as sysusers.d says', async (t) => {
   const mount = await UnitMount.create(t, [file('secret', 'one')]);

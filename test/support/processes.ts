@@ -43,3 +43,9 @@ export function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): boolean {
     return false;
   }
 }
+
+/** A line of /proc/PID/status, as "CapEff" or "Uid"; empty where there is none. */
+export function statusOf(pid: number, field: string): string {
+  const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(text)?.[1] ?? '';
+}

@@ -72,6 +72,8 @@ export class Bench {
   readonly env: NodeJS.ProcessEnv;
   /** What `secretsfs` is here. */
   program = PROGRAM;
+  /** What mounts are started with: a command that becomes the one after it. */
+  before: readonly string[] = [];
   /** What is to be ended after the test, the last first: node:test would begin with the first. */
   readonly #cleanups: (() => Promise<unknown>)[] = [];
 
@@ -137,7 +139,8 @@ export class Bench {
       while (stdio.length < leaked.leakedAs) stdio.push('ignore');
       stdio.push(leaked.fd);
     }
-    const child = spawn(process.execPath, [this.program, 'mount', ...args], {
+    const [command = '', ...argv] = [...this.before, process.execPath, this.program, 'mount', ...args];
+    const child = spawn(command, argv, {
       cwd: this.directory,
       env,
       stdio,
