@@ -44,7 +44,7 @@ export class UnitMount {
     await writeFile(`${mount.#directory}/${mount.name}.yaml`, `${settings.join('\n')}\n`);
     await mount.put(entries);
     await mkdir(mount.#dropIns, { recursive: true });
-    await writeFile(`${mount.#dropIns}/test.conf`, `[Service]\n${service}\n`);
+    await writeFile(`${mount.#dropIns}/test.conf`, `[Service]\nEnvironment=SECRETSFS_DEBUG=1\n${service}\n`);
     await must('systemctl', ['daemon-reload']);
     return mount;
   }
