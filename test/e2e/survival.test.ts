@@ -22,6 +22,8 @@ const KILLS = SOAK ? 300 : Number(process.env['SECRETSFS_TEST_KILLS'] ?? 30);
 const CHURN_SECONDS = SOAK ? 60 : (2 * KILLS) / 3;
 const GENERATIONS = SOAK ? 1_000 : 10 * KILLS;
 const BETWEEN_MS = 120;
+/** A server that leaves a question unanswered for so long is replaced (docs/architecture.md). */
+const UNANSWERED_MS = 2_000;
 const MIB = 1024 * 1024;
 
 type EngineSpec = NonNullable<KernelSpec['engine']>;
@@ -142,13 +144,17 @@ test(`kill -9 of prober, notifier and successor ${KILLS} times each fails no rea
   done = true;
   const { refused, count } = await churning;
   const longestMs = await assertNoneFailed(readers);
-  assert.equal(await pidOf(server, 'server'), serving, 'the server has nothing to do with it');
+  // The server has nothing to do with it. One that lacked the time to answer a living prober is another matter.
+  const { hung, processes } = await server.state();
+  const restarts = processes.find(({ role }) => role === 'server')?.restarts ?? 0;
+  assert.ok(restarts <= hung.length, `${serving} was replaced`);
+  for (const { pid, proberMs } of hung) assert.ok(proberMs >= UNANSWERED_MS, `${pid}: after ${proberMs} ms`);
   assert.ok(refused < count, `${refused} generations were refused: all of them`);
   await assertSettled(server);
   const { bytes, imageBytes } = await untilReleased(server);
   assert.ok(bytes <= imageBytes, `the store has ${bytes} bytes, the live generation ${imageBytes}`);
   t.diagnostic(
-    `killed ${JSON.stringify(killed)}; ${refused} of ${count} generations refused; longest read: ${longestMs.toFixed(0)} ms`,
+    `killed ${JSON.stringify(killed)}; ${refused} of ${count} generations refused; ${hung.length} servers hung; longest read: ${longestMs.toFixed(0)} ms`,
   );
 });
 

@@ -47,6 +47,13 @@ export interface Churned {
   readonly refused: number;
 }
 
+/** A server that was replaced because it left a question of the prober unanswered. */
+export interface Hung {
+  readonly pid: number;
+  /** How long the prober that asked had been there. */
+  readonly proberMs: number;
+}
+
 /** The processes are those of the built program. */
 const DIST = process.env['SECRETSFS_TEST_DIST'] ?? path.dirname(PROGRAM);
 const HOUR_MS = 3_600_000;
@@ -69,6 +76,8 @@ async function main([mountpoint = '']: string[]): Promise<void> {
   const users = await resolveProcessUsers({ instance: prepared.path });
   let shiftMs = 0;
   let imageBytes = 0;
+  let probes = 0;
+  const hung: Hung[] = [];
   /** Of each file that churns; a later churn goes on where the one before it ended. */
   const versions: number[] = [];
   let round = 0;
@@ -76,6 +85,13 @@ async function main([mountpoint = '']: string[]): Promise<void> {
   const tellRetired: typeof log.info = (event, fields) => {
     if (event === 'retired') say(`retired ${fields?.['generation']}`);
     else log.info(event, fields);
+  };
+  const noteHung: typeof log.error = (event, fields) => {
+    if (event === 'server-hung') {
+      const prober = engine.status().processes.find(({ role }) => role === 'prober');
+      hung.push({ pid: Number(fields?.['pid']), proberMs: Date.now() - (prober?.startedMs ?? Date.now()) });
+    }
+    log.error(event, fields);
   };
   const engine = new Engine(
     {
@@ -92,9 +108,11 @@ async function main([mountpoint = '']: string[]): Promise<void> {
     },
     {
       ...engineProcesses(users, log, DIST),
-      log: { ...log, info: tellRetired },
+      log: { ...log, info: tellRetired, error: noteHung },
       nowMs: () => Date.now() + shiftMs,
-      onAlive: () => {},
+      onAlive: () => {
+        probes += 1;
+      },
       onLost: () => {},
     },
   );
@@ -161,6 +179,8 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       locked: true,
       processes,
       requests,
+      probes,
+      hung,
     };
   }
 

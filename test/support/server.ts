@@ -6,7 +6,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Churn, Churned, KernelSpec } from './serve-kernel.ts';
+import type { Churn, Churned, Hung, KernelSpec } from './serve-kernel.ts';
 import { patient } from './slowness.ts';
 
 export const exec = promisify(execFile);
@@ -28,6 +28,9 @@ export interface State {
   locked: boolean;
   /** That reached the server. Only with the kernel driver, like the processes. */
   requests: number;
+  /** Of these, how many asked whether it lives, and were answered. */
+  probes: number;
+  hung: readonly Hung[];
   processes: readonly { readonly role: string; readonly pid: number; readonly restarts: number }[];
 }
 
