@@ -37,6 +37,9 @@ const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
 const ROTATIONS = SOAK ? 300 : 40;
 const SECONDS = SOAK ? 60 : 15;
 const UPGRADES = SOAK ? 30 : 10;
+/** Rotations over which memory is flat, and those before them until every heap is as large as it gets. */
+const FLAT = SOAK ? 1_000 : 30;
+const WARM = SOAK ? 100 : 10;
 const ASK_MS_MAX = 20_000;
 const MIB = 1024 * 1024;
 const CHILDREN = ['agent', 'prober', 'server', 'successor'];
@@ -231,6 +234,44 @@ test(`a bundle a second for ${SECONDS} s goes live by itself: no failed read, ol
     assert.ok(growth < 12 * MIB, `${role} grew by ${growth} bytes`);
   }
   t.diagnostic(`${daemon.count('activated')} generations live, longest read ${longestMs.toFixed(0)} ms`);
+});
+
+test(`memory is flat over ${FLAT} rotations: the store, and every process`, async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  const daemon = await bench.mount(ARGS);
+  const pids = await allUp(pipeline);
+  pids.set('supervisor', daemon.child.pid ?? 0);
+  const readers = pipeline.readers(1);
+  const rotate = async (times: number) => {
+    for (let i = 0; i < times; i++) {
+      const serial = await pipeline.replace();
+      daemon.child.kill('SIGHUP');
+      await activated(daemon, serial);
+      daemon.lines.length = 0;
+    }
+    return {
+      store: await storeBytes(pipeline),
+      pss: new Map([...pids].map(([role, pid]) => [role, pssOf(pid)])),
+    };
+  };
+  const before = await rotate(WARM);
+  const after = await rotate(FLAT);
+  await assertNoneFailed(readers);
+  assert.equal(after.store, before.store);
+  const kib = [...before.pss].map(([role, pss]) => ({
+    role,
+    was: pss / 1024,
+    is: (after.pss.get(role) ?? 0) / 1024,
+  }));
+  t.diagnostic(
+    `KiB: ${kib.map(({ role, was, is }) => `${role} ${was} → ${is}`).join(', ')}; store ${after.store / 1024}`,
+  );
+  const running = await pipeline.pids();
+  for (const { role, was, is } of kib) {
+    assert.ok(role === 'supervisor' || running.get(role) === pids.get(role), `${role} was replaced`);
+    assert.ok(is > 0 && is - was < 12 * 1024, `${role} has ${is} KiB, had ${was}`);
+  }
 });
 
 async function readAll(handle: FileHandle): Promise<Buffer> {
