@@ -24,6 +24,8 @@ import { writeArchive } from '../../src/bundle/archive.ts';
 import { ask } from '../../src/control/client.ts';
 import type { ProcessStatus, Status } from '../../src/control/protocol.ts';
 import { KEY, sealTest } from '../support/bundles.ts';
+import { file } from '../support/entries.ts';
+import { makeMemoryGroup } from '../support/memory-group.ts';
 import { listenAsSystemd } from '../support/notify-listener.ts';
 import { otherProgram } from '../support/other-program.ts';
 import { childrenOf, isStuck, kill, pssOf, stateOf } from '../support/processes.ts';
@@ -49,7 +51,7 @@ interface Pipeline {
   readonly bench: Bench;
   readonly mountpoint: string;
   /** Puts a bundle in place whose files are all of a new version: that version, which is its serial too. */
-  replace(files?: number): Promise<number>;
+  replace(files?: number, ballastBytes?: number): Promise<number>;
   status(): Promise<Status>;
   /** By role, without the supervisor; and without a notifier, which comes and goes. */
   pids(): Promise<Map<string, number>>;
@@ -73,12 +75,13 @@ async function setUp(t: TestContext): Promise<Pipeline> {
     bench,
     mountpoint,
     status,
-    async replace(files = FILES) {
+    async replace(files = FILES, ballastBytes = 0) {
       version += 1;
-      const entries = Array.from({ length: files }, (_, i) => {
+      const churning = Array.from({ length: files }, (_, i) => {
         const data = churnFile(i, version, BYTES);
         return { kind: 'file' as const, path: `churn/${i % 7}/file-${i}`, mode: 0o644, uid: 0, gid: 0, data };
       });
+      const entries = [...churning, file('ballast', Buffer.alloc(ballastBytes, version))];
       await writeFile(bench.path('new'), await sealTest(await writeArchive(entries), { serial: version }));
       await rename(bench.path('new'), bench.path('web.enc'));
       return version;
@@ -503,6 +506,35 @@ test('a bundle that does not fit is refused with memory-exceeded, and what was l
   assert.deepEqual([state, error?.code], ['failing', 'memory-exceeded']);
   await pipeline.replace();
   assert.match(await bench.must(['remount', 'web']), /serial/);
+});
+
+test('a bundle that does not fit into what an ancestor control group leaves is refused, and what was live stays', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  const group = await makeMemoryGroup(bench);
+  bench.before = group.entering;
+  await bench.mount(ARGS);
+  const pids = await allUp(pipeline);
+  const bytes = await storeBytes(pipeline);
+  const live = await versionAt(pipeline);
+  // Enough for an unsealer, and for the bundle itself; not for opening it.
+  await group.leave(96 * MIB);
+  await pipeline.replace(FILES, 48 * MIB);
+  const { code, stderr } = await bench.secretsfs(['remount', 'web']);
+  assert.equal(code, 7, stderr);
+  assert.match(
+    stderr,
+    /that takes at least \d+ bytes, \d+ are available \(of the machine, or of a control group\) \(memory-exceeded\)\nsecretsfs: hint: /,
+  );
+  assert.equal(await versionAt(pipeline), live);
+  assert.equal(await storeBytes(pipeline), bytes);
+  const { state, error } = await pipeline.status();
+  assert.deepEqual([state, error?.code], ['failing', 'memory-exceeded']);
+  assert.deepEqual([await group.kills(), await pipeline.pids()], [0, pids]);
+  // The control: it was the limit, not the bundle.
+  await group.leave(undefined);
+  assert.match(await bench.must(['remount', 'web']), /serial/);
+  assert.equal(await versionAt(pipeline), live + 1);
 });
 
 test('--retire-after: an old descriptor answers ESTALE after it, and its generation is gone', async (t) => {

@@ -131,7 +131,7 @@ async function liveThrough(bench: Bench, before: readonly string[], meanwhile: (
 /** Words of a setting that may be given more than once. */
 async function settings(name: string): Promise<string[]> {
   const lines = (await readFile(UNIT, 'utf8')).matchAll(new RegExp(`^${name}=(.*)$`, 'gm'));
-  return [...lines].flatMap(([, words = '']) => words.split(' '));
+  return [...lines].flatMap(([, words = '']) => words.split(' ').filter(Boolean));
 }
 
 function bitsOf(hex: string): number {
