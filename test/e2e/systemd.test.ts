@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { Status } from '../../src/control/protocol.ts';
 import { resolveProcessUsers } from '../../src/system/process-users.ts';
 import { listenAsSystemd } from '../support/notify-listener.ts';
 import { PROGRAM, REPOSITORY } from '../support/paths.ts';
-import { statusOf } from '../support/processes.ts';
+import { kill, statusOf } from '../support/processes.ts';
 import { Bench, eventually, must, run } from '../support/program.ts';
 
 const UNIT = path.join(REPOSITORY, 'systemd', 'secretsfs@.service');
@@ -120,12 +121,22 @@ async function liveThrough(bench: Bench, before: readonly string[], meanwhile: (
   await writeFile(bench.path('web.enc'), 'no bundle');
   assert.notEqual((await bench.secretsfs(['remount', 'web'])).code, 0);
   await bench.must(['upgrade', 'web']);
+  const server = await pidOf(bench, 'server');
+  assert.match(statusOf(server, 'CapBnd'), /^0+$/);
+  bench.after(async () => kill(server));
+  process.kill(server, 'SIGSTOP');
+  await daemon.event('server-died');
   await pack('three');
   await bench.must(['remount', 'web']);
   assert.equal(await live(), 'three');
   await bench.must(['unmount', 'web']);
   assert.equal(await daemon.ended, 0);
   assert.doesNotMatch(daemon.text, /EPERM|EACCES|not permitted|"bug"/);
+}
+
+async function pidOf(bench: Bench, role: string): Promise<number> {
+  const [{ processes }] = JSON.parse(await bench.must(['status', '--json'])) as [Status];
+  return processes?.find((each) => each.role === role)?.pid ?? 0;
 }
 
 /** Words of a setting that may be given more than once. */
