@@ -263,8 +263,7 @@ out = {"reads": reads, "bad": bad[:5], "newest": newest}`),
       ),
     );
     outcome.catch(() => undefined);
-    server.send(`churn ${JSON.stringify(churn)}`);
-    await server.next('churned', 60_000);
+    await server.churn(churn);
     await fs.writeFile(stop, '');
     for (const { reads, bad, newest } of await outcome) {
       assert.deepEqual(bad, []);

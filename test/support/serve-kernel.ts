@@ -5,7 +5,7 @@
  *   serve-kernel.js MOUNTPOINT      the first line on stdin is the first SPEC: as for serve.ts, and { engine? }
  *
  * Lines in:  activate SPEC | churn JSON | retire | state | upgrade | unmount
- * A churn goes on while other lines are answered. Lines out: ready INFO | activated ID | retired ID | state JSON | churned JSON | upgraded | unmounted | error CODE MESSAGE
+ * A churn goes on while other lines are answered. Lines out: ready INFO | activated ID | retired ID | state JSON | churning | churned JSON | upgraded | unmounted | error CODE MESSAGE
  */
 import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -161,6 +161,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
         refused += 1;
       });
       tookMs.push(performance.now() - started);
+      say('churning');
       await sleep(Math.max(0, everyMs - (performance.now() - started)));
     }
     const longestMs = Math.max(...tookMs);

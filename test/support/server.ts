@@ -15,6 +15,8 @@ const SERVE = {
   kernel: fileURLToPath(new URL('./serve-kernel.js', import.meta.url)),
 };
 const ANSWER_TIMEOUT_MS = patient(20_000);
+/** One generation of a churn, with everything around it being killed. */
+const GENERATION_MS_MAX = patient(60_000);
 
 export interface State {
   live: number;
@@ -40,7 +42,8 @@ export class Server {
   readonly lines: string[] = [];
   #taken = 0;
   #wake: () => void = () => {};
-  #churned: ((churned: Churned) => void) | undefined;
+  /** Of a churn: undefined for one more generation, then its end. */
+  #churned: ((churned: Churned | undefined) => void) | undefined;
   #ended = false;
 
   constructor(mountpoint: string, child: ChildProcess) {
@@ -50,6 +53,7 @@ export class Server {
     createInterface({ input: child.stdout }).on('line', (line) => {
       const [word, rest = ''] = line.split(/ (.*)/s);
       // Comes at any time: nobody who waits for something else may drop it.
+      if (word === 'churning') return this.#churned?.(undefined);
       if (word === 'churned' && this.#churned !== undefined) return this.#churned(JSON.parse(rest));
       this.lines.push(line);
       this.#wake();
@@ -102,12 +106,16 @@ export class Server {
 
   /** Generations in a row, while other things are asked. */
   async churn(churn: Churn): Promise<Churned> {
-    const limitMs = ANSWER_TIMEOUT_MS + patient(4 * churn.count * churn.everyMs);
     return await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('no churned in time')), limitMs);
+      const late = () => reject(new Error('a generation of the churn does not come to its end'));
+      let timer = setTimeout(late, GENERATION_MS_MAX);
       this.child.once('close', () => reject(new Error('server ended while it churned')));
       this.#churned = (churned) => {
         clearTimeout(timer);
+        if (churned === undefined) {
+          timer = setTimeout(late, GENERATION_MS_MAX);
+          return;
+        }
         this.#churned = undefined;
         resolve(churned);
       };
