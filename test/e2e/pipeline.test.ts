@@ -32,6 +32,7 @@ import { childrenOf, isStuck, kill, pssOf, stateOf } from '../support/processes.
 import { Bench, type Daemon, eventually, must, run } from '../support/program.ts';
 import { type Readers, startReaders } from '../support/readers.ts';
 import { churnFile } from '../support/serve-kernel.ts';
+import { patient } from '../support/slowness.ts';
 
 const FILES = 21;
 const BYTES = 9_000;
@@ -99,7 +100,7 @@ async function setUp(t: TestContext): Promise<Pipeline> {
   return pipeline;
 }
 
-async function activated(daemon: Daemon, serial: number, timeoutMs = 30_000): Promise<void> {
+async function activated(daemon: Daemon, serial: number, timeoutMs = patient(30_000)): Promise<void> {
   await eventually(async () => {
     const found = daemon.lines.some((line) => line.event === 'activated' && line['serial'] === serial);
     assert.ok(found, `${serial} is not live: ${JSON.stringify(daemon.lines.slice(-6))}`);
@@ -111,7 +112,7 @@ async function allUp(pipeline: Pipeline): Promise<Map<string, number>> {
     const pids = await pipeline.pids();
     assert.deepEqual([...pids.keys()].sort(), CHILDREN);
     return pids;
-  }, 20_000);
+  }, patient(20_000));
 }
 
 async function assertNoneFailed(readers: Readers): Promise<number> {
@@ -129,7 +130,7 @@ async function storeBytes({ status }: Pipeline): Promise<number> {
     const { lingering, memory } = await status();
     assert.deepEqual(lingering, []);
     return memory?.storeBytes ?? 0;
-  }, 20_000);
+  }, patient(20_000));
 }
 
 /** A child of the daemon whose program is that one: unsealers are in no list. */
@@ -245,7 +246,6 @@ test(`memory is flat over ${FLAT} rotations: the store, and every process`, asyn
   const daemon = await bench.mount(ARGS);
   const pids = await allUp(pipeline);
   pids.set('supervisor', daemon.child.pid ?? 0);
-  const readers = pipeline.readers(1);
   const rotate = async (times: number) => {
     for (let i = 0; i < times; i++) {
       const serial = await pipeline.replace();
@@ -260,7 +260,6 @@ test(`memory is flat over ${FLAT} rotations: the store, and every process`, asyn
   };
   const before = await rotate(WARM);
   const after = await rotate(FLAT);
-  await assertNoneFailed(readers);
   assert.equal(after.store, before.store);
   const kib = [...before.pss].map(([role, pss]) => ({
     role,
