@@ -71,12 +71,26 @@ export async function makeFiles(
 }
 
 /** An empty ramfs of this name in the bench's directory. */
-export async function ramfs(bench: Bench, name: string): Promise<Filesystem> {
+export function ramfs(bench: Bench, name: string): Promise<Filesystem> {
+  return inMemory(bench, name, 'ramfs', []);
+}
+
+/** The same, of pages that the kernel takes one by one from where it takes those of FUSE. */
+export function tmpfs(bench: Bench, name: string): Promise<Filesystem> {
+  return inMemory(bench, name, 'tmpfs', ['-o', 'huge=never']);
+}
+
+async function inMemory(
+  bench: Bench,
+  name: string,
+  type: string,
+  options: readonly string[],
+): Promise<Filesystem> {
   const directory = bench.path(name);
   await mkdir(directory);
-  await must('mount', ['-t', 'ramfs', 'ramfs', directory]);
+  await must('mount', ['-t', type, ...options, type, directory]);
   bench.after(() => unmount(directory));
-  return { name: 'ramfs', directory, pids: async () => [] };
+  return { name: type, directory, pids: async () => [] };
 }
 
 /** Seals a directory as NAME.enc, with the bench's `key`. */
