@@ -58,6 +58,7 @@ const BUNDLES = [
   'source/',
   'bundle/envelope.ts',
   'bundle/message.ts',
+  'bundle/seal.ts',
   'bundle/archive.ts',
   'bundle/tar.ts',
   'tar-stream',

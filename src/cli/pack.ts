@@ -1,6 +1,6 @@
 import { lintArchive, listArchive, writeArchive } from '../bundle/archive.ts';
-import { seal } from '../bundle/envelope.ts';
 import { parseContext, validateName } from '../bundle/name.ts';
+import { seal } from '../bundle/seal.ts';
 import { quote, SourceError, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { TAR_BYTES_MAX } from '../limits.ts';

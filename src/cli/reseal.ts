@@ -4,8 +4,9 @@
  */
 
 import type { AwsAccess } from '../aws/access.ts';
-import { LOCAL_PROVIDER_ID, seal } from '../bundle/envelope.ts';
+import { LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
+import { seal } from '../bundle/seal.ts';
 import { quote, UsageError } from '../errors.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import { awsAccess, OPENING_SETTINGS, openBundle } from './bundles.ts';

@@ -6,7 +6,7 @@
  */
 import { lstat, readlink, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { watch as chokidarWatch, type FSWatcher } from 'chokidar';
+import type { FSWatcher } from 'chokidar';
 import { realTimers, type Timers } from '../system/timers.ts';
 import { fileIdentity } from './file-identity.ts';
 import { startPolling } from './poll.ts';
@@ -107,7 +107,7 @@ export function watchFile(file: string, hint: () => void, options: FileWatchOpti
       if (wanted === watched) return;
       await closeWatchers();
       watched = wanted;
-      watchers = watchNames(dependencies, changed);
+      watchers = await watchNames(dependencies, changed);
       await Promise.all(watchers.map(ready));
     }
   };
@@ -128,9 +128,11 @@ export function watchFile(file: string, hint: () => void, options: FileWatchOpti
 }
 
 /** A watcher for each directory: one watcher for directories within each other loses events (chokidar 5.0). */
-function watchNames(dependencies: Map<string, Set<string>>, changed: () => void): FSWatcher[] {
+async function watchNames(dependencies: Map<string, Set<string>>, changed: () => void): Promise<FSWatcher[]> {
+  // Who only reads a file does not load it.
+  const { watch } = await import('chokidar');
   return [...dependencies].map(([directory, names]) => {
-    const watcher = chokidarWatch(directory, {
+    const watcher = watch(directory, {
       depth: 0,
       followSymlinks: false,
       ignoreInitial: true,

@@ -8,7 +8,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { type ArchiveEntry, writeArchive } from '../../src/bundle/archive.ts';
-import { type SealOptions, seal } from '../../src/bundle/envelope.ts';
+import { type SealOptions, seal } from '../../src/bundle/seal.ts';
 import type { UnsealerTask } from '../../src/daemon/unsealer-channel.ts';
 import { decodeChanges } from '../../src/generation/changes.ts';
 import { Generation, inMemory } from '../../src/generation/generation.ts';

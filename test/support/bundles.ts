@@ -1,6 +1,6 @@
 /** Bundles for tests: a key that is always the same, and sealing with whatever a test wants to be wrong. */
 import { Buffer } from 'node:buffer';
-import { type SealOptions, seal } from '../../src/bundle/envelope.ts';
+import { type SealOptions, seal } from '../../src/bundle/seal.ts';
 import { SecretsfsError } from '../../src/errors.ts';
 import { localKeyring } from '../../src/keyring/local.ts';
 

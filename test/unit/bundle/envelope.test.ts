@@ -15,7 +15,8 @@ import {
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
 } from '@aws-crypto/material-management-node';
-import { readHeader, type SealOptions, unseal } from '../../../src/bundle/envelope.ts';
+import { readHeader, unseal } from '../../../src/bundle/envelope.ts';
+import type { SealOptions } from '../../../src/bundle/seal.ts';
 import { ConfigError, KeyError } from '../../../src/errors.ts';
 import { localKeyName, localKeyring } from '../../../src/keyring/local.ts';
 import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_BYTES_MAX } from '../../../src/limits.ts';
