@@ -42,8 +42,8 @@ export interface ProcessUserOptions {
 
 /** What is asked of the machine, for tests. */
 export interface UserSources {
-  /** The line of passwd(5) of a user given by name or number; undefined when there is none. */
-  passwd(user: string): Promise<string | undefined>;
+  /** The lines of passwd(5) of those of these users that there are. */
+  passwd(names: readonly string[]): Promise<readonly string[]>;
   /** Text of /proc/self/uid_map: user_namespaces(7). */
   uidMap(): Promise<string>;
 }
@@ -87,7 +87,8 @@ export function derivedUidBase(instance: string): number {
 /** All three or none: half an installation must not go unnoticed as a derived number. */
 async function namedUsers(sources: UserSources): Promise<ProcessUsers | undefined> {
   const names = ROLES.map((role) => `secretsfs-${role}`);
-  const lines = await Promise.all(names.map((name) => sources.passwd(name)));
+  const found = await sources.passwd(names);
+  const lines = names.map((name) => found.find((line) => line.startsWith(`${name}:`)));
   const missing = names.filter((_, i) => lines[i] === undefined);
   if (missing.length === names.length) return undefined;
   if (missing.length > 0) {
@@ -144,14 +145,12 @@ function invalid(why: string, hint: string): ConfigError {
 }
 
 const machine: UserSources = {
-  async passwd(user) {
-    // Every source of nsswitch.conf, not just /etc/passwd.
-    const outcome = await run('getent', ['passwd', '--', user], GETENT_TIMEOUT_MS);
-    if (outcome.code === 0) return outcome.stdout;
-    // 2: no such key. Without getent (busybox) there is only the file.
-    if (outcome.found) return undefined;
-    const lines = (await readFile('/etc/passwd', 'utf8').catch(() => '')).split('\n');
-    return lines.find((line) => line.startsWith(`${user}:`));
+  async passwd(names) {
+    // Every source of nsswitch.conf, not just /etc/passwd. One process: starting three takes 10 ms.
+    const outcome = await run('getent', ['passwd', '--', ...names], GETENT_TIMEOUT_MS);
+    // 2: not all of them are there. Without getent (busybox) there is only the file.
+    if (outcome.found) return outcome.stdout.split('\n');
+    return (await readFile('/etc/passwd', 'utf8').catch(() => '')).split('\n');
   },
   uidMap: () => readFile('/proc/self/uid_map', 'utf8'),
 };

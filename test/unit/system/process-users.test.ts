@@ -11,7 +11,10 @@ import {
 const WHOLE_MAP = '         0          0 4294967295\n';
 
 function machine(passwd: Record<string, string> = {}, uidMap = WHOLE_MAP): UserSources {
-  return { passwd: async (user) => passwd[user], uidMap: async () => uidMap };
+  return {
+    passwd: async (names) => names.flatMap((name) => passwd[name] ?? []),
+    uidMap: async () => uidMap,
+  };
 }
 
 const installed = {
