@@ -19,6 +19,7 @@ import { closeQuietly, makePipe } from '../system/files.ts';
 import { accept, type Candidate, closeCandidate, makeCandidate, refused } from './candidate.ts';
 import { ControlPage } from './control-page.ts';
 import type { EngineOptions, EnginePorts, EngineStatus } from './engine-ports.ts';
+import { answersStatfs } from './first-answer.ts';
 import { Helper, NoAnswer } from './helper.ts';
 import { Inodes } from './inodes.ts';
 import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
@@ -74,7 +75,10 @@ export class Engine {
     this.#dropPipe = dropPipe;
     this.#prober = new Helper({
       spawn: () => ports.spawnProber({ clone: this.#mounted.cloneFd }),
-      onDeath: (how) => log.warn('prober-died', { ...how }),
+      onDeath: (how) => {
+        // One that starts as the mount ends finds it closed.
+        if (this.#stopping === undefined) log.warn('prober-died', { ...how });
+      },
       onNotStarted: (error) => log.warn('prober-died', { error }),
     });
     this.#notifier = new Helper({
@@ -274,10 +278,15 @@ export class Engine {
     this.#mount = mount;
     this.#page.parameters = params;
     this.#page.show({ live: id });
-    this.#prober.start();
     await this.#servers.go();
-    await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
-    if (!this.#page.isSeen) throw refused('the server could not load it');
+    if (!(await answersStatfs(mountpoint, LOAD_MS_MAX)) || !this.#page.isSeen) {
+      this.#prober.start();
+      await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
+      if (!this.#page.isSeen) throw refused('the server could not load it');
+    }
+    // Who waits for this one needs none of them yet, and each start takes a CPU for a tenth of a second.
+    this.#servers.prepareNext();
+    setImmediate(() => this.#prober.start());
     // Whoever writes into the pipe waits for a reader.
     if (this.#dropPipe !== undefined) this.#notifier.start();
     this.#live = id;

@@ -29,6 +29,8 @@ const CHANNEL_FD = 4;
 
 /** Watchers of single files are few; directories are told of every name all the same. */
 export const PINS_MAX = 4096;
+/** What a server answers that was told to close, and what the kernel says without one. */
+const MOUNT_ENDED = ['ESTALE', 'ENOTCONN', 'ECONNABORTED'];
 /** Node's own, ours, and some to spare. */
 const OTHER_FDS = 64;
 
@@ -38,7 +40,7 @@ export function runProber(): never {
   const channel = new SyncChannel(CHANNEL_FD);
   const pinsMax = Math.min(PINS_MAX, setNofile(PINS_MAX + OTHER_FDS) - OTHER_FDS);
   // May wait for the server: the kernel checks that we may enter.
-  chroot(MOUNT_FD);
+  enterMount();
   closeSync(MOUNT_FD);
   dropCapabilities(PROBER_KEEPS);
   const prober = new Prober(pinsMax);
@@ -51,6 +53,16 @@ export function runProber(): never {
     throw error;
   }
   process.exit(0);
+}
+
+function enterMount(): void {
+  try {
+    chroot(MOUNT_FD);
+  } catch (error) {
+    // It was closed before we came: nothing is wrong, and nothing is left to be done.
+    if (MOUNT_ENDED.includes(errnoOf(error))) process.exit(1);
+    throw error;
+  }
 }
 
 export class Prober {

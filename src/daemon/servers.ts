@@ -92,13 +92,18 @@ export class Servers {
     });
   }
 
-  /** The first server begins. Throws MountError where none comes up. */
+  /** The first server begins, without a successor yet: prepareNext(). Throws MountError where none comes up. */
   async go(): Promise<void> {
     this.prepare();
     const problem = await this.#successor?.ready;
     if (problem !== undefined) throw notReady(problem);
     await this.#takeOver();
     if (this.#active === undefined) throw notReady('it ended');
+  }
+
+  /** Starts a successor soon, if there is none: not before the caller has done what it is about to do. */
+  prepareNext(): void {
+    if (!this.#stopped && this.#successor === undefined) this.#backoff.later();
   }
 
   /** There is another generation: the successor loads it now, rather than when it is its turn. */
@@ -227,7 +232,8 @@ export class Servers {
       next.child.channel.send({ go: true, skip: this.#isPoison() });
       this.#active = next;
       this.#successor = undefined;
-      this.#backoff.later();
+      // The first one's has time until the mount is ready: its start would take the CPU that this one needs.
+      if (this.#restarts > 0) this.#backoff.later();
     }
   }
 

@@ -178,7 +178,6 @@ export class Supervisor {
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
     const { live } = await this.#rotation.refresh();
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
-    this.#startAgent();
     if (!isS3Url(bundle)) this.#watch = watchIdentity(bundle, () => void this.#hint());
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
@@ -188,6 +187,7 @@ export class Supervisor {
     this.#ready.resolve();
     trimMemory();
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
+    this.#startAgent();
   }
 
   #take(options: TakeOptions): Promise<Taken<InStore>> {
