@@ -4,12 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { EXIT_CODES } from '../../src/errors.ts';
 import { awsEnv } from '../support/moto.ts';
 import { PROGRAM } from '../support/paths.ts';
-import { Bench, Daemon, run } from '../support/program.ts';
+import { Bench, Daemon, must, run } from '../support/program.ts';
 
 /** Of our program, only what speaks to AWS loads node:https; and it loads it before anything else. */
 const MARKER = 'NativeModule https';
@@ -74,5 +74,41 @@ test('a mount that is told to stop while it starts ends, and leaves nothing moun
     assert.notEqual(ended, 'SIGKILL', `stopped at ${event}, it went on`);
     const mounts = await readFile('/proc/self/mountinfo', 'utf8');
     assert.ok(!mounts.includes(bench.path('mnt')), `stopped at ${event}, it left a mount`);
+    // A prober that comes too late is no bug, and its end no news.
+    assert.doesNotMatch(daemon.text, /internal error|prober-died/, `stopped at ${event}`);
+  }
+});
+
+test('a mount is ready before prober and successor are started, and without a stat(1) too', async (t) => {
+  const bench = await Bench.create(t);
+  await mkdir(bench.path('dir'));
+  await writeFile(bench.path('dir', 'a'), 'a');
+  await mkdir(bench.path('mnt'));
+  await mkdir(bench.path('bin'));
+  // What a start needs, and stat(1) is not among it.
+  for (const tool of ['getent', 'unshare', 'prlimit', 'setpriv'])
+    await symlink((await must('which', [tool])).trim(), bench.path('bin', tool));
+  await bench.must(['keygen', 'key']);
+  await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
+  for (const PATH of [bench.env['PATH'], bench.path('bin')]) {
+    const args = ['web.enc', 'mnt', '--key', 'local:key', '--driver', 'kernel', '--allow-swap'];
+    const child = spawn(process.execPath, [PROGRAM, 'mount', ...args], {
+      cwd: bench.directory,
+      env: { ...bench.env, PATH },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const daemon = new Daemon(child);
+    bench.after(() => daemon.stop());
+    const ready = Date.parse(String((await daemon.event('ready'))['time']));
+    const [status] = JSON.parse(await bench.must(['status', 'web', '--json'])) as {
+      processes: { role: string; started: string }[];
+    }[];
+    const started = (role: string) =>
+      Date.parse(status?.processes.find((each) => each.role === role)?.started ?? '');
+    assert.ok(started('server') < ready);
+    assert.ok(started('successor') >= ready);
+    // Without stat(1) it is the prober that asks.
+    assert.equal(started('prober') >= ready, PATH !== bench.path('bin'));
+    await daemon.stop();
   }
 });
