@@ -17,7 +17,7 @@ import { cpuNs, PLACEMENTS, type Placement, place, processTree } from './process
 
 const BLOCKS = 20;
 /** In each block the subjects take so many turns of so few handshakes: a CPU's speed creeps within a second. */
-const TURNS = 20;
+const TURNS = 12;
 const HANDSHAKES = 8;
 /** Before each turn, not counted: what the one before left in the CPU's caches is not to be this one's cost. */
 const HANDSHAKES_BEFORE = 2;
