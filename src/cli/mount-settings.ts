@@ -51,4 +51,6 @@ export interface RunningMount {
   readonly ended: Promise<void>;
   /** Unmounts and wipes. Never throws; may be called again. */
   stop(): Promise<void>;
+  /** Where stop() hangs, just before the process ends: nothing stays in the mount table. Never throws. */
+  abandon?(): void;
 }

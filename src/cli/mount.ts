@@ -88,7 +88,10 @@ export const mount: Command = {
         ? (await import('./mount-kernel.ts')).kernelMount(common, context, log)
         : (await import('./mount-alone.ts')).mountAlone(common, context, log);
     const stop = () => {
-      setTimeout(() => process.exit(EXIT_CODES.mount), STOP_MS_MAX).unref();
+      setTimeout(() => {
+        mount.abandon?.();
+        process.exit(EXIT_CODES.mount);
+      }, STOP_MS_MAX).unref();
       void mount.stop();
     };
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);

@@ -1,13 +1,19 @@
 /**
  * The listening control sockets of a mount. They are made here, by root, and answered by the agent, which inherits them:
  * their place and modes don't depend on it, and who connects while it is being replaced waits instead of failing.
+ *
+ * Invariant: two mounts never have one place: a lock is held as long as the sockets are, and ends with its holder.
  */
 import { rmdirSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
 import { CONTROL_SOCKET, STATUS_SOCKET } from '../control/directory.ts';
 import { ControlError, quote } from '../errors.ts';
 import { closeQuietly } from '../system/files.ts';
+import { type Lock, lockFile } from '../system/locks.ts';
 import { isListening, listenUnix } from '../system/sockets.ts';
+
+/** Beside the sockets. */
+const LOCK = 'lock';
 
 export interface ControlSockets {
   readonly controlFd: number;
@@ -23,10 +29,12 @@ export interface ControlSockets {
 export function openControlSockets(directory: string, statusGid: number | undefined): ControlSockets {
   const controlPath = path.join(directory, CONTROL_SOCKET);
   const statusPath = path.join(directory, STATUS_SOCKET);
+  const lock = lockPlace(directory);
   const made: string[] = [];
   const fds: number[] = [];
   const hide = () => {
     for (const each of made.splice(0)) unlinkQuietly(each);
+    lock.release();
     try {
       rmdirSync(directory);
     } catch {
@@ -50,25 +58,52 @@ export function openControlSockets(directory: string, statusGid: number | undefi
     return { controlFd, statusFd, hide, close };
   } catch (error) {
     if (made.length > 0) close();
+    else lock.release();
     throw error;
   }
 }
 
+/** Before anything there is looked at or taken away. */
+function lockPlace(directory: string): Lock {
+  let lock: Lock | undefined;
+  try {
+    lock = lockFile(path.join(directory, LOCK));
+  } catch (cause) {
+    throw unusable(directory, cause);
+  }
+  if (lock === undefined) throw busy(directory);
+  let held = true;
+  return {
+    release() {
+      if (held) lock.release();
+      held = false;
+    },
+  };
+}
+
 function listen(place: string, mode: number, gid: number): number {
   if (isListening(place)) {
-    throw new ControlError('control-busy', `cannot start: a mount of this name answers on ${quote(place)}`, {
-      hint: 'secretsfs status shows it; give another --instance, or unmount it first',
-    });
+    throw busy(place);
   }
   unlinkQuietly(place);
   try {
     return listenUnix(place, mode, 0, gid);
   } catch (cause) {
-    throw new ControlError('control-directory', `cannot listen on ${quote(place)}`, {
-      hint: 'give --runtime-dir DIR, a directory that you may write to',
-      cause,
-    });
+    throw unusable(place, cause);
   }
+}
+
+function unusable(place: string, cause: unknown): ControlError {
+  return new ControlError('control-directory', `cannot listen on ${quote(place)}`, {
+    hint: 'give --runtime-dir DIR, a directory that you may write to',
+    cause,
+  });
+}
+
+function busy(place: string): ControlError {
+  return new ControlError('control-busy', `cannot start: a mount of this name answers on ${quote(place)}`, {
+    hint: 'secretsfs status shows it; give another --instance, or unmount it first',
+  });
 }
 
 function unlinkQuietly(place: string): void {

@@ -192,6 +192,11 @@ export class Engine {
     await this.#mount?.unmount();
   }
 
+  /** For a process that is about to end without stop(): nobody is to find the mount, or wait for it. Never throws. */
+  abandon(): void {
+    this.#mount?.abandon();
+  }
+
   /**
    * Ends everything: whatever a mount namespace that still holds the mount could read is taken away, answers, cached pages
    * and the store. Never throws but MountError, at its end, where the mount is still in the table. Calling it again waits

@@ -137,6 +137,11 @@ export class Supervisor {
     return this.#stopping;
   }
 
+  /** For a stop() that hangs, just before the process ends: the mount is gone and its readers get errors. Never throws. */
+  abandon(): void {
+    this.#engine?.abandon();
+  }
+
   async #start(): Promise<void> {
     const { log, nowMs } = this.#ports;
     const options = this.#options;

@@ -1,5 +1,6 @@
 /**
- * Between the supervisor and an unsealer: one line of JSON with the task, one with the result. The unsealer parses what
+ * Between the supervisor and an unsealer: one line of JSON with the task, one with the result; in between {"alive":true} every
+ * ALIVE_EVERY_MS, so that one that stands still is not waited for. The unsealer parses what
  * came from outside, so its result is read as strictly as that: bounded, nothing unknown in it, texts fit for a log.
  */
 import * as z from 'zod';
@@ -15,6 +16,9 @@ export const FILES_FD = 7;
 export const FILES_VARIABLE = 'SECRETSFS_FILES';
 /** A message quotes at most a few values of 200 characters. */
 const TEXT_LENGTH_MAX = 2000;
+
+/** How often an unsealer says that it lives, while it waits for others. */
+export const ALIVE_EVERY_MS = 2_000;
 
 /** To exit, once it has said its result. */
 const EXIT_MS_MAX = 2_000;
@@ -118,28 +122,37 @@ export interface UnsealerProcess {
 export async function unseal(
   unsealer: UnsealerProcess,
   task: UnsealerTask,
-  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  limits: {
+    readonly timeoutMs: number;
+    /** Without a word from it. */
+    readonly silenceMs: number;
+    readonly signal: AbortSignal;
+  },
 ): Promise<Exclude<UnsealerResult, { outcome: 'failed' }>> {
   const { channel, exited } = unsealer;
-  const { timeoutMs, signal } = limits;
-  let late = false;
+  const { timeoutMs, silenceMs, signal } = limits;
+  let late: string | undefined;
   let grace: NodeJS.Timeout | undefined;
-  const timer = setTimeout(() => {
-    late = true;
-    unsealer.kill();
-  }, timeoutMs);
+  const endAfter = (ms: number, why: string) =>
+    setTimeout(() => {
+      late ??= `${why} ${Math.round(ms / 1000)} s`;
+      unsealer.kill();
+    }, ms);
+  const timer = endAfter(timeoutMs, 'it took longer than');
+  const silence = endAfter(silenceMs, 'it said nothing for');
   const abort = () => unsealer.kill();
   signal.addEventListener('abort', abort, { once: true });
   try {
     if (signal.aborted) unsealer.kill();
     channel.send(task);
-    const said = await channel.receive().catch((error: Error) => error);
+    const said = await lastWord(channel, () => silence.refresh()).catch((error: Error) => error);
+    clearTimeout(silence);
     // It has nothing left to do; nor has one that says what is no message.
     if (said instanceof Error) unsealer.kill();
     grace = setTimeout(() => unsealer.kill(), EXIT_MS_MAX);
     const end = await exited;
     signal.throwIfAborted();
-    if (late) throw failed(`it took longer than ${Math.round(timeoutMs / 1000)} s`);
+    if (late !== undefined) throw failed(late);
     if (said instanceof Error) {
       throw failed(`${said.message}; it ended with ${end.signal ?? end.code ?? 'nothing'}`);
     }
@@ -151,9 +164,18 @@ export async function unseal(
     throw error;
   } finally {
     clearTimeout(timer);
+    clearTimeout(silence);
     clearTimeout(grace);
     signal.removeEventListener('abort', abort);
     channel.close();
+  }
+}
+
+async function lastWord(channel: Channel, onAlive: () => void): Promise<Message> {
+  for (;;) {
+    const said = await channel.receive();
+    if (said['alive'] !== true) return said;
+    onAlive();
   }
 }
 

@@ -27,6 +27,7 @@ import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
 import { openBundle, tarBytesMax } from './unseal.ts';
 import {
+  ALIVE_EVERY_MS,
   FILES_VARIABLE,
   type OpenedResult,
   type UnsealerResult,
@@ -61,6 +62,7 @@ export async function runUnsealer(): Promise<never> {
   // Not node:net, which takes longer to load than all the rest.
   const channel = new SyncChannel(CHANNEL_FD);
   let result: UnsealerResult;
+  const alive = setInterval(() => channel.send({ alive: true }), ALIVE_EVERY_MS);
   try {
     const task = unsealerTaskSchema.parse(channel.receive());
     result = await performTask(task, files);
@@ -73,6 +75,7 @@ export async function runUnsealer(): Promise<never> {
       hint: 'please report it; the log says where it is',
     };
   }
+  clearInterval(alive);
   channel.send(result);
   process.exit();
 }

@@ -20,6 +20,10 @@ import { FILES_FD, type OpenedResult, type UnsealerTask, unseal } from './unseal
 /** A gibibyte from a slow network, opened by a slow CPU. What takes longer hangs. */
 const UNSEAL_MS_MAX = 30 * 60_000;
 
+/** An unsealer speaks while it waits; while it decrypts and unpacks it does not, at a few hundred MB/s on any CPU of today. */
+const SILENCE_MS = 20_000;
+const WORK_BYTES_A_MS = 8_000;
+
 export interface UnsealingOptions {
   readonly bundle: string;
   readonly name: string;
@@ -94,10 +98,14 @@ export async function unsealInto(
     const { imageFd, changesFd, previousFd } = candidate;
     const files = [imageFd, changesFd, previousFd ?? devNull, ...opened.slice(1)];
     const child = spawnUnsealer(user, files, imageBytesMax(options), log);
-    return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, signal });
+    return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, silenceMs: silenceMsMax(bytesMax), signal });
   } finally {
     closeQuietly(...opened);
   }
+}
+
+function silenceMsMax(bytesMax: number): number {
+  return SILENCE_MS + bytesMax / WORK_BYTES_A_MS;
 }
 
 /** Opening a device or a fifo may do something: what it is, is looked at first. */

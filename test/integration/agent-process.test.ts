@@ -86,7 +86,7 @@ test('an unsealer of another user opens what root alone may, through its descrip
       generationId: 1,
       memory: { availableBytes: null, heldBytes: 0, maxBytes: null },
     },
-    { timeoutMs: 30_000, signal: new AbortController().signal },
+    { timeoutMs: 30_000, silenceMs: 30_000, signal: new AbortController().signal },
   );
   assert.equal(result.outcome, 'opened');
   const image = readFileSync(at('image'));

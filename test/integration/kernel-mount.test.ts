@@ -112,6 +112,23 @@ test('isMounted() is of this mount: another at the same place is not it', async 
   assert.equal(await second.isMounted(), true);
 });
 
+test('abandon() ends who waits for an answer, and leaves nothing in the mount table', async (t) => {
+  const after = cleanups(t);
+  const directory = await directoryFor(after);
+  const mount = await mounted(after, directory);
+  // Nobody serves: it waits for ever.
+  const waiting = exec('stat', [path.join(directory, 'x')]);
+  const ended = waiting.then(
+    () => 'found',
+    () => 'failed',
+  );
+  assert.equal(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 300))]), undefined);
+  mount.abandon();
+  assert.equal(await ended, 'failed');
+  assert.equal(await mount.isMounted(), false);
+  mount.abandon();
+});
+
 test('unmount() refuses to take along what is mounted over it', async (t) => {
   const after = cleanups(t);
   const directory = await directoryFor(after);

@@ -14,6 +14,8 @@ export class FakeChild implements Child {
   readonly exited: Promise<Exit>;
   /** Ends by a signal, as most do. */
   mortal = true;
+  /** Its end ends its channel, too; else that is heard of later, or never. */
+  closes = false;
   readonly #stream: Duplex;
   #exit: (how: Exit) => void = () => undefined;
 
@@ -43,6 +45,7 @@ export class FakeChild implements Child {
 
   end(how: Exit = { code: 1, signal: undefined }): void {
     this.#exit(how);
+    if (this.closes) this.#stream.push(null);
   }
 }
 

@@ -65,6 +65,7 @@ export async function runUnsealer(unsealing: Unsealing): Promise<Unsealed> {
     task,
     {
       timeoutMs: unsealing.timeoutMs ?? 30_000,
+      silenceMs: 30_000,
       signal: unsealing.signal ?? new AbortController().signal,
     },
   );

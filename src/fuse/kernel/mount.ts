@@ -9,7 +9,7 @@ import { closeSync, readlinkSync, readSync, writeSync } from 'node:fs';
 import { MountError, quote } from '../../errors.ts';
 import { closeQuietly, openDirectoryPath } from '../../system/files.ts';
 import { SystemCallError } from '../../system/libc.ts';
-import { type AttachedMount, MNT_DETACH, mountFuse, unmount } from '../../system/mounts.ts';
+import { type AttachedMount, MNT_DETACH, MNT_FORCE, mountFuse, unmount } from '../../system/mounts.ts';
 import { poll } from '../../system/wait.ts';
 import { type MountEntry, mountIdOf, readMounts } from '../mountinfo.ts';
 
@@ -125,6 +125,18 @@ export class KernelMount {
     }
   }
 
+  /**
+   * The last resort, at once and without waiting for anybody: the connection is aborted, so that whoever waits for an answer
+   * gets an error, and it leaves the mount table, unless something is mounted over it. Never throws.
+   */
+  abandon(): void {
+    try {
+      this.#unmountAt(this.mountpoint, MNT_FORCE | MNT_DETACH);
+    } catch {
+      // It is not there any more, or was moved.
+    }
+  }
+
   /** The connection stays: it ends with the last descriptor of its device. */
   close(): void {
     closeQuietly(this.cloneFd);
@@ -135,11 +147,11 @@ export class KernelMount {
   }
 
   /** What a path leads to may change: it is opened, looked at, and unmounted as what was looked at. */
-  #unmountAt(place: string): void {
+  #unmountAt(place: string, flags = MNT_DETACH): void {
     const fd = openDirectoryPath(place);
     try {
       if (mountIdOf(fd) !== this.#id) throw new Error('another is mounted there');
-      detachFd(fd);
+      detachFd(fd, flags);
     } finally {
       closeSync(fd);
     }
@@ -147,8 +159,8 @@ export class KernelMount {
 }
 
 /** The way by descriptor leads to exactly this mount, not to what is mounted over it. */
-function detachFd(mountFd: number): void {
-  unmount(`/proc/self/fd/${mountFd}`, MNT_DETACH);
+function detachFd(mountFd: number, flags = MNT_DETACH): void {
+  unmount(`/proc/self/fd/${mountFd}`, flags);
 }
 
 function detach(mountFd: number): void {

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LINE_BYTES_MAX } from '../../../src/daemon/channel.ts';
 import {
   parseResult,
   type UnsealerResult,
   type UnsealerTask,
+  unseal,
   unsealerTaskSchema,
 } from '../../../src/daemon/unsealer-channel.ts';
+import type { MountError } from '../../../src/errors.ts';
+import { FakeChild, settled } from '../../support/fake-child.ts';
 
 const OPENED = {
   outcome: 'opened',
@@ -117,4 +121,33 @@ test('a task names no descriptor of the channel, the candidate or the store', ()
     assert.equal(unsealerTaskSchema.safeParse({ ...TASK, keyFiles: { '/k': fd } }).success, false);
   }
   assert.equal(unsealerTaskSchema.safeParse({ ...TASK, more: 1 }).success, false);
+});
+
+const limits = (silenceMs: number) => ({
+  timeoutMs: 60_000,
+  silenceMs,
+  signal: new AbortController().signal,
+});
+
+test('an unsealer that stands still is ended, and the attempt has failed', async () => {
+  const child = new FakeChild();
+  child.closes = true;
+  await assert.rejects(unseal(child, TASK, limits(50)), (error: MountError) => {
+    return error.code === 'unsealer-failed' && /it said nothing for/.test(error.message);
+  });
+  assert.equal(child.signals[0], 'SIGKILL');
+});
+
+test('one that says that it lives may take its time', async () => {
+  const child = new FakeChild();
+  const result = unseal(child, TASK, limits(1_000));
+  for (let i = 0; i < 8; i++) {
+    await sleep(200);
+    child.say({ alive: true });
+  }
+  child.say({ outcome: 'unchanged', revision: 'r' });
+  await settled();
+  child.end({ code: 0, signal: undefined });
+  assert.deepEqual(await result, { outcome: 'unchanged', revision: 'r' });
+  assert.deepEqual(child.signals, []);
 });

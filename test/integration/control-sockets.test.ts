@@ -1,0 +1,55 @@
+/** Two mounts of one name: who comes second is told so, whatever the first one is doing. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { openControlSockets } from '../../src/daemon/control-sockets.ts';
+import { ControlError } from '../../src/errors.ts';
+import { lockFile } from '../../src/system/locks.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const BUILD = new URL('../../src/', import.meta.url).href;
+const isBusy = (error: unknown) => error instanceof ControlError && error.code === 'control-busy';
+
+test('a place that is taken is refused, also by one that does not listen yet, and is free after its end', async (t) => {
+  const directory = path.join(await temporaryDirectory(t), 'web');
+  fs.mkdirSync(directory);
+  const early = lockFile(path.join(directory, 'lock'));
+  assert.throws(() => openControlSockets(directory, undefined), isBusy);
+  early?.release();
+  const first = openControlSockets(directory, undefined);
+  assert.throws(() => openControlSockets(directory, undefined), isBusy);
+  assert.ok(fs.existsSync(path.join(directory, 'control.sock')), 'the first one keeps its socket');
+  first.hide();
+  assert.equal(fs.existsSync(directory), false);
+  fs.mkdirSync(directory);
+  const second = openControlSockets(directory, undefined);
+  first.close();
+  assert.ok(
+    fs.existsSync(path.join(directory, 'control.sock')),
+    'the end of the first is nothing to the second',
+  );
+  second.close();
+});
+
+test('a lock ends with its holder, and a lock file that was left is no lock', async (t) => {
+  const file = path.join(await temporaryDirectory(t), 'lock');
+  const script = `const { lockFile } = await import('${BUILD}system/locks.js');
+    if (lockFile(process.argv[1]) === undefined) process.exit(1);
+    process.stdout.write('locked'); setInterval(() => {}, 1000);`;
+  const holder = spawn(process.execPath, ['--input-type=module', '-e', script, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => holder.kill('SIGKILL'));
+  await new Promise((resolve) => holder.stdout.once('data', resolve));
+  assert.equal(lockFile(file), undefined);
+  const gone = new Promise((resolve) => holder.once('exit', resolve));
+  holder.kill('SIGKILL');
+  await gone;
+  assert.ok(fs.existsSync(file));
+  const lock = lockFile(file);
+  assert.notEqual(lock, undefined);
+  lock?.release();
+  assert.equal(fs.existsSync(file), false);
+});
