@@ -80,11 +80,6 @@ export class RamfsStore {
     }
   }
 
-  /** One that an earlier supervisor made, by the descriptor that was kept of it. Takes over the descriptor. */
-  static resume(directoryFd: number, options: RamfsStoreOptions): RamfsStore {
-    return new RamfsStore(directoryFd, options);
-  }
-
   /** Of everything that is there: live, lingering and candidates. */
   get bytes(): number {
     let bytes = 0;
@@ -198,11 +193,6 @@ export class RamfsStore {
     const bytes = Buffer.alloc(SHARED_BYTES);
     fs.readSync(this.#statusFd, bytes, 0, bytes.length, 0);
     return decodeStatus(bytes);
-  }
-
-  /** For a server that comes after one that died: it must not look as far as that one was. */
-  clearStatus(): void {
-    fs.writeFileSync(this.#path('status'), Buffer.alloc(SHARED_BYTES), { flag: 'r+' });
   }
 
   /** Which request the server took last, as text; the same text is the same request. */
