@@ -153,6 +153,15 @@ export class Engine {
     return this.#inTurn(() => this.#activate(candidate));
   }
 
+  /**
+   * Starts what no reader waits for, once the first generation is live and whoever waits for the mount was told: prober and
+   * successor, each of which takes a CPU for a tenth of a second.
+   */
+  settle(): void {
+    this.#servers.prepareNext();
+    this.#prober.start();
+  }
+
   /** Replaces server and successor by the program that is on disk now. Throws MountError upgrade-refused. */
   async upgrade(): Promise<void> {
     // Not in the middle of telling the kernel of a new generation.
@@ -289,9 +298,6 @@ export class Engine {
       await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
       if (!this.#page.isSeen) throw refused('the server could not load it');
     }
-    // Who waits for this one needs none of them yet, and each start takes a CPU for a tenth of a second.
-    this.#servers.prepareNext();
-    setImmediate(() => this.#prober.start());
     // Whoever writes into the pipe waits for a reader.
     if (this.#dropPipe !== undefined) this.#notifier.start();
     this.#live = id;

@@ -192,6 +192,7 @@ export class Supervisor {
     this.#ready.resolve();
     trimMemory();
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
+    this.#running.settle();
     this.#startAgent();
   }
 

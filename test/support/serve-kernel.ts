@@ -206,6 +206,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
   }
 
   await activate(first);
+  engine.settle();
   say(`ready ${JSON.stringify({ cleared: prepared.cleared, path: prepared.path })}`);
   for (let next = await input.next(); next.done !== true; next = await input.next()) {
     const line = next.value;
