@@ -18,6 +18,7 @@ const MAY_IMPORT = {
   bundle: [],
   generation: ['bundle'],
   vfs: ['generation'],
+  checks: ['bundle', 'generation'],
   system: [],
   store: ['system', 'generation'],
   aws: [],
@@ -25,8 +26,8 @@ const MAY_IMPORT = {
   source: ['aws', 'bundle', 'system'],
   fuse: ['vfs', 'generation', 'system'],
   control: ['system'],
-  daemon: ['aws', 'bundle', 'control', 'fuse', 'generation', 'keyring', 'source', 'store', 'system', 'vfs'],
-  cli: ['aws', 'bundle', 'control', 'daemon', 'generation', 'keyring', 'source', 'system'],
+  daemon: ['aws', 'bundle', 'checks', 'control', 'fuse', 'generation', 'keyring', 'source', 'store', 'system', 'vfs'],
+  cli: ['aws', 'bundle', 'checks', 'control', 'daemon', 'generation', 'keyring', 'source', 'system'],
   processes: ['daemon'],
   'main.ts': ['cli'],
   'errors.ts': [],
@@ -34,7 +35,7 @@ const MAY_IMPORT = {
 };
 
 /** Folders that may touch neither the machine nor the clock. */
-const PURE = ['bundle', 'generation', 'vfs', 'errors.ts', 'limits.ts'];
+const PURE = ['bundle', 'generation', 'vfs', 'checks', 'errors.ts', 'limits.ts'];
 const PURE_BUILTINS = ['node:crypto', 'node:buffer', 'node:path/posix'];
 
 /** Package → the only place that may import it. */
@@ -43,8 +44,8 @@ const ONLY = {
   koffi: ['system'],
   yargs: ['cli'],
   pino: ['daemon', 'cli'],
-  yaml: ['daemon'],
-  zod: ['daemon', 'control'],
+  yaml: ['daemon', 'checks/yaml.ts'],
+  zod: ['daemon', 'control', 'checks/settings.ts'],
   chokidar: ['source'],
   'tar-stream': ['bundle'],
   '@aws-sdk/client-s3': ['aws'],

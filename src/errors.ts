@@ -65,6 +65,8 @@ const CODES = {
   'archive-invalid': 'bundle',
   'archive-refused': 'bundle',
   'archive-too-large': 'bundle',
+  'check-failed': 'bundle',
+  'check-clock': 'bundle',
 
   'mountpoint-missing': 'mount',
   'mountpoint-invalid': 'mount',

@@ -1,11 +1,11 @@
 /** The YAML file of --config: its text to settings. An error says what is wrong with which key, at which line and column. */
-import { isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import { ConfigError, quote } from '../errors.ts';
 import {
   firstLine,
   problemOf,
+  SECTION_NAMES,
   SETTING_NAMES,
-  type SettingName,
   type Settings,
   settingsSchema,
 } from './config.ts';
@@ -13,6 +13,7 @@ import {
 /** A config is a page of text. This keeps a wrong file name from being read whole. */
 export const CONFIG_BYTES_MAX = 1024 * 1024;
 
+const NAMES: readonly string[] = [...SETTING_NAMES, ...SECTION_NAMES];
 const WHAT_SETTINGS_TAKE = 'docs/cli-abi.md lists the settings and what each takes';
 
 /** The settings of a YAML file. Throws ConfigError with path, line, column and key. */
@@ -43,15 +44,26 @@ export function parseConfig(path: string, yaml: string): Settings {
   const issue = result.error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
+    const above = issue.path as (string | number)[];
+    const offset = keyOffset(above.length === 0 ? document.contents : document.getIn(above, true), key);
+    if (above.length > 0) throw at(offset, [...above, key].join('.'), 'is not a setting');
     const known = nearest(key);
-    const hint = known === undefined ? `known keys: ${SETTING_NAMES.join(', ')}` : `did you mean ${known}?`;
-    throw at(keyOffset(document.contents, key), key, 'is not a setting', hint);
+    const hint = known === undefined ? `known keys: ${NAMES.join(', ')}` : `did you mean ${known}?`;
+    throw at(offset, key, 'is not a setting', hint);
   }
   const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
   if (key === undefined)
     throw at(0, undefined, 'must be a mapping of settings', 'a config is YAML: key: value');
-  const node = document.getIn([key, ...rest], true);
-  throw at(isNode(node) ? (node.range?.[0] ?? 0) : 0, [key, ...rest].join('.'), problemOf(issue));
+  throw at(offsetOf(document, [key, ...rest]), [key, ...rest].join('.'), problemOf(issue));
+}
+
+/** Of a value; of what is above it where there is none. */
+function offsetOf(document: Document, path: readonly (string | number)[]): number {
+  for (let length = path.length; length > 0; length--) {
+    const node = document.getIn(path.slice(0, length), true);
+    if (isNode(node)) return node.range?.[0] ?? 0;
+  }
+  return 0;
 }
 
 function keyOffset(contents: unknown, key: string): number {
@@ -61,7 +73,7 @@ function keyOffset(contents: unknown, key: string): number {
 }
 
 /** The setting that `key` is most likely a slip of: written in another case, with dashes, or as a plural. */
-function nearest(key: string): SettingName | undefined {
+function nearest(key: string): string | undefined {
   const plain = (name: string) => name.replaceAll(/[-_]/g, '').toLowerCase();
-  return SETTING_NAMES.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
+  return NAMES.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
 }

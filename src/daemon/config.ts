@@ -5,6 +5,7 @@
  */
 // By namespace: `{ z }` is an object with everything in it, forty languages too, and no bundler can take it apart.
 import * as z from 'zod';
+import { checksSchema, filesSchema } from '../checks/settings.ts';
 import { ConfigError, quote, type SecretsfsError, UsageError } from '../errors.ts';
 import {
   MEMORY_BYTES_MAX,
@@ -92,13 +93,19 @@ const schema = z.strictObject({
 });
 
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
+/** What only the YAML file can say. */
+const sections = {
+  checks: checksSchema,
+  files: filesSchema,
+};
 
 /** Any of them may be missing. */
-export const settingsSchema = schema.partial();
+export const settingsSchema = z.strictObject({ ...schema.shape, ...sections }).partial();
 export type Settings = z.infer<typeof settingsSchema>;
-export type SettingName = keyof Settings;
+export type SettingName = keyof typeof schema.shape;
 
 export const SETTING_NAMES = Object.keys(schema.shape) as SettingName[];
+export const SECTION_NAMES = Object.keys(sections) as (keyof typeof sections)[];
 
 export const DEFAULTS = {
   pollMs: 30_000,

@@ -1,0 +1,127 @@
+/**
+ * What checks find, in words that have nothing of a file's content: its path, the rule, what was expected and what was
+ * found. Names, serials and dates of certificates are public: whoever connects is shown them.
+ */
+import { Buffer } from 'node:buffer';
+import { BundleError, quote } from '../errors.ts';
+
+/** A list that a process hands on has at most so many, and so many bytes as JSON. */
+export const FINDINGS_MAX = 100;
+export const CERTIFICATES_MAX = 2000;
+export const KEPT_MAX = 1000;
+const FINDINGS_BYTES_MAX = 64 * 1024;
+const CERTIFICATES_BYTES_MAX = 448 * 1024;
+const KEPT_BYTES_MAX = 64 * 1024;
+
+export const RULES = ['pair', 'required', 'dns', 'format', 'pem', 'chain', 'dates', 'expiry'] as const;
+export type Rule = (typeof RULES)[number];
+
+export interface Finding {
+  readonly level: 'warn';
+  readonly path: string;
+  readonly rule: Rule;
+  readonly expected: string;
+  readonly found: string;
+}
+
+/** The leaf of a PEM file. */
+export interface CertificateFact {
+  readonly path: string;
+  /** Hex, lower case, whole bytes, none of them a leading zero. */
+  readonly serial: string;
+  /** ISO 8601. */
+  readonly notBefore: string;
+  readonly notAfter: string;
+  /** DNS names and addresses of its subjectAltName, the first ones. */
+  readonly names: readonly string[];
+}
+
+export interface Problem extends Omit<Finding, 'level'> {
+  readonly level: 'refuse' | 'warn';
+  /** Whether it may be over at another time, or with another clock. */
+  readonly clock?: boolean | undefined;
+  readonly hint?: string | undefined;
+  /** The names that are to be kept together where the live version of `path` is. */
+  readonly partners?: readonly string[] | undefined;
+}
+
+/** What is said of a candidate that goes live. */
+export interface Findings {
+  readonly findings: readonly Finding[];
+  /** How many there were. */
+  readonly warnings: number;
+  readonly certificates: readonly CertificateFact[];
+  /** Names whose live version stays. */
+  readonly kept: readonly string[];
+}
+
+const HINTS: Readonly<Record<Rule, string>> = {
+  pair: 'pack certificate and key of one issue together',
+  required: 'pack it, or take it out of checks.required',
+  dns: 'have the certificate issued for that name, or correct checks.dns',
+  format: 'correct the file and pack again; what is live stays',
+  pem: 'pack the whole file, as it was issued',
+  chain: 'the certificate of the server comes first, then the one that issued it, and so on',
+  dates: 'pack the renewed certificate; if it is, the clock of this machine is wrong',
+  expiry: 'renew it',
+};
+
+/** The error of a candidate that is refused: the first thing that no clock mends, else the first. */
+export function refusalOf(problems: readonly Problem[]): BundleError {
+  const lasting = problems.filter(({ clock }) => clock !== true);
+  const first = lasting[0] ?? problems[0];
+  if (first === undefined) throw new Error('a refusal without a reason');
+  const more = problems.length > 1 ? `, and ${problems.length - 1} more` : '';
+  const message = `cannot accept bundle: ${quote(first.path)} (${first.rule}): found ${first.found}, want ${first.expected}${more}`;
+  return new BundleError(lasting.length > 0 ? 'check-failed' : 'check-clock', message, {
+    hint: first.hint ?? HINTS[first.rule],
+  });
+}
+
+/** As many as may be handed on. */
+export function boundFindings(
+  problems: readonly Problem[],
+  certificates: readonly CertificateFact[],
+  kept: readonly string[],
+): Findings {
+  const findings = problems.map(({ path, rule, expected, found }): Finding => {
+    return { level: 'warn', path, rule, expected, found };
+  });
+  return {
+    findings: bounded(findings, FINDINGS_MAX, FINDINGS_BYTES_MAX),
+    warnings: findings.length,
+    certificates: bounded(certificates, CERTIFICATES_MAX, CERTIFICATES_BYTES_MAX),
+    kept: bounded(kept, KEPT_MAX, KEPT_BYTES_MAX),
+  };
+}
+
+function bounded<T>(list: readonly T[], countMax: number, bytesMax: number): T[] {
+  const some: T[] = [];
+  let bytes = 0;
+  for (const each of list.slice(0, countMax)) {
+    bytes += Buffer.byteLength(JSON.stringify(each)) + 1;
+    if (bytes > bytesMax) break;
+    some.push(each);
+  }
+  return some;
+}
+
+/** Of certificates as they are at `nowMs`: what status says long after a candidate was looked at. */
+export function expiryFinding(
+  { path, notBefore, notAfter }: CertificateFact,
+  nowMs: number,
+  warningMs: number,
+): Finding | undefined {
+  const finding = (rule: Rule, expected: string, found: string): Finding => {
+    return { level: 'warn', path, rule, expected, found };
+  };
+  if (Date.parse(notAfter) < nowMs)
+    return finding('dates', 'a certificate that is valid', `one that expired ${notAfter}`);
+  if (Date.parse(notBefore) > nowMs) {
+    return finding('dates', 'a certificate that is valid', `one that is valid from ${notBefore}`);
+  }
+  if (Date.parse(notAfter) - nowMs >= warningMs) return undefined;
+  return finding('expiry', `${Math.round(warningMs / DAY_MS)} days or more`, `one that expires ${notAfter}`);
+}
+
+const DAY_MS = 24 * 3_600_000;
