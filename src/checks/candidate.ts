@@ -8,10 +8,11 @@
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import { assemble } from '../generation/assemble.ts';
 import type { Generation } from '../generation/generation.ts';
-import { type CheckOptions, checkEntries } from './check.ts';
+import { type Checked, type CheckOptions, checkEntries, type FormatCheck } from './check.ts';
 import { filesOfEntries, LiveFiles } from './files.ts';
 import { boundFindings, type Findings, type Problem, refusalOf } from './findings.ts';
 import { type FileRule, type Owner, ruledEntries } from './ownership.ts';
+import type { Checks } from './settings.ts';
 
 /** Each keeps at least one file more; what needs so many rounds is refused. */
 const ROUNDS_MAX = 16;
@@ -38,16 +39,28 @@ export async function withAccepted<T>(
   use: (entries: readonly ArchiveEntry[], findings: Findings) => T,
 ): Promise<T> {
   const live = options.live === undefined ? undefined : new LiveFiles(options.live);
-  const yaml = options.checks.formats.some(({ format }) => format === 'yaml')
-    ? await import('./yaml.ts')
-    : undefined;
+  const yamlProblem = await yamlProblemFor(options.checks);
   try {
-    const accepted = await accept(entries, live, { ...options, yamlProblem: yaml?.yamlProblem });
+    const accepted = await accept(entries, live, { ...options, yamlProblem });
     const { rules, preserve, owner } = options;
     return use(ruledEntries(accepted.entries, rules, { preserve, owner }), accepted.findings);
   } finally {
     live?.wipe();
   }
+}
+
+/** What there is to say of a tree, without anything live. */
+export async function checkCandidate(
+  entries: readonly ArchiveEntry[],
+  options: Omit<CheckOptions, 'yamlProblem'>,
+): Promise<Checked> {
+  return checkEntries(entries, undefined, { ...options, yamlProblem: await yamlProblemFor(options.checks) });
+}
+
+/** The parser of YAML, where there is anything for it. */
+async function yamlProblemFor({ formats }: Checks): Promise<FormatCheck | undefined> {
+  if (!formats.some(({ format }) => format === 'yaml')) return undefined;
+  return (await import('./yaml.ts')).yamlProblem;
 }
 
 async function accept(

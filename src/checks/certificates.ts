@@ -5,11 +5,9 @@
 import type { X509Certificate } from 'node:crypto';
 import { quote } from '../errors.ts';
 import type { Files, FoundFile } from './files.ts';
-import type { CertificateFact, Problem } from './findings.ts';
+import { type CertificateFact, NAMES_MAX, type Problem } from './findings.ts';
 import { type Certificate, keyBelongs, type Pem, readPem } from './pem.ts';
 
-/** Of one certificate: enough to look at what a server presents. */
-const NAMES_MAX = 20;
 const NAME_LENGTH_MAX = 253;
 /** DER: a SEQUENCE. */
 const SEQUENCE = 0x30;

@@ -9,6 +9,8 @@ import { BundleError, quote } from '../errors.ts';
 export const FINDINGS_MAX = 100;
 export const CERTIFICATES_MAX = 2000;
 export const KEPT_MAX = 1000;
+/** Of one certificate: enough to look at what a server presents. */
+export const NAMES_MAX = 20;
 const FINDINGS_BYTES_MAX = 64 * 1024;
 const CERTIFICATES_BYTES_MAX = 448 * 1024;
 const KEPT_BYTES_MAX = 64 * 1024;

@@ -102,12 +102,12 @@ function string(data: Uint8Array, from: number): number {
     if (byte < 0x20) throw new Stop(at, 'no control character in a string');
     if (byte !== BACKSLASH) continue;
     at++;
-    const escape = data[at];
-    if (escape === U) {
+    const escaped = data[at];
+    if (escaped === U) {
       for (let i = 1; i <= 4; i++)
         if (!isHex(data[at + i])) throw new Stop(at + i, 'four hexadecimal digits');
       at += 4;
-    } else if (escape === undefined || !ESCAPES.has(escape)) {
+    } else if (escaped === undefined || !ESCAPES.has(escaped)) {
       throw new Stop(at, 'an escape that JSON knows');
     }
   }

@@ -12,6 +12,8 @@ const BEGIN = Buffer.from('-----BEGIN ');
 const DASHES = '-----';
 const LABEL_LENGTH_MAX = 64;
 const LINE_FEED = 0x0a;
+/** Space, tab and return: OpenSSL takes them from the end of a line. */
+const SPACES = new Set([0x20, 0x09, 0x0d]);
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
 const CERTIFICATE = /^(?:(?:X509 |TRUSTED )?CERTIFICATE)$/;
@@ -141,6 +143,11 @@ function blockAt(bytes: Buffer, at: number): Block | undefined {
   const stop = end + close.length;
   if (bytes[end - 1] !== LINE_FEED)
     return broken(`an END of ${label} on a line of its own`, 'other text before it', stop);
+  // Two files put together without a newline between them.
+  if (!endsLine(bytes, stop))
+    return broken(`an END of ${label} on a line of its own`, 'other text after it', stop);
+  if (!endsLine(bytes, begun))
+    return broken(`a BEGIN of ${label} on a line of its own`, 'other text after it', stop);
   if (stop - at > BLOCK_BYTES_MAX) {
     return broken(`at most ${BLOCK_BYTES_MAX} bytes from BEGIN to END`, `${stop - at}`, stop);
   }
@@ -148,6 +155,13 @@ function blockAt(bytes: Buffer, at: number): Block | undefined {
     label.startsWith('ENCRYPTED') ||
     bytes.subarray(begun, end).includes('Proc-Type: 4,ENCRYPTED', 0, 'latin1');
   return { kind, end: stop, encrypted, problem: undefined };
+}
+
+/** Whether nothing but spaces follows. */
+function endsLine(bytes: Buffer, from: number): boolean {
+  let at = from;
+  while (SPACES.has(bytes[at] ?? 0)) at++;
+  return at >= bytes.length || bytes[at] === LINE_FEED;
 }
 
 function labelAt(bytes: Buffer, at: number): string | undefined {

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { parseContext, validateName } from '../bundle/name.ts';
+import { DEFAULT_CHECKS } from '../checks/settings.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
@@ -9,6 +10,7 @@ import type { MountOptions } from '../daemon/mount-options.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
+import { resolveRules } from './file-rules.ts';
 import { AWS_SETTINGS, acceptedKeys, mountLimits, type RunningMount } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { versionText } from './version.ts';
@@ -73,6 +75,8 @@ export const mount: Command = {
       context: parseContext(settings.context ?? []),
       ...mountLimits(settings),
       preserve: settings.preserve === true,
+      checks: settings.checks ?? DEFAULT_CHECKS,
+      rules: await resolveRules(settings.files ?? []),
       allowSwap: settings.allowSwap === true,
       statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
       runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),

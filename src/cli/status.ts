@@ -1,5 +1,6 @@
 import { ask } from '../control/client.ts';
 import type { Status } from '../control/protocol.ts';
+import { quote } from '../errors.ts';
 import { type Command, optionalTextArg } from './command.ts';
 import {
   ABOUT_A_MOUNT,
@@ -10,6 +11,10 @@ import {
   STATUS_MS_MAX,
 } from './targets.ts';
 import { formatBytes, plural } from './ui.ts';
+
+const DAY_MS = 24 * 3_600_000;
+/** The first to end; --json has all. */
+const CERTIFICATES_SHOWN = 5;
 
 export const status: Command = {
   usage: 'status [mount]',
@@ -33,7 +38,7 @@ async function lookFor(runtimeDir: string, wanted: string | undefined): Promise<
 }
 
 /** What a person reads of it. */
-export function describe(mount: Status): string[] {
+export function describe(mount: Status, nowMs = Date.now()): string[] {
   const { live, error, lastCheck } = mount;
   const lines = [
     `${mount.instance}: ${mount.state}`,
@@ -55,7 +60,7 @@ export function describe(mount: Status): string[] {
       `  lingering   generation ${id}, ${formatBytes(bytes)}${since}: ${reason ?? 'open files still hold it'}`,
     );
   }
-  lines.push(...describeMachine(mount));
+  lines.push(...describeMachine(mount), ...describeChecks(mount, nowMs));
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
@@ -81,6 +86,23 @@ function describeServing({ cache, fastOpen, resend, negotiated }: Status): strin
 function describeLost(wanted: boolean | undefined, agreed: boolean): string {
   if (agreed) return 'the kernel sends lost requests again';
   return `lost requests are taken over (${wanted === true ? 'this kernel cannot send them again' : '--resend off'})`;
+}
+
+function describeChecks({ warnings = [], certificates = [], kept = [] }: Status, nowMs: number): string[] {
+  const soonest = [...certificates].sort((a, b) => Date.parse(a.notAfter) - Date.parse(b.notAfter));
+  const lines = soonest.slice(0, CERTIFICATES_SHOWN).map(({ path, serial, notAfter }) => {
+    const days = Math.floor((Date.parse(notAfter) - nowMs) / DAY_MS);
+    const left = days < 0 ? 'expired' : `${plural(days, 'day')} left`;
+    return `  certificate ${quote(path)}, serial ${serial}, until ${notAfter}: ${left}`;
+  });
+  const more = certificates.length - lines.length;
+  if (more > 0) lines.push(`  certificate and ${more} more: --json has all`);
+  for (const path of kept)
+    lines.push(`  kept        ${quote(path)}: its live version, the new one is refused`);
+  for (const { path, rule, expected, found } of warnings) {
+    lines.push(`  warning     ${quote(path)} (${rule}): found ${found}, want ${expected}`);
+  }
+  return lines;
 }
 
 function describeMachine({ memory, processes = [] }: Status): string[] {

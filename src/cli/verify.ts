@@ -1,4 +1,7 @@
-import { lintArchive, listArchive } from '../bundle/archive.ts';
+import { lintArchive, listArchive, readArchive } from '../bundle/archive.ts';
+import { checkCandidate } from '../checks/candidate.ts';
+import { refusalOf } from '../checks/findings.ts';
+import { DEFAULT_CHECKS } from '../checks/settings.ts';
 import { quote } from '../errors.ts';
 import { OPENING_SETTINGS, openBundle } from './bundles.ts';
 import type { Command } from './command.ts';
@@ -15,8 +18,17 @@ export const verify: Command = {
     try {
       const entries = await listArchive(plaintext);
       const problems = await lintArchive(plaintext, mountLimits(context.settings));
+      const limits = mountLimits(context.settings);
+      const checked =
+        problems.length > 0
+          ? undefined
+          : await checkCandidate(await readArchive(plaintext, limits), {
+              checks: context.settings.checks ?? DEFAULT_CHECKS,
+              nowMs: Date.now(),
+            });
+      const refusals = (checked?.problems ?? []).filter(({ level }) => level === 'refuse');
       if (context.json) {
-        return context.ui.printJson({
+        context.ui.printJson({
           verified: true,
           location,
           sha256,
@@ -24,7 +36,13 @@ export const verify: Command = {
           entries,
           mountable: problems.length === 0,
           problems,
+          findings: (checked?.problems ?? []).map(({ level, path, rule, expected, found }) => {
+            return { level, path, rule, expected, found };
+          }),
+          certificates: checked?.certificates ?? [],
         });
+        if (refusals.length > 0) throw refusalOf(refusals);
+        return;
       }
       const rows = entries.map((entry) => [
         entry.kind,
@@ -35,11 +53,16 @@ export const verify: Command = {
       ]);
       for (const line of formatTable(rows)) context.ui.print(line);
       for (const problem of problems) context.ui.warn(`cannot be mounted: ${problem}`);
+      for (const { level, path, rule, expected, found } of checked?.problems ?? []) {
+        const what = level === 'refuse' ? 'refused' : 'warning';
+        context.ui.warn(`${what}: ${quote(path)} (${rule}): found ${found}, want ${expected}`);
+      }
       if (context.settings.name === undefined && !nameFits(location, header.name)) {
         context.ui.warn(
           `its name is ${quote(header.name)}, not that of its file: mount would want --name ${header.name}`,
         );
       }
+      if (refusals.length > 0) throw refusalOf(refusals);
       context.ui.print(`verified: ${quote(header.name)}, serial ${header.serial}, sealed ${header.created}`);
     } finally {
       plaintext.fill(0);

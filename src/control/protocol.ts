@@ -106,6 +106,15 @@ export const statusSchema = z.object({
     .extend({ since: z.string(), attempts: z.number().int() })
     .omit({ exitCode: true })
     .nullable(),
+  // Of daemons that are new enough.
+  /** What the checks have to say of what is live: at most 100, and dates as they are now. */
+  warnings: z
+    .array(z.object({ path: z.string(), rule: z.string(), expected: z.string(), found: z.string() }))
+    .optional(),
+  /** What is served: leaf certificates of PEM files, at most 2,000. Serials are hex; days left are the reader's to count. */
+  certificates: z.array(z.object({ path: z.string(), serial: z.string(), notAfter: z.string() })).optional(),
+  /** Files whose version before the live bundle's is served, because that was refused (checks.onBadFile). */
+  kept: z.array(z.string()).optional(),
   // Of the kernel driver, and of daemons that are new enough.
   /** Whether contents stay in the kernel's page cache. */
   cache: z.enum(['page', 'none']).optional(),

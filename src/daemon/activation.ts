@@ -4,6 +4,10 @@
  */
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { BundleHeader } from '../bundle/header.ts';
+import { withAccepted } from '../checks/candidate.ts';
+import type { Findings } from '../checks/findings.ts';
+import type { FileRule } from '../checks/ownership.ts';
+import type { Checks } from '../checks/settings.ts';
 import type { Changes } from '../control/protocol.ts';
 import { type Plan, planGeneration, writePlan } from '../generation/build.ts';
 import { Generation, inMemory } from '../generation/generation.ts';
@@ -18,6 +22,7 @@ export interface Held {
   readonly memory: LockedMemory;
   /** Against the generation that was live when this one was built. */
   readonly counts: Changes;
+  readonly findings: Findings;
 }
 
 export interface ActivationOptions {
@@ -26,6 +31,14 @@ export interface ActivationOptions {
   /** Keep packed modes and numeric owners; otherwise everything is `owner`'s alone. */
   readonly preserve: boolean;
   readonly owner: { readonly uid: number; readonly gid: number };
+  readonly checks: Checks;
+  /** `files:` of the config. */
+  readonly rules: readonly FileRule[];
+  /** Of a generation, those kept from the one before it too. */
+  readonly filesMax: number;
+  readonly bytesMax: number;
+  /** Others' turn, while much is checked. */
+  readonly yield: () => Promise<void>;
   readonly onRetired: (generation: Generation) => void;
 }
 
@@ -44,13 +57,21 @@ export class Activation {
     return this.#vfs;
   }
 
-  /** Copies the entries' contents into memory of their own: the caller may wipe them at once. */
-  build(header: BundleHeader, entries: readonly ArchiveEntry[]): Opened<Held> {
+  /**
+   * Checks the entries and copies their contents into memory of their own: the caller may wipe them at once. Throws
+   * BundleError for what the checks refuse.
+   */
+  async build(header: BundleHeader, entries: readonly ArchiveEntry[]): Promise<Opened<Held>> {
+    const options = { ...this.#options, nowMs: this.#options.nowMs(), live: this.#vfs?.live };
+    return withAccepted(entries, options, (accepted, findings) => this.#build(header, accepted, findings));
+  }
+
+  #build(header: BundleHeader, entries: readonly ArchiveEntry[], findings: Findings): Opened<Held> {
     const plan = this.#plan(header.serial, entries);
     const memory = this.#options.store.allocate(plan.bytes);
     try {
       const generation = open(plan, memory.buffer);
-      const held = { generation, memory, counts: plan.changes.counts };
+      const held = { generation, memory, counts: plan.changes.counts, findings };
       return { generation: held, serial: header.serial, created: header.created };
     } catch (error) {
       memory.release();
@@ -81,10 +102,9 @@ export class Activation {
   }
 
   #plan(serial: number, entries: readonly ArchiveEntry[]): Plan {
-    const { nowMs, preserve, owner } = this.#options;
-    const nowSeconds = Math.floor(nowMs() / 1000);
+    const nowSeconds = Math.floor(this.#options.nowMs() / 1000);
     const id = this.#nextId++;
-    return planGeneration(entries, { id, serial, nowSeconds, previous: this.#vfs?.live, preserve, owner });
+    return planGeneration(entries, { id, serial, nowSeconds, previous: this.#vfs?.live, preserve: true });
   }
 
   #retire(generation: Generation): void {

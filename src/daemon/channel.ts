@@ -9,8 +9,8 @@ import { poll } from '../system/wait.ts';
 
 export type Message = Readonly<Record<string, unknown>>;
 
-/** Far more than any message but a slice of operations, which is cut to fit. */
-export const LINE_BYTES_MAX = 256 * 1024;
+/** What an unsealer says of thousands of certificates, which is cut to fit, as slices of operations are. */
+export const LINE_BYTES_MAX = 768 * 1024;
 /** What was sent and not read: a child that stands still is ended before it fills the memory. */
 const UNREAD_BYTES_MAX = 4 * 1024 * 1024;
 /** Messages that nobody took yet: a child that talks and talks is ended before it fills the memory. */

@@ -27,6 +27,7 @@ export type Event =
   | 'floor-missing'
   | 'floor-lowered'
   | 'floor-not-kept'
+  | 'check-warning'
   | 'refresh-failed'
   | 'refresh-recovered'
   | 'unmounted-from-outside'

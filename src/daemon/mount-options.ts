@@ -1,3 +1,6 @@
+import type { FileRule } from '../checks/ownership.ts';
+import type { Checks } from '../checks/settings.ts';
+
 /** What both process shapes of a mount are told. */
 export interface MountOptions {
   /** As status shows it: absolute, or s3://…. */
@@ -13,6 +16,9 @@ export interface MountOptions {
   readonly bytesMax: number;
   readonly filesMax: number;
   readonly preserve: boolean;
+  readonly checks: Checks;
+  /** `files:`, with users and groups looked up. */
+  readonly rules: readonly FileRule[];
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
   readonly runtimeDir: string;

@@ -20,6 +20,7 @@ import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
+import { checksStatus, logWarnings } from './check-findings.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed, describeState, iso } from './describe.ts';
 import { FloorFile } from './floor.ts';
@@ -29,7 +30,7 @@ import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { type Live, type Opened, Rotation } from './rotation.ts';
 import { takeHere } from './take.ts';
-import { openBundle, tarBytesMax } from './unseal.ts';
+import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
 
 export interface MountPorts {
   readonly source: Source;
@@ -86,6 +87,7 @@ export class Mount {
       }),
       activate: ({ generation }) => {
         const changes = this.#active.activate(generation);
+        logWarnings(ports.log, generation.findings);
         this.#notify(`STATUS=serial ${generation.generation.serial} at ${this.#mountpoint}`);
         return changes;
       },
@@ -130,7 +132,8 @@ export class Mount {
 
   async #start(): Promise<void> {
     const { log, uid, gid, nowMs, source } = this.#ports;
-    const { bundle, instance, runtimeDir, statusGid, allowSwap, preserve } = this.#options;
+    const { bundle, instance, runtimeDir, statusGid, allowSwap } = this.#options;
+    const { preserve, checks, rules, filesMax, bytesMax } = this.#options;
     (await loadNative()).forbidDumps();
     await checkDevice();
     await this.#floors.load();
@@ -142,8 +145,9 @@ export class Mount {
     this.#activation = new Activation({
       store: await openMemoryStore({ allowSwap }),
       nowMs,
-      preserve,
+      ...{ preserve, checks, rules, filesMax, bytesMax },
       owner: { uid, gid },
+      yield: othersTurn,
       onRetired: ({ id, serial }) => log.info('retired', { generation: id, serial }),
     });
     this.#control = await serveControl({
@@ -265,6 +269,7 @@ export class Mount {
       live: live === undefined ? null : describeGeneration(live),
       floor: this.#floors.describe(),
       lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
+      ...checksStatus(live?.generation.findings, Date.now(), this.#options.checks),
     };
   }
 }

@@ -1,6 +1,7 @@
 /** Which process is started how: as whom, with which descriptors, with what of root's rights. */
 
 import { closeSync, openSync } from 'node:fs';
+import type { FileRule } from '../checks/ownership.ts';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
 import { relayLog } from './child-log.ts';
 import { type Child, type ChildOptions, spawnChild } from './children.ts';
@@ -9,19 +10,24 @@ import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
 import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
+import { RULES_VARIABLE } from './roles.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';
 
 function relayTo(log: Log): ChildOptions['hear'] {
   return (stderr, child) => relayLog(stderr, child, log);
 }
 
-/** For tests, whose program is another: where the processes' files are. */
-type Directory = string | undefined;
+export interface EngineProcessesOptions {
+  /** `files:` of the config, for the server: what it may serve with other owners and modes than root's alone. */
+  readonly rules: readonly FileRule[];
+  /** For tests, whose program is another: where the processes' files are. */
+  readonly directory?: string | undefined;
+}
 
 export function engineProcesses(
   users: ProcessUsers,
   log: Log,
-  directory?: Directory,
+  { rules, directory }: EngineProcessesOptions,
 ): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnNotifier'> {
   return {
     spawnServer({ fuse, store, dropPipe }) {
@@ -33,6 +39,7 @@ export function engineProcesses(
         user: users.server,
         fds: [fuse, store, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
         emptyNetwork: true,
+        environment: { [RULES_VARIABLE]: JSON.stringify(rules) },
       });
       setOomScore(child.pid, OOM_SCORES.server);
       return child;

@@ -5,5 +5,7 @@ export type Role = 'server' | 'prober' | 'notifier' | 'agent' | 'unsealer';
 export const PARENT_VARIABLE = 'SECRETSFS_PARENT';
 /** How many descriptors it has from 3 on: some roles have one more at times. */
 export const FDS_VARIABLE = 'SECRETSFS_FDS';
+/** Of the server: `files:` of the config as JSON, with numbers for users and groups. Paths and numbers, nothing secret. */
+export const RULES_VARIABLE = 'SECRETSFS_RULES';
 /** 0 and 1 are /dev/null, 2 is the log. */
 export const FIRST_FD = 3;

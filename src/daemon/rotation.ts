@@ -98,8 +98,8 @@ const RETRY_MS_MIN = 5_000;
 const RETRY_MS_MAX = 60_000;
 /** Of the delay: instances that failed together must not come back together. */
 const RETRY_JITTER = 0.2;
-/** One of a bundle that time heals. */
-const CLOCK: ErrorCode = 'bundle-serial-future';
+/** Those of a bundle that time heals. */
+const CLOCK: readonly ErrorCode[] = ['bundle-serial-future', 'check-clock'];
 
 export class Rotation<G> {
   readonly #ports: RotationPorts<G>;
@@ -273,5 +273,5 @@ export class Rotation<G> {
 
 /** Whether the same bytes would be refused again whatever happens in the world. */
 function isRefusal(error: SecretsfsError): boolean {
-  return (classOf(error.code) === 'bundle' && error.code !== CLOCK) || REFUSALS.includes(error.code);
+  return (classOf(error.code) === 'bundle' && !CLOCK.includes(error.code)) || REFUSALS.includes(error.code);
 }

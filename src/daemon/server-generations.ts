@@ -3,7 +3,7 @@
  * that can't be is reported and never served, and what was live goes on being live.
  */
 import type { Generation } from '../generation/generation.ts';
-import { whyNotPrivate, whyNotSuccessor } from '../generation/succession.ts';
+import { whyNotSuccessor } from '../generation/succession.ts';
 import { type Image, ImageError } from '../store/image.ts';
 import { CONTROL, type Control, decodeControl, type Refusal, refusalWord, STATUS } from '../store/shared.ts';
 import { Vfs } from '../vfs/vfs.ts';
@@ -18,6 +18,8 @@ export interface ServerGenerationsOptions {
   readonly control: Uint32Array;
   /** Throws ImageError. */
   readonly open: (id: number) => Image;
+  /** Why owners and modes of a generation are none that may be served, where they are not the bundle's to say. */
+  readonly whyNotAllowed: (generation: Generation) => string | undefined;
   /** Says what could not be read. */
   readonly onRefused: (id: number, why: Refusal) => void;
 }
@@ -43,6 +45,10 @@ export class ServerGenerations {
     this.#options = options;
     this.#control = options.control;
     const image = options.open(first.live);
+    if (!first.preserve && options.whyNotAllowed(image.generation) !== undefined) {
+      image.close();
+      throw new ImageError('invalid', undefined);
+    }
     this.#images.set(first.live, image);
     this.vfs = new Vfs(image.generation);
     this.#sequence = first.sequence;
@@ -110,7 +116,7 @@ export class ServerGenerations {
     if (image === undefined || image.generation === this.vfs.live) return;
     const why =
       whyNotSuccessor(this.vfs.live, image.generation) ??
-      (preserve ? undefined : whyNotPrivate(image.generation));
+      (preserve ? undefined : this.#options.whyNotAllowed(image.generation));
     if (why === undefined) return;
     this.#images.delete(id);
     image.close();

@@ -8,6 +8,7 @@
  */
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
 import { constants, endianness } from 'node:os';
+import { type FileRule, whyNotRuled } from '../checks/ownership.ts';
 import { describeBug } from '../errors.ts';
 import type { Policy } from '../fuse/kernel/context.ts';
 import { canResend, type Params } from '../fuse/kernel/init.ts';
@@ -18,6 +19,8 @@ import { OUT_HEADER_BYTES } from '../fuse/kernel/protocol.ts';
 import { Session } from '../fuse/kernel/session.ts';
 import { Staging } from '../fuse/kernel/staging.ts';
 import { STALE_ANSWERS_WORDS } from '../fuse/kernel/stale-answers.ts';
+import type { Generation } from '../generation/generation.ts';
+import { whyNotPrivate } from '../generation/succession.ts';
 import { ImageError, openImage } from '../store/image.ts';
 import {
   CONTROL,
@@ -37,6 +40,7 @@ import { mapShared } from '../system/shared.ts';
 import { schedYield } from '../system/wait.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild } from './child.ts';
+import { RULES_VARIABLE } from './roles.ts';
 import { type FromServer, parseToServer, type ToServer } from './server-channel.ts';
 import { ServerGenerations } from './server-generations.ts';
 import { ServerLog } from './server-log.ts';
@@ -48,6 +52,12 @@ const CHANNEL_FD = 5;
 const PAGES_FD = 6;
 
 const { EIO } = constants.errno;
+/** By the rules of the config, which nobody but the supervisor says. Of none there are no paths to look at. */
+function whyNotAllowed(): (generation: Generation) => string | undefined {
+  const rules = JSON.parse(process.env[RULES_VARIABLE] ?? '[]') as FileRule[];
+  return rules.length === 0 ? whyNotPrivate : (generation) => whyNotRuled(generation, rules);
+}
+
 /** A supervisor takes microseconds to write the control page. */
 const CONTROL_WAIT_MS = 2000;
 
@@ -98,7 +108,7 @@ function run(log: ServerLog): boolean {
   try {
     const open = (id: number) => openImage(`/proc/self/fd/${STORE_FD}/gen-${id}`, id);
     const onRefused = log.generationRefused.bind(log);
-    generations = new ServerGenerations({ control, open, onRefused }, first);
+    generations = new ServerGenerations({ control, open, whyNotAllowed: whyNotAllowed(), onRefused }, first);
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     log.generationRefused(first.live, error.reason);

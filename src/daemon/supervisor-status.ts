@@ -1,6 +1,7 @@
 /** How a mount of the kernel driver describes itself. Pure: what it is told, as the control protocol says it. */
 import type { GenerationStatus, ProcessStatus, Status } from '../control/protocol.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
+import { checksStatus } from './check-findings.ts';
 import { describeState, iso } from './describe.ts';
 import type { EngineStatus } from './engine-ports.ts';
 import type { Live, RotationState } from './rotation.ts';
@@ -45,6 +46,7 @@ export function describeMount(described: Described): Status {
       heldSince: iso(sinceMs),
     })),
     floor: described.floor,
+    ...checksStatus(rotation.live?.generation.result, Date.now(), options.checks),
     processes: describeProcesses(described),
     memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: memoryMax ?? null },
   };

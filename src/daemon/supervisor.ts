@@ -20,6 +20,7 @@ import type { OwnCgroup } from '../system/own-cgroup.ts';
 import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.ts';
 import { realTimers } from '../system/timers.ts';
 import { AgentKeeper } from './agent-keeper.ts';
+import { logWarnings } from './check-findings.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
@@ -172,7 +173,7 @@ export class Supervisor {
         preserve: options.preserve,
       },
       {
-        ...engineProcesses(users, log),
+        ...engineProcesses(users, log, { rules: options.rules }),
         log,
         nowMs,
         onAlive: () => this.#alive(),
@@ -202,9 +203,13 @@ export class Supervisor {
     return takeInStore({ engine: this.#running, options: this.#options, user, log, nowMs }, options);
   }
 
-  async #activate({ generation: { candidate }, serial }: Opened<InStore>): Promise<Changes | undefined> {
+  async #activate({
+    generation: { candidate, result },
+    serial,
+  }: Opened<InStore>): Promise<Changes | undefined> {
     if (!this.#mounted) await checkStillThere(this.#mountpoint);
     const changes = await this.#running.activate(candidate);
+    logWarnings(this.#ports.log, result);
     this.#mounted = true;
     this.#notify(`STATUS=serial ${serial} at ${this.#mountpoint}`);
     return changes;

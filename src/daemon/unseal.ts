@@ -18,7 +18,7 @@ export interface UnsealPolicy extends Omit<Policy, 'accepted'> {
 }
 
 /** This process serves reads meanwhile. */
-const othersTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+export const othersTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * Opens `bytes` and hands the entries to `build`, which must copy what it keeps: the entries' data are wiped after.
@@ -28,7 +28,7 @@ export async function openBundle<T>(
   bytes: Buffer,
   policy: UnsealPolicy,
   unwrapping: Unwrapping,
-  build: (header: BundleHeader, entries: readonly ArchiveEntry[]) => T,
+  build: (header: BundleHeader, entries: readonly ArchiveEntry[]) => T | Promise<T>,
   beforeKeys: () => void = () => undefined,
 ): Promise<T> {
   checkHeader(readHeader(bytes), { ...policy, accepted: unwrapping.accepted });
@@ -39,7 +39,7 @@ export async function openBundle<T>(
     progress: othersTurn,
   });
   try {
-    return build(header, await readArchive(plaintext, { ...policy, yield: othersTurn }));
+    return await build(header, await readArchive(plaintext, { ...policy, yield: othersTurn }));
   } finally {
     plaintext.fill(0);
   }

@@ -4,8 +4,10 @@
  * came from outside, so its result is read as strictly as that: bounded, nothing unknown in it, texts fit for a log.
  */
 import * as z from 'zod';
+import { CERTIFICATES_MAX, FINDINGS_MAX, KEPT_MAX, NAMES_MAX, RULES } from '../checks/findings.ts';
+import { checksTaskSchema, fileRulesSchema } from '../checks/settings.ts';
 import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
-import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX } from '../limits.ts';
+import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
 import { awsSettingsSchema, REVISION_LENGTH_MAX } from './agent-channel.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Exit } from './children.ts';
@@ -49,6 +51,9 @@ export const unsealerTaskSchema = z.strictObject({
   bytesMax: count,
   filesMax: count,
   preserve: z.boolean(),
+  checks: checksTaskSchema,
+  /** `files:` of the config. */
+  rules: fileRulesSchema,
   owner: z.strictObject({ uid: count, gid: count }),
   aws: awsSettingsSchema,
   /** Of the generation that is to be made. */
@@ -74,6 +79,9 @@ const revision = z
   .max(REVISION_LENGTH_MAX)
   .refine((value) => !value.includes('\n') && escapeInvisible(value) === value);
 const nodes = count.max(GENERATION_NODES_MAX);
+/** Whoever shows it quotes it. */
+const path = z.string().min(1).max(PATH_BYTES_MAX);
+const instant = z.iso.datetime({ precision: 3 });
 
 export const unsealerResultSchema = z.discriminatedUnion('outcome', [
   z.strictObject({ outcome: z.literal('unchanged'), revision }),
@@ -89,6 +97,37 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
     symlinks: nodes,
     contentBytes: count.max(MOUNT_BYTES_MAX),
     imageBytes: count.max(4 * MOUNT_BYTES_MAX),
+    /** What the checks have to say of what goes live; see src/checks/findings.ts. */
+    findings: z
+      .array(
+        z.strictObject({
+          level: z.literal('warn'),
+          path,
+          rule: z.enum(RULES),
+          expected: text,
+          found: text,
+        }),
+      )
+      .max(FINDINGS_MAX)
+      .readonly(),
+    /** How many there were. */
+    warnings: count,
+    certificates: z
+      .array(
+        z.strictObject({
+          path,
+          serial: z.string().regex(/^(?:[0-9a-f]{2}){1,64}$/),
+          notBefore: instant,
+          notAfter: instant,
+          names: z
+            .array(z.string().regex(/^[\w.*:-]{1,253}$/))
+            .max(NAMES_MAX)
+            .readonly(),
+        }),
+      )
+      .max(CERTIFICATES_MAX)
+      .readonly(),
+    kept: z.array(path).max(KEPT_MAX).readonly(),
     counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
   }),
   z.strictObject({

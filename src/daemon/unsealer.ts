@@ -12,8 +12,10 @@ import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
+import { withAccepted } from '../checks/candidate.ts';
+import type { Findings } from '../checks/findings.ts';
 import { describeBug, MountError, SecretsfsError, SourceError } from '../errors.ts';
-import { planGeneration } from '../generation/build.ts';
+import { type Plan, planGeneration } from '../generation/build.ts';
 import { encodeChanges } from '../generation/changes.ts';
 import { HEADER_BYTES } from '../generation/format.ts';
 import { Generation, GenerationError } from '../generation/generation.ts';
@@ -150,34 +152,46 @@ async function openAndWrite(
   });
   const nowMs = Date.now();
   const policy = { name, context, floor, sha256, nowMs, bytesMax, filesMax };
-  const build = (header: BundleHeader, entries: readonly ArchiveEntry[]) => ({
-    generation: writeGeneration(entries, header.serial, nowMs, task, files),
+  const build = async (header: BundleHeader, entries: readonly ArchiveEntry[]) => ({
+    generation: await writeGeneration(entries, header.serial, nowMs, task, files),
     serial: header.serial,
     created: header.created,
   });
   return openBundle(bytes, policy, unwrapping, build, () => checkMemory(bytes.length, memory));
 }
 
-/** Contents, metadata, changes, and the header last: what was cut off anywhere is no image. */
-function writeGeneration(
+/** Checks, plans and writes what may go live of the candidate. */
+async function writeGeneration(
   entries: readonly ArchiveEntry[],
   serial: number,
   nowMs: number,
   task: UnsealerTask,
-  { candidateFd, changesFd, previousFd }: UnsealerFiles,
-): Written {
-  const { generationId, preserve, owner } = task;
-  const previous = openPrevious(previousFd);
+  files: UnsealerFiles,
+): Promise<Written> {
+  const { generationId: id, checks, rules, preserve, owner, filesMax, bytesMax } = task;
+  const previous = openPrevious(files.previousFd);
+  const live = previous?.generation;
   const nowSeconds = Math.floor(nowMs / 1000);
-  const plan = planGeneration(entries, {
-    id: generationId,
-    serial,
-    nowSeconds,
-    previous: previous?.generation,
-    preserve,
-    owner,
-  });
-  const { metadata, contents, bytes, changes } = plan;
+  try {
+    return await withAccepted(
+      entries,
+      { checks, rules, preserve, owner, nowMs, live, filesMax, bytesMax },
+      (accepted, findings) => {
+        const options = { id, serial, nowSeconds, previous: live, preserve: true };
+        return writePlan(planGeneration(accepted, options), findings, files);
+      },
+    );
+  } finally {
+    previous?.metadata.fill(0);
+  }
+}
+
+/** Contents, metadata, changes, and the header last: what was cut off anywhere is no image. */
+function writePlan(
+  { metadata, contents, bytes, changes }: Plan,
+  findings: Findings,
+  { candidateFd, changesFd }: UnsealerFiles,
+): Written {
   const encoded = encodeChanges(changes);
   try {
     const first = contents[0];
@@ -193,7 +207,8 @@ function writeGeneration(
     writeAll(changesFd, [encoded], 0);
     writeAll(candidateFd, [metadata.subarray(0, HEADER_BYTES)], 0);
     const { files, directories, symlinks, contentBytes } = Generation.open(metadata, { read: () => 0 });
-    return { files, directories, symlinks, contentBytes, imageBytes: bytes, counts: changes.counts };
+    const { counts } = changes;
+    return { files, directories, symlinks, contentBytes, imageBytes: bytes, counts, ...findings };
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (syscall === undefined) throw error;
@@ -204,7 +219,6 @@ function writeGeneration(
   } finally {
     metadata.fill(0);
     encoded.fill(0);
-    previous?.metadata.fill(0);
   }
 }
 

@@ -5,6 +5,8 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { freemem } from 'node:os';
 import type { SerialFloor } from '../bundle/policy.ts';
+import type { FileRule } from '../checks/ownership.ts';
+import type { Checks } from '../checks/settings.ts';
 import { parseAcceptedKey } from '../keyring/spec.ts';
 import { changesBytesMax, metadataBytesMax } from '../limits.ts';
 import { memoryHeadroom } from '../system/cgroups.ts';
@@ -32,6 +34,8 @@ export interface UnsealingOptions {
   readonly bytesMax: number;
   readonly filesMax: number;
   readonly preserve: boolean;
+  readonly checks: Checks;
+  readonly rules: readonly FileRule[];
   readonly memoryMax: number | undefined;
   readonly aws: AwsSettings;
 }
@@ -90,6 +94,8 @@ export async function unsealInto(
       bytesMax,
       filesMax,
       preserve,
+      checks: options.checks,
+      rules: [...options.rules],
       owner: { uid: 0, gid: 0 },
       aws,
       generationId: candidate.id,

@@ -5,6 +5,7 @@ import { chmod, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { writeArchive } from '../../src/bundle/archive.ts';
+import { DEFAULT_CHECKS } from '../../src/checks/settings.ts';
 import { ask } from '../../src/control/client.ts';
 import { makeSocketDirectory } from '../../src/control/directory.ts';
 import type { Operations } from '../../src/control/server.ts';
@@ -81,6 +82,8 @@ test('an unsealer of another user opens what root alone may, through its descrip
       bytesMax: 1_000_000,
       filesMax: 100,
       preserve: false,
+      checks: DEFAULT_CHECKS,
+      rules: [],
       owner: { uid: 0, gid: 0 },
       aws: {},
       generationId: 1,

@@ -9,6 +9,7 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { type ArchiveEntry, writeArchive } from '../../src/bundle/archive.ts';
 import { type SealOptions, seal } from '../../src/bundle/seal.ts';
+import { DEFAULT_CHECKS } from '../../src/checks/settings.ts';
 import type { UnsealerTask } from '../../src/daemon/unsealer-channel.ts';
 import { decodeChanges } from '../../src/generation/changes.ts';
 import { Generation, inMemory } from '../../src/generation/generation.ts';
@@ -64,6 +65,8 @@ async function setUp(
     bytesMax: 64 * 1024 * 1024,
     filesMax: 10_000,
     preserve: false,
+    checks: DEFAULT_CHECKS,
+    rules: [],
     owner: { uid: 12, gid: 34 },
     aws: {},
     generationId: 5,

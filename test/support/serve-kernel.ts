@@ -107,7 +107,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       preserve: true,
     },
     {
-      ...engineProcesses(users, log, DIST),
+      ...engineProcesses(users, log, { rules: [], directory: DIST }),
       log: { ...log, info: tellRetired, error: noteHung },
       nowMs: () => Date.now() + shiftMs,
       onAlive: () => {

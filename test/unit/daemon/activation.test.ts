@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BundleHeader } from '../../../src/bundle/header.ts';
+import { DEFAULT_CHECKS } from '../../../src/checks/settings.ts';
 import { Activation } from '../../../src/daemon/activation.ts';
 import type { Generation } from '../../../src/generation/generation.ts';
 import { LINGERING_GENERATIONS_MAX } from '../../../src/limits.ts';
@@ -24,12 +25,19 @@ async function setUp() {
     nowMs: () => 1_000_000,
     preserve: false,
     owner: { uid: 0, gid: 0 },
+    checks: DEFAULT_CHECKS,
+    rules: [],
+    filesMax: 10,
+    bytesMax: 1000,
+    yield: async () => undefined,
     onRetired: (generation) => retired.push(generation),
   });
   const memories: LockedMemory[] = [];
-  const put = (content: string) => {
+  const put = async (content: string) => {
     const data = Buffer.from(content);
-    const opened = activation.build(HEADER, [{ kind: 'file', path: 'f', mode: 0o600, uid: 0, gid: 0, data }]);
+    const opened = await activation.build(HEADER, [
+      { kind: 'file', path: 'f', mode: 0o600, uid: 0, gid: 0, data },
+    ]);
     data.fill(0);
     memories.push(opened.generation.memory);
     return activation.activate(opened.generation);
@@ -51,10 +59,10 @@ const isWiped = (memory: LockedMemory | undefined) => memory?.buffer.every((byte
 
 test('a generation is copied, goes live with an account of what changed, and is wiped once nothing holds it', async () => {
   const { store, retired, memories, put, open } = await setUp();
-  assert.equal(put('one'), undefined);
+  assert.equal(await put('one'), undefined);
   const { vfs, fh, read } = open();
   const first = vfs.live.imageBytes;
-  assert.deepEqual(put('second'), { added: 0, changed: 1, removed: 0, unchanged: 0 });
+  assert.deepEqual(await put('second'), { added: 0, changed: 1, removed: 0, unchanged: 0 });
   assert.equal(read(), 'one');
   assert.equal(store.bytes, first + vfs.live.imageBytes);
   assert.equal(isWiped(memories[0]), false);
@@ -67,11 +75,11 @@ test('a generation is copied, goes live with an account of what changed, and is 
 
 test('only so many superseded generations are kept for open files; the oldest is let go of first', async () => {
   const { retired, put, open } = await setUp();
-  put('0');
+  await put('0');
   const held: ReturnType<typeof open>[] = [];
   for (let i = 1; i <= LINGERING_GENERATIONS_MAX + 2; i++) {
     held.push(open());
-    put(String(i));
+    await put(String(i));
   }
   assert.deepEqual(
     retired.map(({ id }) => id),
@@ -85,7 +93,7 @@ test('only so many superseded generations are kept for open files; the oldest is
 
 test('wipe() leaves no content anywhere and answers ESTALE to what is still open', async () => {
   const { store, memories, put, open, activation } = await setUp();
-  put('one');
+  await put('one');
   const { vfs, read } = open();
   assert.equal(read(), 'one');
   activation.wipe();

@@ -8,6 +8,7 @@ import { parseToServer } from '../../../src/daemon/server-channel.ts';
 import { ServerGenerations } from '../../../src/daemon/server-generations.ts';
 import { ServerLog } from '../../../src/daemon/server-log.ts';
 import { warmUp } from '../../../src/daemon/server-warm-up.ts';
+import { whyNotPrivate } from '../../../src/generation/succession.ts';
 import { type Image, ImageError, openImage } from '../../../src/store/image.ts';
 import {
   type Control,
@@ -65,6 +66,7 @@ function store(first: Partial<Control> = {}) {
           if (image === undefined) throw new ImageError('unreadable', undefined);
           return image;
         },
+        whyNotAllowed: whyNotPrivate,
         onRefused: (id, why) => refused.push(`${id} ${why}`),
       },
       decoded,

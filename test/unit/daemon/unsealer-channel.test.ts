@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DEFAULT_CHECKS } from '../../../src/checks/settings.ts';
 import { LINE_BYTES_MAX } from '../../../src/daemon/channel.ts';
 import {
   parseResult,
@@ -108,6 +109,8 @@ const TASK: UnsealerTask = {
   bytesMax: 1,
   filesMax: 1,
   preserve: false,
+  checks: DEFAULT_CHECKS,
+  rules: [],
   owner: { uid: 0, gid: 0 },
   aws: { region: 'eu-west-1' },
   generationId: 1,
