@@ -1,7 +1,7 @@
 /** Certificates by openssl(1), each made once in a process: tests ask for the same ones again and again. */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -14,6 +14,8 @@ export interface Wanted {
   readonly names?: readonly string[];
   /** From now on; below 0 it has ended. */
   readonly days?: number;
+  /** As openssl writes times, YYMMDDHHMMSSZ: valid from then on, for thirty years, signed by itself. */
+  readonly from?: string;
   readonly kind?: KeyKind;
   /** Hex. */
   readonly serial?: string;
@@ -59,7 +61,10 @@ export function encrypted({ keyObject }: Issued): string {
     .toString();
 }
 
+const CA_CONFIG = `[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=.\ndatabase=index\nrand_serial=yes\npolicy=p\n[p]\ncommonName=supplied\n`;
+
 function make({
+  from,
   cn = 'leaf',
   names = ['DNS:a.test'],
   days = 90,
@@ -84,6 +89,14 @@ function make({
       writeFileSync(at('ca.key'), issuer.key);
     }
     const signer = issuer === undefined ? ['-signkey', 'key'] : ['-CA', 'ca.crt', '-CAkey', 'ca.key'];
+    if (from !== undefined) {
+      writeFileSync(at('config'), CA_CONFIG);
+      writeFileSync(at('index'), '');
+      const valid = ['-startdate', from, '-days', '10950', '-md', 'sha256'];
+      const files = ['-config', 'config', '-in', 'csr', '-keyfile', 'key', '-extfile', 'ext', '-out', 'crt'];
+      openssl('ca', '-batch', '-selfsign', '-notext', ...valid, ...files);
+      return { certificate: readFileSync(at('crt'), 'utf8'), key, keyObject: privateKey };
+    }
     const number = serial === undefined ? [] : ['-set_serial', `0x${serial}`];
     const options = ['-days', String(days), '-extfile', 'ext', ...number];
     const certificate = openssl('x509', '-req', '-in', 'csr', ...signer, ...options).toString();
