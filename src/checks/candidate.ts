@@ -80,10 +80,11 @@ async function accept(
     if (options.checks.onBadFile === 'refuse' || live === undefined || round === ROUNDS_MAX)
       throw refusalOf(refusals);
     reasons.push(...refusals);
+    const before = new Set(kept);
     for (const problem of refusals) {
       const names = together(problem, partners);
       // The live version is no better, or there is none.
-      if (names.every((name) => kept.has(name))) throw refusalOf([problem]);
+      if (names.every((name) => before.has(name))) throw refusalOf([problem]);
       for (const name of names) kept.add(name);
     }
     const next = keep(candidate, live, kept, options);

@@ -16,6 +16,7 @@ import { Generation, inMemory } from '../../src/generation/generation.ts';
 import { openWrapping } from '../../src/keyring/keyring.ts';
 import { FileSource } from '../../src/source/file.ts';
 import { CREATED, KEY, OTHER_KEY, refusal, sealTest } from '../support/bundles.ts';
+import { issue } from '../support/certificates.ts';
 import { directory, file, nodeAt, symlink } from '../support/entries.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import {
@@ -40,6 +41,10 @@ const ENTRIES = [
   file('empty', ''),
   symlink('link', 'd/key.pem'),
 ];
+
+const PEM = (path: string) => {
+  return { level: 'warn', path, rule: 'pem', expected: 'PEM', found: 'no block of it' };
+};
 
 /** A bundle and a key in files of a directory of its own, and what it takes to open them. */
 async function setUp(
@@ -112,6 +117,10 @@ test('a local bundle under a local key becomes a generation and what it changes'
     symlinks: 1,
     contentBytes: 22,
     imageBytes: bytes.length,
+    findings: [PEM('cert.pem'), PEM('d/key.pem')],
+    warnings: 2,
+    certificates: [],
+    kept: [],
     counts: { added: 5, changed: 0, removed: 0, unchanged: 0 },
   });
   const generation = generationOf(bytes);
@@ -165,6 +174,64 @@ test('what is known, and the live ciphertext under another revision, is not open
   assert.equal(again.outcome, 'unchanged');
   assert.notEqual(again.revision, revision);
   assert.equal(statSync(at('image')).size, 0);
+});
+
+test('a candidate is checked against the live image: refused, or kept, and told of', async (t) => {
+  const [good, other] = [issue({ serial: '0b01' }), issue({ cn: 'other' })];
+  const of = ({ certificate, key }: { certificate: string; key: string }, text: string) => [
+    file('tls.crt', certificate),
+    file('tls.key', key),
+    file('text', text),
+  ];
+  const { at, unsealing } = await setUp(t, of(good, 'one'));
+  const pairs = [{ certificate: '*.crt', key: '*.key' }];
+  const checks = { ...DEFAULT_CHECKS, pairs };
+  const first = await mustOpen(unsealing({ checks }, { image: at('first') }));
+  assert.deepEqual(
+    first.certificates.map(({ path, serial, names }) => [path, serial, names]),
+    [['tls.crt', '0b01', ['a.test']]],
+  );
+  const bad = await writeArchive(of({ ...other, key: good.key }, 'two'));
+  await writeFile(at('web.enc'), await sealTest(bad, { serial: 8 }));
+  const live = { serial: first.serial, sha256: first.sha256 };
+  const next = { live, generationId: 6 };
+  const following = { previous: at('first') };
+  await assert.rejects(
+    runUnsealer(unsealing({ ...next, checks }, following)),
+    refusal(
+      'check-failed',
+      /"tls.key" \(pair\): found the key of another certificate, want the key of "tls.crt"$/,
+    ),
+  );
+  assert.equal(statSync(at('image')).size, 0);
+  const kept = await mustOpen(unsealing({ ...next, checks: { ...checks, onBadFile: 'keep' } }, following));
+  assert.deepEqual(kept.kept, ['tls.crt', 'tls.key']);
+  assert.deepEqual(kept.counts, { added: 0, changed: 1, removed: 0, unchanged: 2 });
+  assert.equal(contentOf(generationOf(kept.bytes), 'tls.crt'), good.certificate);
+  assert.equal(contentOf(generationOf(kept.bytes), 'text'), 'two');
+  const expired = issue({ days: -1 });
+  await writeFile(at('web.enc'), await sealTest(await writeArchive(of(expired, 'three')), { serial: 9 }));
+  await assert.rejects(
+    runUnsealer(unsealing({ ...next, checks }, following)),
+    refusal('check-clock', /"tls.crt" \(dates\): found one that expired/),
+  );
+});
+
+test('rules give owners and modes, and yaml is parsed where it is asked for', async (t) => {
+  const { unsealing } = await setUp(t, [file('d/f', 'a: [1', 0o644)]);
+  const rules = [{ match: 'd/*', gid: 33, mode: 0o440 }];
+  const owner = { uid: 0, gid: 0 };
+  const generation = generationOf((await mustOpen(unsealing({ rules, owner }))).bytes);
+  const shown = ['d', 'd/f'].map((path) => {
+    const node = nodeAt(generation, path);
+    return `${generation.uid(node)}:${generation.gid(node)} ${(generation.mode(node) & 0o777).toString(8)}`;
+  });
+  assert.deepEqual(shown, ['0:33 710', '0:33 440']);
+  const checks = { ...DEFAULT_CHECKS, formats: [{ match: '**', format: 'yaml' as const }] };
+  await assert.rejects(
+    runUnsealer(unsealing({ checks })),
+    refusal('check-failed', /"d\/f" \(format\).*want yaml/),
+  );
 });
 
 test('refusals travel with code, hint and the revision that they are about, and nothing is written', async (t) => {

@@ -67,3 +67,25 @@ test('a status says what was asked of the kernel and what it agreed to', () => {
   );
   assert.match(serving({ resend: false, negotiated: older }) ?? '', /taken over \(--resend off\)$/);
 });
+
+test('certificates are shown with the days that are left, the first to end first, and what was warned of', () => {
+  const nowMs = Date.parse('2026-11-22T00:00:00Z');
+  const until = (days: number) => new Date(nowMs + days * 24 * 3_600_000).toISOString();
+  const certificates = [40, 3, -1, 50, 60, 70, 80].map((days) => ({
+    path: `c${days}`,
+    serial: '0a',
+    notAfter: until(days),
+  }));
+  const warnings = [{ path: 'a\nb', rule: 'pair', expected: 'x', found: 'y' }];
+  const lines = describe({ ...OLD, certificates, warnings, kept: ['k'] }, nowMs).slice(5);
+  assert.deepEqual(lines, [
+    '  certificate "c-1", serial 0a, until 2026-11-21T00:00:00.000Z: expired',
+    '  certificate "c3", serial 0a, until 2026-11-25T00:00:00.000Z: 3 days left',
+    '  certificate "c40", serial 0a, until 2027-01-01T00:00:00.000Z: 40 days left',
+    '  certificate "c50", serial 0a, until 2027-01-11T00:00:00.000Z: 50 days left',
+    '  certificate "c60", serial 0a, until 2027-01-21T00:00:00.000Z: 60 days left',
+    '  certificate and 2 more: --json has all',
+    '  kept        "k": its live version, the new one is refused',
+    '  warning     "a\\nb" (pair): found y, want x',
+  ]);
+});

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { type FileRule, whyNotRuled } from '../../../src/checks/ownership.ts';
 import { ChannelError } from '../../../src/daemon/channel.ts';
 import { parseToServer } from '../../../src/daemon/server-channel.ts';
 import { ServerGenerations } from '../../../src/daemon/server-generations.ts';
@@ -18,7 +19,7 @@ import {
   SHARED_BYTES,
 } from '../../../src/store/shared.ts';
 import { Vfs } from '../../../src/vfs/vfs.ts';
-import { contentOf, file, imageOf, Lineage, nodeAt, symlink } from '../../support/entries.ts';
+import { contentOf, directory, file, imageOf, Lineage, nodeAt, symlink } from '../../support/entries.ts';
 
 const CONTROL: Control = {
   live: 1,
@@ -38,13 +39,19 @@ const CONTROL: Control = {
 };
 
 /** Four generations in a store of memory, and the two pages. */
-function store(first: Partial<Control> = {}) {
+function store(
+  first: Partial<Control> = {},
+  entry = (id: number) => file('f', `${id}`),
+  rules: FileRule[] = [],
+) {
   const lineage = new Lineage();
   const images = new Map<number, Image>();
   const closed: number[] = [];
   const opened: number[] = [];
   for (let id = 1; id <= 4; id++) {
-    const generation = lineage.next([file('f', `${id}`)]);
+    const generation = lineage.next([directory('', rules.length > 0 ? 0o711 : 0o700), entry(id)], {
+      preserve: true,
+    });
     images.set(id, { generation, close: () => closed.push(id) });
   }
   const control = new Uint32Array(SHARED_BYTES / 4);
@@ -66,7 +73,7 @@ function store(first: Partial<Control> = {}) {
           if (image === undefined) throw new ImageError('unreadable', undefined);
           return image;
         },
-        whyNotAllowed: whyNotPrivate,
+        whyNotAllowed: rules.length === 0 ? whyNotPrivate : (generation) => whyNotRuled(generation, rules),
         onRefused: (id, why) => refused.push(`${id} ${why}`),
       },
       decoded,
@@ -269,4 +276,22 @@ test('warmUp() leaves nothing in the reply buffer, for every policy and every tr
     assert.equal(reads > 100, entries.length > 0);
     assert.ok(!reply.includes('SECRET'));
   }
+});
+
+test('owners and modes that the config gives nobody are refused, the first generation’s too', () => {
+  const wide = (id: number) => ({ ...file('f', `${id}`, id === 2 ? 0o644 : 0o600), uid: id === 3 ? 5 : 0 });
+  for (const candidate of [2, 3]) {
+    const { write, start, refused } = store({ preserve: false }, wide);
+    const generations = start();
+    write({ preserve: false, candidate });
+    generations.sync();
+    assert.deepEqual(refused, [`${candidate} invalid`]);
+  }
+  assert.throws(() => store({ preserve: false, live: 2 }, wide).start(), ImageError);
+  store({ preserve: true, live: 2 }, wide).start();
+  // What a rule gives is served; the same of another path, or more of it, is not.
+  const given = (match: string, mode = 0o644) => store({ preserve: false, live: 2 }, wide, [{ match, mode }]);
+  given('f').start();
+  assert.throws(() => given('g').start(), ImageError);
+  assert.throws(() => given('f', 0o640).start(), ImageError);
 });

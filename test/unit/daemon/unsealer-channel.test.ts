@@ -24,6 +24,18 @@ const OPENED = {
   symlinks: 0,
   contentBytes: 3,
   imageBytes: 8195,
+  findings: [{ level: 'warn', path: 'a.crt', rule: 'pair', expected: 'x', found: 'y' }],
+  warnings: 1,
+  certificates: [
+    {
+      path: 'a.crt',
+      serial: '0abc',
+      notBefore: '2026-11-05T10:20:30.000Z',
+      notAfter: '2027-11-05T10:20:30.000Z',
+      names: ['a.test', '*.b.test', '2001:DB8:0:0:0:0:0:1'],
+    },
+  ],
+  kept: ['b'],
   counts: { added: 1, changed: 0, removed: 0, unchanged: 0 },
 };
 const FAILED = { outcome: 'failed', code: 'bundle-corrupt', message: 'broken', hint: 'pack', revision: 'r2' };
@@ -65,6 +77,21 @@ test('a result with a field that is missing, unknown, of another kind or out of 
     { counts: { added: 1, changed: 0, removed: 0 } },
     { counts: { ...OPENED.counts, more: 1 } },
     { counts: { ...OPENED.counts, added: -1 } },
+    { warnings: -1 },
+    { findings: [{ ...OPENED.findings[0], level: 'refuse' }] },
+    { findings: [{ ...OPENED.findings[0], rule: 'x' }] },
+    { findings: [{ ...OPENED.findings[0], path: '' }] },
+    { findings: [{ ...OPENED.findings[0], more: 1 }] },
+    { findings: Array(101).fill(OPENED.findings[0]) },
+    { certificates: Array(2001).fill(OPENED.certificates[0]) },
+    { certificates: [{ ...OPENED.certificates[0], serial: 'abc' }] },
+    { certificates: [{ ...OPENED.certificates[0], serial: '0ABC' }] },
+    { certificates: [{ ...OPENED.certificates[0], serial: '' }] },
+    { certificates: [{ ...OPENED.certificates[0], notAfter: 'tomorrow' }] },
+    { certificates: [{ ...OPENED.certificates[0], names: ['a b'] }] },
+    { certificates: [{ ...OPENED.certificates[0], names: Array(21).fill('a') }] },
+    { kept: [''] },
+    { kept: Array(1001).fill('a') },
   ];
   for (const change of wrong)
     assert.equal(parse({ ...OPENED, ...change }), undefined, JSON.stringify(change));
@@ -87,6 +114,12 @@ test('a failure has a code that this version knows, and nothing that a terminal 
   }
   assert.equal(parse({ ...FAILED, message: 7 }), undefined);
   assert.equal(parse({ ...FAILED, revision: '\n' }), undefined);
+});
+
+test('what a finding says is fit for a log', () => {
+  const foreign = { ...OPENED.findings[0], found: `a\nb\u001b[31m${'x'.repeat(5000)}` };
+  const opened = parse({ ...OPENED, findings: [foreign] }) as Extract<UnsealerResult, { outcome: 'opened' }>;
+  assert.match(opened.findings[0]?.found ?? '', /^a b\\u001b\[31mxxx/);
 });
 
 test('the longest honest result fits into a line', () => {
