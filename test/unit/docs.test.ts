@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { flagName, SETTING_NAMES, variableName } from '../../src/daemon/config.ts';
+import { flagName, SECTION_NAMES, SETTING_NAMES, variableName } from '../../src/daemon/config.ts';
 import { EXIT_CODES } from '../../src/errors.ts';
 import { REPOSITORY } from '../support/paths.ts';
 
@@ -67,6 +67,11 @@ test('docs/cli-abi.md has every setting with its variable', () => {
     (cell) => cell !== 'setting' && !/^-+$/.test(cell),
   );
   assert.deepEqual(difference(documented, SETTING_NAMES), []);
+});
+
+test('docs/cli-abi.md has every section of the config', () => {
+  const documented = rowsBelow(cliAbi, '## Sections of the config');
+  assert.deepEqual(difference(SECTION_NAMES, documented), []);
 });
 
 test('docs/cli-abi.md has every event of the log', () => {

@@ -198,13 +198,16 @@ test('what depends on the world is tried again at each hint', async () => {
   assert.deepEqual(world.active, [1, 2]);
 });
 
-test('a bundle from the future is tried again, because the clock moves', async () => {
-  const { world, rotation } = setUp();
-  await rotation.refresh();
-  world.put(new BundleError('bundle-serial-future', 'ahead'));
-  await rotation.hint();
-  await rotation.hint();
-  assert.equal(world.opens, 3);
+test('what the clock alone refuses is tried again, because it moves; what else a check refuses is not', async () => {
+  const opens = { 'bundle-serial-future': 3, 'check-clock': 3, 'check-failed': 2 } as const;
+  for (const [code, expected] of Object.entries(opens)) {
+    const { world, rotation } = setUp();
+    await rotation.refresh();
+    world.put(new BundleError(code as keyof typeof opens, 'refused'));
+    await rotation.hint();
+    await rotation.hint();
+    assert.equal(world.opens, expected, code);
+  }
 });
 
 test('what depends on the world is tried again without a hint too, later each time, until it is right', async () => {
