@@ -68,16 +68,18 @@ const HINTS: Readonly<Record<Rule, string>> = {
   expiry: 'renew it',
 };
 
-/** The error of a candidate that is refused: the first thing that no clock mends, else the first. */
+/** The error of a candidate that is refused: its first problem, which a clock can mend only where it can mend all. */
 export function refusalOf(problems: readonly Problem[]): BundleError {
-  const lasting = problems.filter(({ clock }) => clock !== true);
-  const first = lasting[0] ?? problems[0];
+  const first = problems[0];
   if (first === undefined) throw new Error('a refusal without a reason');
+  const { path, rule, expected, found, hint = HINTS[rule] } = first;
   const more = problems.length > 1 ? `, and ${problems.length - 1} more` : '';
-  const message = `cannot accept bundle: ${quote(first.path)} (${first.rule}): found ${first.found}, want ${first.expected}${more}`;
-  return new BundleError(lasting.length > 0 ? 'check-failed' : 'check-clock', message, {
-    hint: first.hint ?? HINTS[first.rule],
-  });
+  const isClock = problems.every(({ clock }) => clock === true);
+  return new BundleError(
+    isClock ? 'check-clock' : 'check-failed',
+    `cannot accept bundle: ${quote(path)} (${rule}): found ${found}, want ${expected}${more}`,
+    { hint },
+  );
 }
 
 /** As many as may be handed on. */

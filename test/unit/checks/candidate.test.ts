@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { withAccepted } from '../../../src/checks/candidate.ts';
 import { CERTIFICATES_MAX, FINDINGS_MAX } from '../../../src/checks/findings.ts';
 import { LINE_BYTES_MAX } from '../../../src/daemon/channel.ts';
-import { type Looking, liveOf, look, type Tree } from '../../support/candidates.ts';
+import { checks, type Looking, liveOf, look, type Tree } from '../../support/candidates.ts';
 import { chain, issue } from '../../support/certificates.ts';
 import { contentOf, nodeAt } from '../../support/entries.ts';
 
@@ -110,10 +111,17 @@ test('behind symlinks the whole way is kept; behind one to a directory nothing c
   assert.match(refused.refused ?? '', /^check-failed: "now\/key"/);
 });
 
-test('what was read of the live generation is wiped, and the live generation is not', async () => {
+test('what was read of the live generation is wiped once it was used, and the live generation is not', async () => {
   const live = liveOf(LIVE);
-  const { files } = await look({ text: 'new' }, { checks: { required: ['a.key'], onBadFile: 'keep' }, live });
-  assert.equal(files.get('a.key'), one.key);
+  const options = { rules: [], preserve: false, owner: { uid: 0, gid: 0 }, filesMax: 10, bytesMax: 1e6 };
+  const written = checks({ required: ['a.key'], onBadFile: 'keep' });
+  const kept = await withAccepted([], { ...options, checks: written, nowMs: Date.now(), live }, (entries) => {
+    const entry = entries.find(({ path }) => path === 'a.key');
+    assert.ok(entry?.kind === 'file');
+    assert.equal(Buffer.from(entry.data).toString(), one.key);
+    return entry.data;
+  });
+  assert.ok(kept.every((byte) => byte === 0));
   assert.equal(contentOf(live, nodeAt(live, 'a.key')).toString(), one.key);
 });
 
@@ -141,7 +149,7 @@ test('the facts of certificates: serial, dates, names, one for each name of a fi
 test('5,000 certificates, and a file of ten megabytes of BEGINs, are bounded in work and words', async () => {
   const many: Record<string, string> = {};
   for (let i = 0; i < 2500; i++)
-    Object.assign(many, tree(`${'long-name-'.repeat(12)}${i}`, i % 2 === 0 ? one : { ...one, key: two.key }));
+    Object.assign(many, tree(`${'long-name-'.repeat(24)}${i}`, i % 2 === 0 ? one : { ...one, key: two.key }));
   const { findings, said } = await look(many);
   assert.equal(findings?.findings.length, FINDINGS_MAX);
   assert.equal(findings?.warnings, 1250);
