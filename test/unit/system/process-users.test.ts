@@ -64,17 +64,17 @@ test('resolveProcessUsers() refuses half an installation', async () => {
 });
 
 test('resolveProcessUsers() refuses root and nobody unless forced, and shared or reserved numbers', async () => {
-  const nobody = { ...installed, 'secretsfs-agent': 'x:x:65534:65534::/:\n' };
+  const nobody = { ...installed, 'secretsfs-agent': 'secretsfs-agent:x:65534:65534::/:\n' };
   await refused({ instance: 'web' }, machine(nobody), /agent would run as nobody/);
   const forced = await resolveProcessUsers({ instance: 'web', force: true }, machine(nobody));
   assert.equal(forced.agent.uid, 65534);
   await refused({ instance: 'web', uidBase: 0 }, machine(), /server would run as root/);
   await refused({ instance: 'web', uidBase: 65532 }, machine(), /unsealer would run as nobody/);
-  const same = { ...installed, 'secretsfs-agent': 'x:x:981:972::/:\n' };
+  const same = { ...installed, 'secretsfs-agent': 'secretsfs-agent:x:981:972::/:\n' };
   await refused({ instance: 'web', force: true }, machine(same), /same uid/);
-  const group = { ...installed, 'secretsfs-agent': 'x:x:982:971::/:\n' };
+  const group = { ...installed, 'secretsfs-agent': 'secretsfs-agent:x:982:971::/:\n' };
   await refused({ instance: 'web', force: true }, machine(group), /same gid/);
-  await refused({ instance: 'web' }, machine({ ...installed, 'secretsfs-agent': 'x:x' }), /no uid and gid/);
+  await refused({ instance: 'web' }, machine({ ...installed, 'secretsfs-agent': 'secretsfs-agent:x' }), /no uid and gid/);
 });
 
 test('resolveProcessUsers() checks the range of --uid-base, and that the namespace has the numbers', async () => {
