@@ -193,8 +193,8 @@ test('a candidate is checked against the live image: refused, or kept, and told 
   );
   const bad = await writeArchive(of({ ...other, key: good.key }, 'two'));
   await writeFile(at('web.enc'), await sealTest(bad, { serial: 8 }));
-  const live = { serial: first.serial, sha256: first.sha256 };
-  const next = { live, generationId: 6 };
+  const floor = { serial: first.serial, sha256: first.sha256 };
+  const next = { liveSha256: first.sha256, floor, generationId: 6 };
   const following = { previous: at('first') };
   await assert.rejects(
     runUnsealer(unsealing({ ...next, checks }, following)),
