@@ -62,6 +62,8 @@ const ONLY = {
   'tar-stream': ['bundle'],
   '@aws-sdk/client-s3': ['aws'],
   '@aws-sdk/client-kms': ['aws'],
+  '@aws-sdk/client-sqs': ['aws'],
+  '@aws-sdk/client-sns': ['aws'],
   '@aws-sdk/credential-providers': ['aws'],
 };
 
@@ -76,7 +78,14 @@ const BUNDLES = [
   'bundle/tar.ts',
   'tar-stream',
 ];
-const SDKS = ['@aws-sdk/client-s3', '@aws-sdk/client-kms', '@aws-sdk/credential-providers', 'hpagent'];
+const SDKS = [
+  '@aws-sdk/client-s3',
+  '@aws-sdk/client-kms',
+  '@aws-sdk/client-sqs',
+  '@aws-sdk/client-sns',
+  '@aws-sdk/credential-providers',
+  'hpagent',
+];
 /** Process → what must not be reachable from its entry. */
 const APART = [
   {

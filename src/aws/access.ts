@@ -5,6 +5,8 @@
  */
 import type { KMSClient } from '@aws-sdk/client-kms';
 import type { S3Client } from '@aws-sdk/client-s3';
+import type { SNSClient } from '@aws-sdk/client-sns';
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { AwsCredentialIdentityProvider } from '@smithy/types';
 import { ConfigError, quote, UsageError } from '../errors.ts';
 import type { ProxyingHandler } from './http.ts';
@@ -23,6 +25,8 @@ export interface AwsOptions {
   readonly externalId?: string | undefined;
   /** Buckets in the path rather than in the host name: for S3-compatible servers. */
   readonly forcePathStyle?: boolean | undefined;
+  /** Twelve digits: every request to S3 says that the bucket must belong to this account. */
+  readonly expectedBucketOwner?: string | undefined;
   /** For S3 where nothing names a region: one that is likely, such as a key's. Redirects correct it. */
   readonly likelyRegion?: string | undefined;
 }
@@ -35,6 +39,10 @@ const KMS_CLIENTS_MAX = 16;
 /** No byte in either direction. An upload or a large bundle as a whole may take longer. */
 const S3_IDLE_TIMEOUT_MS = 10_000;
 const S3_ATTEMPTS = 3;
+/** Longer than a queue holds a request that brings nothing, which is 20 s at the most. */
+const QUEUE_IDLE_TIMEOUT_MS = 30_000;
+/** The one who asks comes again anyway, and later each time. */
+const QUEUE_ATTEMPTS = 1;
 
 /** The SDK throws what looks like a bug for each of these. */
 function checkEndpoints(env: NodeJS.ProcessEnv, profile: Profile): void {
@@ -73,6 +81,7 @@ interface Base {
   readonly profile: Profile;
   readonly quick: ProxyingHandler;
   readonly bulk: ProxyingHandler;
+  readonly patient: ProxyingHandler;
 }
 
 export class AwsAccess {
@@ -81,6 +90,8 @@ export class AwsAccess {
   #region: Promise<string | undefined> | undefined;
   #credentials: Promise<AwsCredentialIdentityProvider> | undefined;
   #s3: Promise<S3Client> | undefined;
+  #sqs: Promise<SQSClient> | undefined;
+  #sns: Promise<SNSClient> | undefined;
   readonly #kms = new Map<string, Promise<KMSClient>>();
 
   /** Throws UsageError for a role that can't be one. */
@@ -129,19 +140,42 @@ export class AwsAccess {
     return this.#s3;
   }
 
+  get expectedBucketOwner(): string | undefined {
+    return this.#options.expectedBucketOwner;
+  }
+
+  /** One client, for queues of one region. It waits as long as a queue may. Throws ConfigError. */
+  sqs(region: string | undefined): Promise<SQSClient> {
+    this.#sqs ??= this.#newSqs(region);
+    this.#sqs.catch(() => {
+      this.#sqs = undefined;
+    });
+    return this.#sqs;
+  }
+
+  /** One client, for topics of one region. Throws ConfigError. */
+  sns(region: string): Promise<SNSClient> {
+    this.#sns ??= this.#newSns(region);
+    this.#sns.catch(() => {
+      this.#sns = undefined;
+    });
+    return this.#sns;
+  }
+
   /** Closes every connection. The clients must not be used afterwards. */
   destroy(): void {
-    const clients = [this.#s3, ...this.#kms.values()];
+    const clients = [this.#s3, this.#sqs, this.#sns, ...this.#kms.values()];
     for (const client of clients) client?.then((c) => c.destroy()).catch(() => undefined);
     this.#base
-      ?.then(({ quick, bulk }) => {
-        quick.destroy();
-        bulk.destroy();
+      ?.then(({ quick, bulk, patient }) => {
+        for (const handler of [quick, bulk, patient]) handler.destroy();
       })
       .catch(() => undefined);
     this.#base = undefined;
     this.#credentials = undefined;
     this.#s3 = undefined;
+    this.#sqs = undefined;
+    this.#sns = undefined;
     this.#kms.clear();
   }
 
@@ -182,6 +216,7 @@ export class AwsAccess {
         idleTimeoutMs: KMS_REQUEST_TIMEOUT_MS,
       }),
       bulk: new ProxyingHandler({ ...settings, idleTimeoutMs: S3_IDLE_TIMEOUT_MS }),
+      patient: new ProxyingHandler({ ...settings, idleTimeoutMs: QUEUE_IDLE_TIMEOUT_MS }),
     };
   }
 
@@ -229,7 +264,7 @@ export class AwsAccess {
     const region = (await this.region()) ?? this.#options.likelyRegion ?? 'us-east-1';
     const { S3Client } = await import('./sdk-s3.ts');
     const { QuietLogger } = await import('./http.ts');
-    return new S3Client({
+    const client = new S3Client({
       region,
       credentials,
       requestHandler: bulk,
@@ -243,5 +278,33 @@ export class AwsAccess {
       expectContinueHeader: false,
       logger: new QuietLogger(),
     });
+    const owner = this.#options.expectedBucketOwner;
+    if (owner !== undefined) {
+      client.middlewareStack.add(
+        (next) => (args) => next({ ...args, input: { ...args.input, ExpectedBucketOwner: owner } }),
+        { step: 'initialize', name: 'expectedBucketOwner' },
+      );
+    }
+    return client;
+  }
+
+  async #newSqs(region: string | undefined): Promise<SQSClient> {
+    const { patient } = await this.#start();
+    const { SQSClient } = await import('./sdk-sqs.ts');
+    return new SQSClient({ ...(await this.#queueing(region)), requestHandler: patient });
+  }
+
+  async #newSns(region: string): Promise<SNSClient> {
+    const { quick } = await this.#start();
+    const { SNSClient } = await import('./sdk-sns.ts');
+    return new SNSClient({ ...(await this.#queueing(region)), requestHandler: quick });
+  }
+
+  async #queueing(named: string | undefined) {
+    const region = named ?? (await this.region());
+    if (region === undefined) throw (await import('./errors.ts')).regionMissing();
+    const { QuietLogger } = await import('./http.ts');
+    const credentials = await this.#provider();
+    return { region, credentials, maxAttempts: QUEUE_ATTEMPTS, logger: new QuietLogger() };
   }
 }

@@ -57,8 +57,9 @@ const INVALID = new Set([
   'AuthFailure',
   'OptInRequired',
   'NotSignedUp',
-  'RequestTimeTooSkewed',
 ]);
+/** The signature was made at another time than the service's. */
+const SKEWED = new Set(['RequestTimeTooSkewed', 'RequestInTheFuture']);
 
 /** Too many requests, by whichever name a service gives it. */
 export const THROTTLED: ReadonlySet<string> = new Set([
@@ -160,6 +161,15 @@ export function networkTrouble(error: unknown): Trouble | undefined {
   return undefined;
 }
 
+/** KMS, SQS and STS say a wrong clock as a signature that expired, or is not yet valid, and name it in the text alone. */
+function isExpiredSignature(error: unknown): boolean {
+  const message = String(shape(error).message ?? '');
+  return (
+    /^(InvalidSignature|SignatureDoesNotMatch)/.test(nameOf(error)) &&
+    /Signature (expired|not yet current)/.test(message)
+  );
+}
+
 /** Where a service refused the credentials themselves. */
 function credentialsRefused(error: unknown): ConfigError | undefined {
   const name = nameOf(error);
@@ -173,15 +183,11 @@ function credentialsRefused(error: unknown): ConfigError | undefined {
       },
     );
   }
-  if (name === 'RequestTimeTooSkewed') {
-    return new ConfigError(
-      'credentials-invalid',
-      "cannot use the AWS credentials: this machine's clock is wrong",
-      {
-        hint: 'set the clock: timedatectl set-ntp true',
-        cause: error,
-      },
-    );
+  if (SKEWED.has(name) || isExpiredSignature(error)) {
+    return new ConfigError('clock-skewed', "cannot speak to AWS: this machine's clock is wrong", {
+      hint: 'set the clock: timedatectl set-ntp true',
+      cause: error,
+    });
   }
   if (INVALID.has(name)) {
     return new ConfigError(

@@ -41,9 +41,17 @@ export function kmsError(error: unknown, keyId: string, action: KmsAction): unkn
         'check the account, the region and the id of the key',
       );
     case 'DisabledException':
-      return keyError('key-state', 'the key is disabled', `aws kms enable-key --key-id ${keyId}`);
+      return keyError('key-disabled', 'the key is disabled', `aws kms enable-key --key-id ${keyId}`);
     case 'KMSInvalidStateException':
     case 'KMSInvalidState':
+      // The state is in the text alone.
+      if (/pending deletion/i.test(String((error as Error).message))) {
+        return keyError(
+          'key-pending-deletion',
+          'the key is to be deleted',
+          `at once: aws kms cancel-key-deletion --key-id ${keyId}, then aws kms enable-key; what it sealed is lost with it`,
+        );
+      }
       return keyError(
         'key-state',
         'the key cannot be used in its present state',

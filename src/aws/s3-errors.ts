@@ -1,6 +1,6 @@
 /** What S3 answers, and what a person is told of it. */
 import { OutputError, quote, SecretsfsError, SourceError } from '../errors.ts';
-import { answer, nameOf, networkTrouble, setupError, statusOf } from './errors.ts';
+import { answer, nameOf, networkTrouble, setupError, statusOf, THROTTLED } from './errors.ts';
 
 export interface S3Target {
   readonly bucket: string;
@@ -8,11 +8,21 @@ export interface S3Target {
   /** As a person wrote it. */
   readonly location: string;
   readonly versionId?: string | undefined;
+  /** The account that the bucket must belong to. */
+  readonly expectedOwner?: string | undefined;
+  /** What was noticed is asked for, and nothing else. */
+  readonly exact?: boolean;
   /** From --region or the environment: decides the partition in hints. */
   readonly partition?: string | undefined;
 }
 
 const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchBucket', 'NoSuchVersion', 'MethodNotAllowed']);
+
+/** S3 says so in a header of its 404, and of the 405 that reading the marker itself is answered with. */
+function isDeleteMarker(error: unknown): boolean {
+  const { $response } = error as { $response?: { headers?: Readonly<Record<string, string>> } };
+  return $response?.headers?.['x-amz-delete-marker'] === 'true';
+}
 
 /** What to throw for an error of reading an object. An error that is not AWS's is returned as it is. */
 export function s3ReadError(error: unknown, target: S3Target): unknown {
@@ -24,6 +34,18 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
   const name = nameOf(error);
   const status = statusOf(error);
   const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}`;
+  if (target.exact === true && (status === 412 || status === 404)) {
+    return new SourceError('source-changed', `${what}: what was noticed is gone again`, {
+      ...details,
+      hint: 'what is there now is looked at next',
+    });
+  }
+  if (THROTTLED.has(name) || name === 'SlowDown' || status === 429) {
+    return new SourceError('source-throttled', `${what}: S3 answered ${answer(error)}`, {
+      ...details,
+      hint: 'it is asked less often until it answers; docs/fleet.md has what a bucket can take',
+    });
+  }
   const trouble = networkTrouble(error);
   if (trouble !== undefined) {
     return new SourceError('source-unreachable', `${what}: ${trouble.what}`, {
@@ -37,6 +59,12 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
       hint: 'check its name and the endpoint',
     });
   }
+  if (isDeleteMarker(error)) {
+    return new SourceError('source-deleted', `${what}: the object was deleted (a delete marker is on top)`, {
+      ...details,
+      hint: `to bring it back, remove the marker: aws s3api list-object-versions --bucket ${target.bucket} --prefix "${target.key}" shows it`,
+    });
+  }
   if (MISSING.has(name) || status === 404) {
     const version = target.versionId === undefined ? '' : `with version ${quote(target.versionId)} `;
     return new SourceError('source-not-found', `${what}: there is no such object ${version}`.trimEnd(), {
@@ -46,9 +74,11 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
   }
   if (status === 403) {
     const action = target.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
-    return new SourceError('source-denied', `${what}: S3 answered ${answer(error)}`, {
+    const owner =
+      target.expectedOwner === undefined ? '' : `; the bucket must belong to account ${target.expectedOwner}`;
+    return new SourceError('source-denied', `${what}: denied, or missing: S3 answered ${answer(error)}`, {
       ...details,
-      hint: `grant ${action} on "${arn}/${target.key}"; without s3:ListBucket on "${arn}" S3 answers the same for an object that is missing`,
+      hint: `grant ${action} on "${arn}/${target.key}"; without s3:ListBucket on "${arn}" S3 answers the same for an object that is missing${owner}`,
     });
   }
   if (status === 301 || status === 307 || name === 'AuthorizationHeaderMalformed') {

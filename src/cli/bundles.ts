@@ -13,7 +13,8 @@ import { openUnwrapping } from '../keyring/keyring.ts';
 import { parseKeyArn } from '../keyring/spec.ts';
 import { bundleBytesMax, TAR_BYTES_MAX } from '../limits.ts';
 import { FileSource } from '../source/file.ts';
-import { parseS3Url, S3Source } from '../source/s3.ts';
+import { S3Source } from '../source/s3.ts';
+import { parseS3Url } from '../source/s3-url.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import type { Context } from './command.ts';
 import { AWS_SETTINGS, acceptedKeys } from './mount-settings.ts';
@@ -29,11 +30,14 @@ export const OPENING_SETTINGS: readonly SettingName[] = [
 ];
 
 export function awsAccess({ settings, env }: Pick<Context, 'settings' | 'env'>): AwsAccess {
-  const { profile, region, roleArn, externalId, forcePathStyle } = settings;
+  const { profile, region, roleArn, externalId, forcePathStyle, expectedBucketOwner } = settings;
   // The bucket is most likely where the key is.
   const keys = [...(settings.acceptKey ?? []), ...(settings.key ?? [])];
   const likelyRegion = keys.map((key) => parseKeyArn(key)?.region).find((found) => found !== undefined);
-  return new AwsAccess({ env, profile, region, roleArn, externalId, forcePathStyle, likelyRegion });
+  return new AwsAccess({
+    env,
+    ...{ profile, region, roleArn, externalId, forcePathStyle, expectedBucketOwner, likelyRegion },
+  });
 }
 
 /** The first bytes of the bundle that the settings name, with its header whole, and the size of all of it. */

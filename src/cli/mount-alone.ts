@@ -1,11 +1,13 @@
 /** A mount in one process, through fuse-native. */
-import { DEFAULTS } from '../daemon/config.ts';
+import { randomBytes } from 'node:crypto';
+import { AwsAccess } from '../aws/access.ts';
 import type { Log } from '../daemon/log.ts';
 import { Mount } from '../daemon/mount.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
+import { queueTaskOf } from '../daemon/queue-task.ts';
+import { openQueueOf } from '../daemon/queues.ts';
 import { createSource } from '../daemon/sources.ts';
 import { ConfigError } from '../errors.ts';
-import { awsAccess } from './bundles.ts';
 import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
@@ -26,10 +28,20 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
       },
     );
   }
-  const aws = awsAccess(context);
+  const aws = new AwsAccess({ env: context.env, ...options.aws });
+  const accesses = options.sources.map((source) => new AwsAccess({ env: context.env, ...source.aws }));
+  const { queue } = options;
+  const ownId = randomBytes(6).toString('hex');
   return new Mount(options, {
-    source: createSource(options.bundle, aws, { pollMs: settings.poll ?? DEFAULTS.pollMs }),
+    sources: options.sources.map((each, i) => createSource(each.bundle, accesses[i] ?? aws)),
+    openQueue:
+      queue === undefined
+        ? undefined
+        : () => openQueueOf(queueTaskOf(queue, options.instance, ownId, 0), aws),
     aws,
+    closeSources: () => {
+      for (const access of accesses) access.destroy();
+    },
     log,
     nowMs: Date.now,
     uid: process.getuid?.() ?? 0,

@@ -1,13 +1,17 @@
 /** What a mount takes from the settings, whichever driver serves it. Nothing here loads a source or a key. */
+import path from 'node:path';
+import type { AwsSettings } from '../daemon/agent-channel.ts';
 import { DEFAULTS, type SettingName, type Settings } from '../daemon/config.ts';
-import { UsageError } from '../errors.ts';
-import { parseAcceptedKey } from '../keyring/spec.ts';
+import { isS3Url } from '../daemon/location.ts';
+import { ConfigError, UsageError } from '../errors.ts';
+import { parseAcceptedKey, parseKeyArn } from '../keyring/spec.ts';
 
 export const AWS_SETTINGS: readonly SettingName[] = [
   'profile',
   'region',
   'roleArn',
   'externalId',
+  'expectedBucketOwner',
   'forcePathStyle',
 ];
 export function mountLimits(settings: Settings): { filesMax: number; bytesMax: number } {
@@ -37,6 +41,65 @@ function isAcceptable(key: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Where the bundle may be, and how a change of it is noticed. */
+export interface NoticingMountOptions {
+  /** In the order in which they are asked; a bundle is absolute, or s3://…. */
+  readonly sources: readonly { readonly bundle: string; readonly aws: AwsSettings }[];
+  readonly pollMs: number;
+  readonly spreadMs: number;
+  readonly queue: { readonly url: string } | { readonly topic: string } | undefined;
+  /** Openings a minute; undefined: the keys cost nothing. */
+  readonly unsealsPerMinute: number | undefined;
+  /** For keys and the queue. */
+  readonly aws: AwsSettings;
+}
+
+export function noticingOptions(settings: Settings, keys: readonly string[]): NoticingMountOptions {
+  const { profile, region, roleArn, externalId, forcePathStyle, expectedBucketOwner, queue, topic } =
+    settings;
+  if (queue !== undefined && topic !== undefined) {
+    throw new UsageError('cannot use both a queue and a topic', {
+      hint: '--queue is a queue that you made for this instance; with --topic one is made',
+    });
+  }
+  // The bucket is most likely where the key is.
+  const likelyRegion = keys.map((key) => parseKeyArn(key)?.region).find((found) => found !== undefined);
+  const aws = { profile, region, roleArn, externalId, forcePathStyle, expectedBucketOwner, likelyRegion };
+  const sources = sourcesOf(settings).map(({ bundle, ...own }) => {
+    // An external id belongs to its role.
+    const base = own.roleArn === undefined ? aws : { ...aws, externalId: undefined };
+    return { bundle: isS3Url(bundle) ? bundle : path.resolve(bundle), aws: { ...base, ...given(own) } };
+  });
+  const isTold = queue !== undefined || topic !== undefined;
+  if (isTold && !sources.some(({ bundle }) => isS3Url(bundle))) {
+    throw new ConfigError('config-invalid', 'cannot use a queue or a topic: no source is in S3', {
+      hint: 'leave it out: files are watched',
+    });
+  }
+  return {
+    sources,
+    pollMs: settings.poll ?? (isTold ? DEFAULTS.pollMsWithQueue : DEFAULTS.pollMs),
+    spreadMs: settings.spread ?? DEFAULTS.spreadMs,
+    queue: queue !== undefined ? { url: queue } : topic !== undefined ? { topic } : undefined,
+    unsealsPerMinute: keys.some((key) => parseKeyArn(key) !== undefined)
+      ? (settings.unsealLimit ?? DEFAULTS.unsealLimit)
+      : undefined,
+    aws,
+  };
+}
+
+function sourcesOf({ bundle, source }: Settings): NonNullable<Settings['source']> {
+  if (source !== undefined) return source;
+  return bundle === undefined ? [] : [{ bundle }];
+}
+
+/** Without what is undefined, which would replace what is not. */
+function given<T extends object>(settings: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(settings).filter(([, value]) => value !== undefined),
+  ) as Partial<T>;
 }
 
 /** A mount, as the command that started it sees it. */

@@ -4,14 +4,19 @@ import { DEFAULT_CHECKS } from '../checks/settings.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
-import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { createLog } from '../daemon/log.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
 import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
 import { resolveRules } from './file-rules.ts';
-import { AWS_SETTINGS, acceptedKeys, mountLimits, type RunningMount } from './mount-settings.ts';
+import {
+  AWS_SETTINGS,
+  acceptedKeys,
+  mountLimits,
+  noticingOptions,
+  type RunningMount,
+} from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { versionText } from './version.ts';
 
@@ -36,6 +41,10 @@ export const mount: Command = {
     'memoryMax',
     'uidBase',
     'poll',
+    'queue',
+    'topic',
+    'spread',
+    'unsealLimit',
     'maxBytes',
     'maxFiles',
     'minSerial',
@@ -53,25 +62,27 @@ export const mount: Command = {
   async run(_args, context) {
     const { settings, env } = context;
     const uid = process.getuid?.() ?? -1;
-    const { bundle, mountpoint } = settings;
+    const { mountpoint } = settings;
+    const bundle = settings.bundle ?? settings.source?.[0]?.bundle;
     if (bundle === undefined || mountpoint === undefined) {
       throw new UsageError(`cannot mount: no ${bundle === undefined ? 'bundle' : 'mountpoint'} given`, {
         hint: 'secretsfs mount BUNDLE MOUNTPOINT, or bundle: and mountpoint: in --config FILE',
       });
     }
-    if (bundle === '-') {
+    if (bundle === '-' || settings.source?.some((each) => each.bundle === '-')) {
       throw new UsageError('cannot mount from stdin: a mount reads its bundle again', {
         hint: 'name a path or s3://…',
       });
     }
     const name = settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name);
     const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
+    const keys = acceptedKeys(settings);
     const common: MountOptions = {
-      bundle: isS3Url(checkLocation(bundle)) ? bundle : path.resolve(bundle),
+      ...noticingOptions(settings, keys),
       mountpoint: path.resolve(mountpoint),
       name,
       instance: validateName(settings.instance ?? name, 'a mount (--instance)'),
-      acceptedKeys: acceptedKeys(settings),
+      acceptedKeys: keys,
       context: parseContext(settings.context ?? []),
       ...mountLimits(settings),
       preserve: settings.preserve === true,

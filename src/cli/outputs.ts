@@ -9,7 +9,8 @@ import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { FileSource } from '../source/file.ts';
 import { writeFileAtomically } from '../source/output.ts';
-import { parseS3Url, S3Source } from '../source/s3.ts';
+import { S3Source } from '../source/s3.ts';
+import { parseS3Url } from '../source/s3-url.ts';
 import type { Context } from './command.ts';
 import { refuseTerminal, writeStdout } from './streams.ts';
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../control/client.ts';
-import { parseDuration } from '../daemon/config.ts';
+import { parseDuration } from '../daemon/config-values.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, optionalTextArg, textArg } from './command.ts';
 import { ABOUT_A_MOUNT, controlDirectory, resolveInstance } from './targets.ts';

@@ -48,6 +48,8 @@ const generationSchema = z.object({
   sha256: z.string(),
   /** ISO 8601. */
   activated: z.string(),
+  /** When it was put where it was found, as its source says; null where it does not. */
+  uploaded: z.string().nullable().optional(),
   files: z.number().int(),
   bytes: z.number().int(),
   /** Whether its memory is locked: false only where the machine has no swap, or with --allow-swap. */
@@ -65,6 +67,11 @@ const processSchema = z.object({
   restarts: z.number().int(),
 });
 export type ProcessStatus = z.infer<typeof processSchema>;
+
+/** One that lasts: since when, and how often it was met. */
+const lastingErrorSchema = failureSchema
+  .extend({ since: z.string(), attempts: z.number().int() })
+  .omit({ exitCode: true });
 
 export const statusSchema = z.object({
   /** What status, remount and unmount call it. */
@@ -102,11 +109,34 @@ export const statusSchema = z.object({
     })
     .optional(),
   lastCheck: z.object({ at: z.string(), outcome: z.enum(['activated', 'unchanged', 'failed']) }).nullable(),
-  error: failureSchema
-    .extend({ since: z.string(), attempts: z.number().int() })
-    .omit({ exitCode: true })
-    .nullable(),
+  error: lastingErrorSchema.nullable(),
   // Of daemons that are new enough.
+  /** In the order in which they are asked. */
+  sources: z
+    .array(
+      z.object({
+        bundle: z.string(),
+        /** live: it has what is served. behind: something older. refused: something unacceptable. failed: it can't be asked. */
+        state: z.enum(['unasked', 'live', 'behind', 'refused', 'failed']),
+        revision: z.string().nullable(),
+        lastCheck: z.string().nullable(),
+        error: lastingErrorSchema.nullable(),
+      }),
+    )
+    .optional(),
+  /** When the sources are looked at next; null: when one tells of a change. */
+  nextCheck: z.string().nullable().optional(),
+  /** When what failed is tried again; limited: when a bundle may be opened again. */
+  nextAttempt: z.object({ at: z.string(), limited: z.boolean() }).nullable().optional(),
+  queue: z
+    .object({
+      state: z.enum(['starting', 'listening', 'failing']),
+      messages: z.number().int(),
+      lastMessage: z.string().nullable(),
+      error: failureSchema.omit({ exitCode: true }).nullable(),
+    })
+    .nullable()
+    .optional(),
   /** What the checks have to say of what is live: at most 100, and dates as they are now. */
   warnings: z
     .array(z.object({ path: z.string(), rule: z.string(), expected: z.string(), found: z.string() }))

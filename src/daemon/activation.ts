@@ -14,7 +14,7 @@ import { Generation, inMemory } from '../generation/generation.ts';
 import { LINGERING_GENERATIONS_MAX } from '../limits.ts';
 import type { LockedMemory, MemoryStore } from '../store/memory.ts';
 import { PathVfs } from '../vfs/paths.ts';
-import type { Opened } from './rotation.ts';
+import type { Opened } from './rotation-ports.ts';
 
 /** A generation with the memory that its image is in. */
 export interface Held {
@@ -61,12 +61,19 @@ export class Activation {
    * Checks the entries and copies their contents into memory of their own: the caller may wipe them at once. Throws
    * BundleError for what the checks refuse.
    */
-  async build(header: BundleHeader, entries: readonly ArchiveEntry[]): Promise<Opened<Held>> {
+  async build(
+    header: BundleHeader,
+    entries: readonly ArchiveEntry[],
+  ): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
     const options = { ...this.#options, nowMs: this.#options.nowMs(), live: this.#vfs?.live };
     return withAccepted(entries, options, (accepted, findings) => this.#build(header, accepted, findings));
   }
 
-  #build(header: BundleHeader, entries: readonly ArchiveEntry[], findings: Findings): Opened<Held> {
+  #build(
+    header: BundleHeader,
+    entries: readonly ArchiveEntry[],
+    findings: Findings,
+  ): Omit<Opened<Held>, 'uploadedMs'> {
     const plan = this.#plan(header.serial, entries);
     const memory = this.#options.store.allocate(plan.bytes);
     try {

@@ -1,10 +1,12 @@
 /**
  * Between the supervisor and its agent: one line of JSON a message, over a stream socket. The agent talks to the network
- * and to whoever may use the control socket, so the supervisor takes nothing from it but what is here: that something may
- * be new, that nothing is, and the operations of the control socket.
+ * and to whoever may use the control socket, so the supervisor takes nothing from it but what is here: what it found at the
+ * sources, when it looks again and how its queue is, which are shown, and the operations of the control socket.
  *
- *   agent → supervisor      {"event":"changed"} {"event":"unchanged","revision":"R"} {"ask":1,"op":"status"} {"pong":1}
- *   supervisor → agent      the task, first; {"revision":"R"} {"ping":1} {"answer":1,"ok":true,"result":…}
+ *   agent → supervisor      {"event":"looked","looks":[{"outcome":"changed","revision":"R"},…]} {"event":"noticing",…}
+ *                           {"ask":1,"op":"status"} {"pong":1}
+ *   supervisor → agent      the task, first; {"known":[{"revision":"R","is":"live"},…]} {"ping":1}
+ *                           {"answer":1,"ok":true,"result":…}
  *                           {"answer":1,"ok":false,"error":{"code":…,"message":…,"exitCode":…}}
  */
 import * as z from 'zod';
@@ -16,8 +18,9 @@ import {
   OPERATIONS,
 } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
-import { SecretsfsError } from '../errors.ts';
+import { escapeInvisible, isErrorCode, SecretsfsError } from '../errors.ts';
 import type { Channel, Message } from './channel.ts';
+import type { Looked } from './rotation-ports.ts';
 
 /** A revision is an S3 version and an ETag, each at most about a kilobyte. */
 export const REVISION_LENGTH_MAX = 4096;
@@ -29,26 +32,88 @@ export const awsSettingsSchema = z.strictObject({
   roleArn: z.string().optional(),
   externalId: z.string().optional(),
   forcePathStyle: z.boolean().optional(),
+  expectedBucketOwner: z.string().optional(),
   likelyRegion: z.string().optional(),
 });
 /** What AwsAccess takes beside the environment. */
 export type AwsSettings = z.infer<typeof awsSettingsSchema>;
 
+/** Sources of one mount, with room to spare. */
+const SOURCES_MAX = 16;
+/** A message quotes at most a few values of 200 characters. */
+const TEXT_LENGTH_MAX = 2000;
+/** Cut, on one line, and without what a terminal would obey. */
+export const foreignText = z
+  .string()
+  .transform((value) => escapeInvisible(value.slice(0, TEXT_LENGTH_MAX).replaceAll('\n', ' ')));
+export const foreignRevision = z
+  .string()
+  .min(1)
+  .max(REVISION_LENGTH_MAX)
+  .refine((value) => !value.includes('\n') && escapeInvisible(value) === value);
+const errorCode = z.string().refine(isErrorCode);
+
+const knownSchema = z
+  .strictObject({ revision: z.string(), is: z.enum(['live', 'behind', 'refused']) })
+  .nullable();
+
+/** Where uploads are heard of: a queue of this instance alone, or a topic for which the agent makes one of this name. */
+export const queueTaskSchema = z.union([
+  z.strictObject({ url: z.string() }),
+  z.strictObject({ topic: z.string(), queueName: z.string(), instance: z.string() }),
+]);
+export type QueueTask = z.infer<typeof queueTaskSchema>;
+
 export const agentTaskSchema = z.strictObject({
-  /** Absolute, or s3://…. */
-  location: z.string(),
+  /** In their order; a location is absolute, or s3://…. */
+  sources: z.array(z.strictObject({ location: z.string(), aws: awsSettingsSchema })).min(1),
   pollMs: z.number().positive(),
+  spreadMs: z.number().min(0),
+  queue: queueTaskSchema.nullable(),
+  /** For the queue. */
   aws: awsSettingsSchema,
-  /** What a check is made against; null: anything is new. */
-  revision: z.string().nullable(),
+  /** Of each source, what a look is made against. */
+  known: z.array(knownSchema),
   /** Whether there is a status socket, after the control socket. */
   statusSocket: z.boolean(),
 });
 export type AgentTask = z.infer<typeof agentTaskSchema>;
 
+const toldErrorSchema = z.strictObject({
+  code: errorCode,
+  message: foreignText,
+  hint: foreignText.optional(),
+});
+export type ToldError = z.infer<typeof toldErrorSchema>;
+
+const lookSchema = z.discriminatedUnion('outcome', [
+  z.strictObject({ outcome: z.literal('same'), revision: foreignRevision }),
+  z.strictObject({ outcome: z.literal('changed'), revision: foreignRevision.optional() }),
+  z.strictObject({ outcome: z.literal('failed'), error: toldErrorSchema }),
+  z.strictObject({ outcome: z.literal('unasked') }),
+]);
+
+const time = z.number().min(0).max(8.64e15);
+const queueStateSchema = z.strictObject({
+  state: z.enum(['starting', 'listening', 'failing']),
+  /** When the last message came that concerns a source. */
+  heardMs: time.nullable(),
+  messages: z.int().min(0),
+  error: toldErrorSchema.nullable(),
+});
+export type QueueState = z.infer<typeof queueStateSchema>;
+
+const noticingSchema = z.strictObject({
+  event: z.literal('noticing'),
+  nextLookMs: time.nullable(),
+  queue: queueStateSchema.nullable(),
+});
+/** Of the agent, to be shown. */
+export type NoticingState = Omit<z.infer<typeof noticingSchema>, 'event'>;
+
 const agentMessageSchema = z.union([
-  z.strictObject({ event: z.literal('changed') }),
-  z.strictObject({ event: z.literal('unchanged'), revision: z.string().max(REVISION_LENGTH_MAX) }),
+  z.strictObject({ event: z.literal('looked'), looks: z.array(lookSchema).max(SOURCES_MAX) }),
+  noticingSchema,
   z.strictObject({ ask: z.int().min(1), op: z.enum(OPERATIONS), args: argumentsSchema.optional() }),
   z.strictObject({ pong: z.int() }),
 ]);
@@ -59,17 +124,22 @@ const answerSchema = z.discriminatedUnion('ok', [
   z.object({ answer: z.int(), ok: z.literal(false), error: failureSchema }),
 ]);
 export const supervisorMessageSchema = z.union([
-  z.strictObject({ revision: z.string() }),
+  z.strictObject({ known: z.array(knownSchema) }),
   z.strictObject({ ping: z.int() }),
   answerSchema,
 ]);
 export type SupervisorMessage = z.infer<typeof supervisorMessageSchema>;
 
+/** An error as it is told to the other side. */
+export function toldError({ code, message, hint }: SecretsfsError): ToldError {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
+}
+
 export interface AgentEvents {
-  /** There may be something new. */
-  changed(): void;
-  /** This is still what the source has. */
-  unchanged(revision: string): void;
+  /** What a look found. */
+  looked(looks: readonly Looked[]): void;
+  /** When it looks again, and how the queue is. */
+  noticing(state: NoticingState): void;
   /** The answer to a ping(). */
   alive?(ping: number): void;
   /** Once: the agent is gone, or said what no agent says. Whoever started it ends it and starts another. */
@@ -95,9 +165,9 @@ export class AgentLink {
     void this.#listen();
   }
 
-  /** What is to be checked against from now on. */
-  tellRevision(revision: string): void {
-    this.#channel.send({ revision } satisfies SupervisorMessage);
+  /** What is to be looked against from now on, of each source. */
+  tellKnown(known: AgentTask['known']): void {
+    this.#channel.send({ known } satisfies SupervisorMessage);
   }
 
   /** Asks whether it still listens: AgentEvents.alive. */
@@ -127,8 +197,10 @@ export class AgentLink {
       if (this.#asks >= ASKS_MAX) this.#close('more questions than an agent asks');
       else void this.#answer(message.ask, message.op, message.args ?? {});
     } else if ('pong' in message) this.#events.alive?.(message.pong);
-    else if (message.event === 'changed') this.#events.changed();
-    else this.#events.unchanged(message.revision);
+    else if (message.event === 'noticing') {
+      const { nextLookMs, queue } = message;
+      this.#events.noticing({ nextLookMs, queue });
+    } else this.#events.looked(message.looks.map(lookedOf));
   }
 
   async #answer(ask: number, op: keyof Operations, args: Arguments): Promise<void> {
@@ -154,4 +226,11 @@ export class AgentLink {
     this.#channel.close();
     this.#events.closed(why);
   }
+}
+
+function lookedOf(look: z.infer<typeof lookSchema>): Looked {
+  if (look.outcome === 'changed') return { outcome: 'changed', revision: look.revision };
+  if (look.outcome !== 'failed') return look;
+  const { code, message, hint } = look.error;
+  return { outcome: 'failed', error: new SecretsfsError(code, message, { hint }) };
 }

@@ -4,10 +4,11 @@
  */
 import type { Operations } from '../control/server.ts';
 import { describeBug } from '../errors.ts';
-import { AgentLink, type AgentTask } from './agent-channel.ts';
+import { AgentLink, type AgentTask, type NoticingState } from './agent-channel.ts';
 import type { Child } from './children.ts';
 import { type ChildState, KeptChild } from './kept-child.ts';
 import type { Log } from './log.ts';
+import type { Looked } from './rotation-ports.ts';
 
 /** Hints that come faster are one: each starts a process. */
 const HINT_EVERY_MS = 1_000;
@@ -19,9 +20,9 @@ const STOP_MS_MAX = 2_000;
 
 export interface AgentPorts {
   spawn(): Child;
-  readonly task: Omit<AgentTask, 'revision'>;
-  onChanged(): void;
-  onUnchanged(revision: string): void;
+  /** What to watch. `restarts`: how often an agent was told to end and another one took its place. */
+  task(restarts: number): Omit<AgentTask, 'known'>;
+  onLooked(looks: readonly Looked[]): void;
   readonly operations: Operations;
   readonly log: Log;
 }
@@ -33,7 +34,11 @@ export class AgentKeeper {
   #pinged = 0;
   #answered = 0;
   #pingTimer: NodeJS.Timeout | undefined;
-  #revision: string | null = null;
+  #known: AgentTask['known'] = [];
+  #noticing: NoticingState | undefined;
+  /** Told to end, and replaced. */
+  #replaced = 0;
+  #hint: readonly Looked[] = [];
   #hintTimer: NodeJS.Timeout | undefined;
   #hintedMs = Number.NEGATIVE_INFINITY;
 
@@ -57,14 +62,20 @@ export class AgentKeeper {
     return this.#kept.states('agent');
   }
 
-  /** What is live, so that the agent need not wonder about it. */
-  tell(revision: string): void {
-    this.#revision = revision;
-    this.#link?.tellRevision(revision);
+  /** When it looks again, and how its queue is; undefined while that is not known. */
+  noticing(): NoticingState | undefined {
+    return this.#link === undefined ? undefined : this.#noticing;
+  }
+
+  /** Of each source, what is known of it, so that the agent need not wonder about it. */
+  tell(known: AgentTask['known']): void {
+    this.#known = known;
+    this.#link?.tellKnown(known);
   }
 
   /** Goes over to the program that is on disk now. Who is connected to the control sockets keeps waiting for a moment. */
   restart(): void {
+    this.#replaced += 1;
     this.#kept.restart((child) => this.#end(child));
   }
 
@@ -84,10 +95,13 @@ export class AgentKeeper {
   }
 
   #talk(child: Child): void {
-    const { task, operations, onChanged, onUnchanged, log } = this.#ports;
-    this.#link = new AgentLink(child.channel, { ...task, revision: this.#revision }, operations, {
-      changed: () => this.#hint(onChanged),
-      unchanged: (revision) => onUnchanged(revision),
+    const { task, operations, log } = this.#ports;
+    const told = { ...task(this.#replaced), known: this.#known };
+    this.#link = new AgentLink(child.channel, told, operations, {
+      looked: (looks) => this.#looked(looks),
+      noticing: (state) => {
+        this.#noticing = state;
+      },
       alive: (ping) => {
         this.#answered = ping;
       },
@@ -110,13 +124,20 @@ export class AgentKeeper {
     this.#link?.ping(this.#pinged);
   }
 
-  #hint(onChanged: () => void): void {
+  /** The latest of those that come too fast. */
+  #looked(looks: readonly Looked[]): void {
+    const { onLooked } = this.#ports;
+    if (!looks.some(({ outcome }) => outcome === 'changed')) {
+      onLooked(looks);
+      return;
+    }
+    this.#hint = looks;
     if (this.#hintTimer !== undefined) return;
     const waitMs = Math.max(0, this.#hintedMs + HINT_EVERY_MS - performance.now());
     this.#hintTimer = setTimeout(() => {
       this.#hintTimer = undefined;
       this.#hintedMs = performance.now();
-      onChanged();
+      onLooked(this.#hint);
     }, waitMs);
   }
 }

@@ -10,17 +10,23 @@ import { AwsAccess } from '../aws/access.ts';
 import type { Arguments, RemountResult, Status, UnmountResult, UpgradeResult } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveListening } from '../control/server.ts';
 import { ControlError, describeBug, isErrorCode, SecretsfsError } from '../errors.ts';
+import type { Queue } from '../source/queue.ts';
 import type { Source, Watch } from '../source/source.ts';
 import {
   type AgentMessage,
   type AgentTask,
   ASKS_MAX,
   agentTaskSchema,
+  type QueueTask,
   supervisorMessageSchema,
+  toldError,
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
+import { openQueueOf } from './queues.ts';
+import type { Looked } from './rotation-ports.ts';
 import { createSource } from './sources.ts';
+import { watchSources } from './watching.ts';
 
 const CHANNEL_FD = 3;
 const CONTROL_FD = 4;
@@ -33,7 +39,8 @@ export interface AgentPorts {
   readonly channel: Channel;
   readonly controlFd: number;
   readonly statusFd: number;
-  createSource(task: AgentTask): Source;
+  createSources(task: AgentTask): readonly Source[];
+  openQueue(queue: QueueTask, task: AgentTask): Promise<Queue>;
   /** For bugs: their class and place. */
   log(line: string): void;
 }
@@ -51,8 +58,9 @@ export async function runAgent(): Promise<never> {
     channel: new Channel(new Socket({ fd: CHANNEL_FD, readable: true, writable: true })),
     controlFd: CONTROL_FD,
     statusFd: STATUS_FD,
-    createSource: ({ location, pollMs, aws }) =>
-      createSource(location, new AwsAccess({ env: process.env, ...aws }), { pollMs }),
+    createSources: ({ sources }) =>
+      sources.map(({ location, aws }) => createSource(location, new AwsAccess({ env: process.env, ...aws }))),
+    openQueue: (queue, { aws }) => openQueueOf(queue, new AwsAccess({ env: process.env, ...aws })),
     log,
   }).catch((error: unknown) => log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })));
   process.exit();
@@ -67,16 +75,12 @@ class Agent {
   readonly ended: Promise<void>;
   readonly #ports: AgentPorts;
   readonly #asked = new Map<number, Asked>();
-  readonly #abort = new AbortController();
   #end: (error?: Error) => void = () => undefined;
   #nextAsk = 1;
   #waiting: Promise<Status> | undefined;
-  #revision: string | null = null;
-  #source: Source | undefined;
+  #known: AgentTask['known'] = [];
   #watch: Watch | undefined;
   #control: Promise<ControlServer> | undefined;
-  #checking: Promise<void> = Promise.resolve();
-  #queued = false;
 
   constructor(ports: AgentPorts) {
     this.#ports = ports;
@@ -103,8 +107,8 @@ class Agent {
     const message = supervisorMessageSchema.safeParse(said).data;
     // A newer supervisor may say more.
     if (message === undefined) return;
-    if ('revision' in message) {
-      this.#revision = message.revision;
+    if ('known' in message) {
+      this.#known = message.known;
       return;
     }
     if ('ping' in message) {
@@ -123,7 +127,7 @@ class Agent {
   }
 
   #start(task: AgentTask): void {
-    this.#revision = task.revision;
+    this.#known = task.known;
     const { controlFd, statusFd } = this.#ports;
     this.#control = serveListening({
       controlFd,
@@ -133,36 +137,25 @@ class Agent {
       onBug: () => undefined,
     });
     this.#control.catch((error: Error) => this.#end(error));
+    const { pollMs, spreadMs, queue } = task;
+    const { createSources, openQueue, log } = this.#ports;
+    const bug = (description: string) => log(JSON.stringify({ level: 50, event: 'bug', error: description }));
     try {
-      this.#source = this.#ports.createSource(task);
-      this.#watch = this.#source.watch(() => this.#hint());
+      this.#watch = watchSources(
+        { pollMs, spreadMs },
+        {
+          sources: createSources(task),
+          openQueue: queue === null ? undefined : () => openQueue(queue, task),
+          known: (source) => this.#known[source] ?? undefined,
+          looked: (looks) => this.#send({ event: 'looked', looks: looks.map(toldLook) }),
+          state: (state) => this.#send({ event: 'noticing', ...state }),
+          bug,
+        },
+      );
     } catch (error) {
       // A location that can't be watched was not taken by the supervisor either; the sockets are to be answered on.
-      this.#ports.log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) }));
+      bug(describeBug(error));
     }
-  }
-
-  /** Any number of hints while a check runs is one check more. */
-  #hint(): void {
-    if (this.#queued) return;
-    this.#queued = true;
-    this.#checking = this.#checking.then(() => this.#check());
-  }
-
-  async #check(): Promise<void> {
-    this.#queued = false;
-    const { signal } = this.#abort;
-    const knownRevision = this.#revision;
-    if (signal.aborted || this.#source === undefined) return;
-    let found: 'same' | 'maybe-changed' = 'maybe-changed';
-    if (knownRevision !== null) {
-      // What is wrong is found, and told, by whoever fetches.
-      found = await this.#source.check({ knownRevision, signal }).catch(() => 'maybe-changed' as const);
-    }
-    if (signal.aborted) return;
-    if (found === 'same' && knownRevision !== null) {
-      this.#send({ event: 'unchanged', revision: knownRevision });
-    } else this.#send({ event: 'changed' });
   }
 
   #operations(): Operations {
@@ -202,7 +195,6 @@ class Agent {
   }
 
   async #close(): Promise<void> {
-    this.#abort.abort();
     for (const { reject } of this.#asked.values()) reject(stopping());
     this.#asked.clear();
     // Rejections become answers first.
@@ -212,6 +204,12 @@ class Agent {
     await Promise.race([Promise.all([control, this.#watch?.close()]), timer]);
     this.#ports.channel.close();
   }
+}
+
+function toldLook(look: Looked): Extract<AgentMessage, { event: 'looked' }>['looks'][number] {
+  if (look.outcome === 'failed') return { outcome: 'failed', error: toldError(look.error) };
+  if (look.outcome !== 'changed') return look;
+  return { outcome: 'changed', ...(look.revision === undefined ? {} : { revision: look.revision }) };
 }
 
 function stopping(): ControlError {

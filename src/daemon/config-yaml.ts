@@ -13,7 +13,7 @@ import {
 /** A config is a page of text. This keeps a wrong file name from being read whole. */
 export const CONFIG_BYTES_MAX = 1024 * 1024;
 
-const NAMES: readonly string[] = [...SETTING_NAMES, ...SECTION_NAMES];
+const KEYS: readonly string[] = [...SETTING_NAMES, ...SECTION_NAMES];
 const WHAT_SETTINGS_TAKE = 'docs/cli-abi.md lists the settings and what each takes';
 
 /** The settings of a YAML file. Throws ConfigError with path, line, column and key. */
@@ -44,12 +44,12 @@ export function parseConfig(path: string, yaml: string): Settings {
   const issue = result.error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
-    const above = issue.path as (string | number)[];
-    const offset = keyOffset(above.length === 0 ? document.contents : document.getIn(above, true), key);
-    if (above.length > 0) throw at(offset, [...above, key].join('.'), 'is not a setting');
-    const known = nearest(key);
-    const hint = known === undefined ? `known keys: ${NAMES.join(', ')}` : `did you mean ${known}?`;
-    throw at(offset, key, 'is not a setting', hint);
+    const path = issue.path as (string | number)[];
+    const parent = path.length === 0 ? document.contents : document.getIn(path, true);
+    const known = path.length === 0 ? nearest(key) : undefined;
+    const keys = path.length === 0 ? `known keys: ${KEYS.join(', ')}` : WHAT_SETTINGS_TAKE;
+    const hint = known === undefined ? keys : `did you mean ${known}?`;
+    throw at(keyOffset(parent, key), [...path, key].join('.'), 'is not a setting', hint);
   }
   const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
   if (key === undefined)
@@ -75,5 +75,5 @@ function keyOffset(contents: unknown, key: string): number {
 /** The setting that `key` is most likely a slip of: written in another case, with dashes, or as a plural. */
 function nearest(key: string): string | undefined {
   const plain = (name: string) => name.replaceAll(/[-_]/g, '').toLowerCase();
-  return NAMES.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
+  return KEYS.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
 }

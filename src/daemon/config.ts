@@ -15,46 +15,8 @@ import {
   MOUNT_FILES_MAX,
   UID_BASE_MAX,
 } from '../limits.ts';
-
-const text = z.string().min(1, 'must not be empty');
-/** Commas separate, wherever a value comes from: no ARN and no name has one. */
-const list = z
-  .union([z.array(text), text.transform((value) => [value])])
-  .transform((items) => items.flatMap((item) => item.split(',')))
-  .refine((items) => !items.includes(''), 'has an empty member');
-const flag = z.union(
-  [z.boolean(), z.enum(['true', 'false']).transform((value) => value === 'true')],
-  'must be true or false',
-);
-const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
-const SIZE_UNITS = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
-
-/** 500ms, 30s, 5m, 1h, in milliseconds; undefined for anything else. */
-export function parseDuration(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text);
-  if (match === null) return undefined;
-  return Number(match[1]) * DURATION_UNITS[match[2] as keyof typeof DURATION_UNITS];
-}
-
-const duration = z.union([z.number(), text]).transform((value, context) => {
-  const ms = parseDuration(String(value));
-  if (ms !== undefined) return ms;
-  context.addIssue({ code: 'custom', message: 'must be a time such as 500ms, 30s, 5m or 1h' });
-  return z.NEVER;
-});
-
-function amount(max: number, what: string) {
-  return z.union([z.number(), text]).transform((value, context) => {
-    const match = /^(\d+)([KMG]?)(?:iB)?$/.exec(String(value));
-    const total =
-      match === null ? Number.NaN : Number(match[1]) * SIZE_UNITS[match[2] as keyof typeof SIZE_UNITS];
-    if (!(total >= 1 && total <= max)) {
-      context.addIssue({ code: 'custom', message: `must be ${what} from 1 to ${max}` });
-      return z.NEVER;
-    }
-    return total;
-  });
-}
+import { amount, duration, flag, list, text } from './config-values.ts';
+import { noticingSettings, sourceSection } from './source-settings.ts';
 
 const wholeNumber = z
   .union([z.number(), text.transform(Number)])
@@ -81,7 +43,7 @@ const schema = z.strictObject({
   retireAfter: duration.refine((ms) => ms >= 1000 && ms <= 7 * 24 * 3_600_000, 'must be from 1s to 168h'),
   memoryMax: amount(MEMORY_BYTES_MAX, 'a size in bytes (or K, M, G)'),
   uidBase: amount(UID_BASE_MAX, 'a number'),
-  poll: duration.refine((ms) => ms >= 1000 && ms <= 24 * 3_600_000, 'must be from 1s to 24h'),
+  ...noticingSettings,
   maxBytes: amount(MOUNT_BYTES_MAX, 'a size in bytes (or K, M, G)'),
   maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
   preserve: flag,
@@ -93,8 +55,9 @@ const schema = z.strictObject({
 });
 
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
-/** What only the YAML file can say. */
+/** What only a config can say: nested. No flag, no variable. */
 const sections = {
+  source: sourceSection,
   checks: checksSchema,
   files: filesSchema,
 };
@@ -108,7 +71,12 @@ export const SETTING_NAMES = Object.keys(schema.shape) as SettingName[];
 export const SECTION_NAMES = Object.keys(sections) as (keyof typeof sections)[];
 
 export const DEFAULTS = {
+  /** A rotation is live within seconds; a month of it is 90,000 requests, about four cents. */
   pollMs: 30_000,
+  /** Beside a queue, polling is the safety net. */
+  pollMsWithQueue: 300_000,
+  spreadMs: 1_000,
+  unsealLimit: 10,
   maxBytes: MOUNT_BYTES_DEFAULT,
   maxFiles: MOUNT_FILES_DEFAULT,
   retireAfterMs: 3_600_000,
@@ -165,12 +133,19 @@ export function resolveSettings({ flags, env, config }: SettingLayers): Settings
       );
     },
   );
-  return {
-    ...fromHabit,
-    ...config,
-    ...fromEnvironment,
-    ...fromFlags,
-  };
+  const merged = { ...fromHabit, ...config, ...fromEnvironment, ...fromFlags };
+  if (config?.source === undefined) return merged;
+  const { bundle, source, ...rest } = merged;
+  // One that was named outside of the file replaces the file's; out of habit (S3_PATH) is not naming.
+  if ((fromFlags.bundle ?? fromEnvironment.bundle) !== undefined) return { ...rest, bundle };
+  if (config.bundle === undefined) return { ...rest, source };
+  throw new ConfigError(
+    'config-invalid',
+    'cannot use both bundle and source: each says where the bundle is',
+    {
+      hint: 'leave out bundle; it is the same as one entry of source',
+    },
+  );
 }
 
 function read(

@@ -1,6 +1,8 @@
 /** How states of a mount are written in a status, whichever driver serves it. */
 import type { GenerationStatus, RemountResult, Status } from '../control/protocol.ts';
-import type { Failure, Live, Refreshed, RotationState } from './rotation.ts';
+import type { SecretsfsError } from '../errors.ts';
+import type { NoticingState } from './agent-channel.ts';
+import type { Failure, Live, Refreshed, RotationState } from './rotation-ports.ts';
 
 /** What a status says of refreshes. */
 export function describeState(
@@ -23,8 +25,44 @@ export function describeRefreshed<G>(
 }
 
 function describeFailure({ error, sinceMs, attempts }: Failure): NonNullable<Status['error']> {
-  const { code, message, hint } = error;
-  return { code, message, ...(hint === undefined ? {} : { hint }), since: iso(sinceMs), attempts };
+  return { ...describeError(error), since: iso(sinceMs), attempts };
+}
+
+/** When and where the next bundle is looked for, and what is known of each source. */
+export function describeNoticing(
+  { sources: states, nextAttempt }: RotationState<unknown>,
+  sources: readonly { readonly bundle: string }[],
+  noticing: NoticingState | undefined,
+): Pick<Status, 'sources' | 'nextCheck' | 'nextAttempt' | 'queue'> {
+  const { nextLookMs = null, queue = null } = noticing ?? {};
+  return {
+    sources: states.map(({ state, revision, checkedMs, error, sinceMs, attempts }, i) => ({
+      bundle: sources[i]?.bundle ?? '',
+      state,
+      revision: revision ?? null,
+      lastCheck: checkedMs === undefined ? null : iso(checkedMs),
+      error:
+        error === undefined || sinceMs === undefined
+          ? null
+          : { ...describeError(error), since: iso(sinceMs), attempts },
+    })),
+    nextCheck: nextLookMs === null ? null : iso(nextLookMs),
+    nextAttempt:
+      nextAttempt === undefined ? null : { at: iso(nextAttempt.atMs), limited: nextAttempt.limited },
+    queue:
+      queue === null
+        ? null
+        : {
+            state: queue.state,
+            messages: queue.messages,
+            lastMessage: queue.heardMs === null ? null : iso(queue.heardMs),
+            error: queue.error,
+          },
+  };
+}
+
+function describeError({ code, message, hint }: SecretsfsError) {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 export function iso(ms: number): string {

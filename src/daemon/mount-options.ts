@@ -1,10 +1,26 @@
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
+import type { AwsSettings } from './agent-channel.ts';
+
+/** Where a bundle may be, and the AWS settings for it. */
+export interface MountSource {
+  /** As status shows it: absolute, or s3://…. */
+  readonly bundle: string;
+  readonly aws: AwsSettings;
+}
 
 /** What both process shapes of a mount are told. */
 export interface MountOptions {
-  /** As status shows it: absolute, or s3://…. */
-  readonly bundle: string;
+  /** In the order in which they are asked. */
+  readonly sources: readonly MountSource[];
+  readonly pollMs: number;
+  /** Over what a queue's news is spread. */
+  readonly spreadMs: number;
+  readonly queue: { readonly url: string } | { readonly topic: string } | undefined;
+  /** Openings a minute; undefined: the keys cost nothing. */
+  readonly unsealsPerMinute: number | undefined;
+  /** For keys and the queue. */
+  readonly aws: AwsSettings;
   readonly mountpoint: string;
   /** The name that the bundle must carry. */
   readonly name: string;

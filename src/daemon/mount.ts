@@ -14,28 +14,40 @@ import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import { loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax } from '../limits.ts';
+import type { Queue } from '../source/queue.ts';
 import type { FetchedBundle, Source, Watch } from '../source/source.ts';
 import { openMemoryStore } from '../store/memory.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
+import type { NoticingState } from './agent-channel.ts';
 import { checksStatus, logWarnings } from './check-findings.ts';
 import { deferred } from './deferred.ts';
-import { describeRefreshed, describeState, iso } from './describe.ts';
+import { describeNoticing, describeRefreshed, describeState, iso } from './describe.ts';
 import { FloorFile } from './floor.ts';
+import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import type { MountOptions } from './mount-options.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
-import { type Live, type Opened, Rotation } from './rotation.ts';
+import { Rotation } from './rotation.ts';
+import type { Live, Opened } from './rotation-ports.ts';
 import { takeHere } from './take.ts';
 import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
+import { watchSources } from './watching.ts';
+
+/** The longest that the first attempt after a failure waits: whoever mends it is still looking. */
+const RETRY_MS = 10_000;
 
 export interface MountPorts {
-  readonly source: Source;
-  /** Closed when the mount ends. */
+  /** As the options have them. */
+  readonly sources: readonly Source[];
+  /** undefined: there is none. */
+  readonly openQueue: (() => Promise<Queue>) | undefined;
+  /** For keys. Closed when the mount ends. */
   readonly aws: AwsAccess;
+  closeSources(): void;
   readonly log: Log;
   readonly nowMs: () => number;
   readonly uid: number;
@@ -57,6 +69,7 @@ export class Mount {
   #native: NativeMount | undefined;
   #control: ControlServer | undefined;
   #watch: Watch | undefined;
+  #noticing: NoticingState | undefined;
   #mountWatch: { close(): void } | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -80,8 +93,11 @@ export class Mount {
       timers: realTimers,
       random: Math.random,
       floors: this.#floors,
+      sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
+      unsealsPerMinute: options.unsealsPerMinute,
+      retryMs: Math.min(RETRY_MS, options.pollMs),
       take: takeHere({
-        source: ports.source,
+        sources: ports.sources,
         bytesMax: bundleBytesMax(tarBytesMax(options)),
         open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
       }),
@@ -131,8 +147,9 @@ export class Mount {
   }
 
   async #start(): Promise<void> {
-    const { log, uid, gid, nowMs, source } = this.#ports;
-    const { bundle, instance, runtimeDir, statusGid, allowSwap } = this.#options;
+    const { log, uid, gid, nowMs, sources, openQueue } = this.#ports;
+    const bundle = this.#bundle;
+    const { instance, runtimeDir, statusGid, allowSwap } = this.#options;
     const { preserve, checks, rules, filesMax, bytesMax } = this.#options;
     (await loadNative()).forbidDumps();
     await checkDevice();
@@ -164,7 +181,19 @@ export class Mount {
       source: instance,
       onBug: (operation, error) => log.error('bug', { operation, error: describeBug(error) }),
     });
-    this.#watch = source.watch(() => void this.#rotation.hint());
+    const { pollMs, spreadMs } = this.#options;
+    this.#watch = watchSources(
+      { pollMs, spreadMs },
+      {
+        ...{ sources, openQueue },
+        known: (source) => this.#rotation.known()[source],
+        looked: (looks) => this.#rotation.noteLook(looks),
+        state: (state) => {
+          this.#noticing = state;
+        },
+        bug: (error) => log.error('bug', { error }),
+      },
+    );
     const native = this.#native;
     this.#mountWatch = watchMount(
       () => native.isMounted(),
@@ -176,7 +205,7 @@ export class Mount {
   }
 
   async #stop(): Promise<void> {
-    const { log, aws } = this.#ports;
+    const { log, aws, closeSources } = this.#ports;
     this.#notify('STOPPING=1');
     // A start that is under way comes to its end first, quickly: its fetch is ended here.
     const rotation = this.#rotation.stop();
@@ -189,6 +218,7 @@ export class Mount {
     const failure = await this.#native?.unmount().catch((error: Error) => error);
     this.#activation?.wipe();
     aws.destroy();
+    closeSources();
     if (wasMounted) log.info('stopped');
     // Whoever waits for the mount learns that it will not come; whoever asked for the unmount, how it went.
     this.#ready.reject(
@@ -199,7 +229,11 @@ export class Mount {
     await this.#control?.close();
   }
 
-  async #open(fetched: FetchedBundle, sha256: string, floor: SerialFloor | undefined): Promise<Opened<Held>> {
+  async #open(
+    fetched: FetchedBundle,
+    sha256: string,
+    floor: SerialFloor | undefined,
+  ): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
     const { name, context, bytesMax, filesMax, acceptedKeys } = this.#options;
     const { aws, nowMs } = this.#ports;
     const unwrapping = await openUnwrapping(acceptedKeys, aws);
@@ -207,6 +241,11 @@ export class Mount {
     return openBundle(fetched.bytes, policy, unwrapping, (header, entries) =>
       this.#active.build(header, entries),
     );
+  }
+
+  /** The first, as what all of them are shown as. */
+  get #bundle(): string {
+    return this.#options.sources[0]?.bundle ?? '';
   }
 
   get #active(): Activation {
@@ -251,7 +290,7 @@ export class Mount {
   }
 
   status(): Status {
-    const { instance, name, bundle, version, driverReason } = this.#options;
+    const { instance, name, sources, version, driverReason } = this.#options;
     const rotation = this.#rotation.state();
     const { live } = rotation;
     const lingering = this.#activation?.vfs?.lingering ?? [];
@@ -262,7 +301,7 @@ export class Mount {
       pid: process.pid,
       started: iso(this.#startedMs),
       mountpoint: this.#mountpoint,
-      bundle,
+      bundle: this.#bundle,
       driver: 'fuse-native',
       driverReason,
       ...describeState(this.#native !== undefined, rotation),
@@ -270,6 +309,7 @@ export class Mount {
       floor: this.#floors.describe(),
       lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
       ...checksStatus(live?.generation.findings, Date.now(), this.#options.checks),
+      ...describeNoticing(rotation, sources, this.#noticing),
     };
   }
 }
@@ -284,6 +324,7 @@ function describeGeneration(live: Live<Held>): GenerationStatus {
     revision,
     sha256,
     activated: iso(activatedMs),
+    uploaded: live.uploadedMs === undefined ? null : iso(live.uploadedMs),
     files: generation.files,
     bytes: generation.contentBytes,
     locked: memory.locked,

@@ -4,162 +4,132 @@
  * Where a bundle is fetched and opened is behind the port take(): a supervisor that loads this loads nothing of a
  * source, a key or an archive.
  *
- * A bundle that was refused for what it is (its bytes will not get better) is not opened again until its revision
- * changes or somebody asks by hand. What depends on the world (network, key permissions, clock) is tried again with each
- * hint, and without one after RETRY_MS_MIN, then twice as long, up to RETRY_MS_MAX.
+ * Sources are asked in order (source-ledger.ts). A bundle that was refused for what it is (its bytes will not get better)
+ * is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
+ * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
-import type { SerialFloor } from '../bundle/policy.ts';
-import type { Changes } from '../control/protocol.ts';
 import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
-import type { Timers } from '../system/timers.ts';
-import type { FloorFile } from './floor.ts';
-import { errorFields, type Log } from './log.ts';
-
-/** What a bundle was opened into. G is the generation; rotation needs only its serial. */
-export interface Opened<G> {
-  readonly generation: G;
-  readonly serial: number;
-  readonly created: string;
-}
-
-export interface TakeOptions {
-  /** What need not be taken again: of what is live, or of what was refused. undefined: take it whatever it is. */
-  readonly knownRevision: string | undefined;
-  /** The ciphertext that is live, hex: found again, it is not opened again. */
-  readonly liveSha256: string | undefined;
-  /** What the serial is measured by. */
-  readonly floor: SerialFloor | undefined;
-  readonly signal: AbortSignal;
-}
-
-export type Taken<G> =
-  /** What is there is `knownRevision`, or, under another revision, the very ciphertext that is live. */
-  | { readonly outcome: 'unchanged'; readonly revision: string }
-  | {
-      readonly outcome: 'opened';
-      readonly revision: string;
-      /** Of the ciphertext, hex. */
-      readonly sha256: string;
-      readonly opened: Opened<G>;
-    };
-
-export interface Live<G> extends Opened<G> {
-  readonly revision: string;
-  /** Of the ciphertext, hex. */
-  readonly sha256: string;
-  readonly activatedMs: number;
-}
-
-export interface Failure {
-  readonly error: SecretsfsError;
-  /** Of what was fetched, if it came so far. */
-  readonly revision: string | undefined;
-  readonly sinceMs: number;
-  readonly attempts: number;
-}
-
-export interface RotationState<G> {
-  readonly live: Live<G> | undefined;
-  readonly lastCheck:
-    | { readonly atMs: number; readonly outcome: 'activated' | 'unchanged' | 'failed' }
-    | undefined;
-  readonly failure: Failure | undefined;
-}
-
-export type Refreshed<G> =
-  | { readonly outcome: 'unchanged'; readonly live: Live<G> }
-  | { readonly outcome: 'activated'; readonly live: Live<G>; readonly changes: Changes | undefined };
-
-export interface RefreshOptions {
-  /** Takes a bundle older than what was live before. */
-  readonly allowRollback?: boolean | undefined;
-}
-
-export interface RotationPorts<G> {
-  readonly log: Log;
-  readonly nowMs: () => number;
-  readonly timers: Timers;
-  readonly floors: Pick<FloorFile, 'floor' | 'floorOfRollback' | 'record'>;
-  /** From 0 up to 1. */
-  readonly random: () => number;
-  /**
-   * Fetches, checks, unwraps, authenticates, unpacks. Throws a SecretsfsError, with the revision that it is about where
-   * it came so far, and leaves nothing behind.
-   */
-  take(options: TakeOptions): Promise<Taken<G>>;
-  /** Makes it the one that is served, in one step. Returns what changed; undefined for the first. */
-  activate(opened: Opened<G>): Promise<Changes | undefined> | Changes | undefined;
-}
+import { errorFields } from './log.ts';
+import type {
+  Live,
+  Looked,
+  Noticed,
+  Refreshed,
+  RefreshOptions,
+  RotationPorts,
+  RotationState,
+  Taken,
+} from './rotation-ports.ts';
+import { type Known, SourceLedger } from './source-ledger.ts';
+import { UnsealLimits } from './unseal-limits.ts';
 
 /** Refusals that are not of the class of bundles and still concern the bytes alone. */
 const REFUSALS: readonly ErrorCode[] = ['key-not-accepted', 'data-key-refused'];
-/** The first retry comes while whoever mends it is still looking; the last one spares a key or a bucket that is down. */
-const RETRY_MS_MIN = 5_000;
-const RETRY_MS_MAX = 60_000;
-/** Of the delay: instances that failed together must not come back together. */
-const RETRY_JITTER = 0.2;
 /** Those of a bundle that time heals. */
 const CLOCK: readonly ErrorCode[] = ['bundle-serial-future', 'check-clock'];
+/** A file that was refused is looked at again after this, before it is called so: it may still have been written. */
+const SETTLE_MS = 1_000;
+
+/** How what is known is looked at. */
+interface Manner {
+  /** What is known is taken again all the same. */
+  readonly forced: boolean;
+  readonly allowRollback: boolean;
+}
+const AS_USUAL: Manner = { forced: false, allowRollback: false };
 
 export class Rotation<G> {
   readonly #ports: RotationPorts<G>;
+  readonly #ledger: SourceLedger;
+  readonly #limits: UnsealLimits;
   readonly #abort = new AbortController();
   #live: Live<G> | undefined;
   #lastCheck: RotationState<G>['lastCheck'];
   #failure: RotationState<G>['failure'];
-  #refused: { readonly revision: string; readonly error: SecretsfsError } | undefined;
   #running: Promise<unknown> = Promise.resolve();
   /** Refreshes that run or wait to. */
   #pending = 0;
-  #retry: unknown;
-  #retryMs = RETRY_MS_MIN;
+  #next: { readonly timer: unknown; readonly atMs: number; readonly limited: boolean } | undefined;
   /** A hint that came while a refresh ran; any number of hints is one. */
-  #queuedHint: Promise<void> | undefined;
+  #queued: { noticed: Noticed | undefined; readonly done: Promise<void> } | undefined;
+  /** A refused file that gets a moment. */
+  #settling: string | undefined;
+  /** Whether this refresh may have cost a key. */
+  #opened = false;
 
   constructor(ports: RotationPorts<G>) {
     this.#ports = ports;
+    const { nowMs, random, unsealsPerMinute: perMinute, retryMs } = ports;
+    this.#ledger = new SourceLedger(ports.sources.length, nowMs);
+    this.#limits = new UnsealLimits({ perMinute, retryMs, nowMs, random });
   }
 
   state(): RotationState<G> {
-    return { live: this.#live, lastCheck: this.#lastCheck, failure: this.#failure };
+    const next = this.#next;
+    return {
+      live: this.#live,
+      lastCheck: this.#lastCheck,
+      failure: this.#failure,
+      sources: this.#ledger.states(),
+      nextAttempt: next === undefined ? undefined : { atMs: next.atMs, limited: next.limited },
+    };
   }
 
-  /** The revision that a check at the source is to be made against: nothing new while it is there. */
-  get knownRevision(): string | undefined {
-    return this.#refused?.revision ?? this.#live?.revision;
+  /** Of each source, what a look is to be made against: nothing new while it is there. */
+  known(): readonly (Known | undefined)[] {
+    return this.#ledger.known();
   }
 
   /** Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. */
-  refresh(options: RefreshOptions = {}): Promise<Refreshed<G>> {
-    return this.#enqueue(() => this.#refresh(undefined, options));
+  refresh({ allowRollback = false }: RefreshOptions = {}): Promise<Refreshed<G>> {
+    return this.#enqueue(() => {
+      this.#limits.force();
+      return this.#refresh(undefined, { forced: true, allowRollback });
+    });
   }
 
   /** There may be something new. Never throws: a failure is in the log and in state(). */
-  hint(): Promise<void> {
-    this.#queuedHint ??= this.#enqueue(async () => {
-      this.#queuedHint = undefined;
-      if (this.#abort.signal.aborted) return;
-      await this.#refresh(this.knownRevision).catch((error: unknown) => {
-        if (error instanceof SecretsfsError || this.#abort.signal.aborted) return;
-        this.#ports.log.error('bug', { error: describeBug(error) });
-      });
+  hint(noticed?: Noticed): Promise<void> {
+    const queued = this.#queued;
+    if (queued !== undefined) {
+      // Of several sources, all are asked.
+      if (queued.noticed?.source !== noticed?.source) queued.noticed = undefined;
+      else queued.noticed = noticed;
+      return queued.done;
+    }
+    const done = this.#enqueue(async () => {
+      const latest = this.#queued?.noticed;
+      this.#queued = undefined;
+      if (!this.#abort.signal.aborted) await this.#hinted(latest);
     });
-    return this.#queuedHint;
+    this.#queued = { noticed, done };
+    return done;
   }
 
   /**
-   * Somebody else found `revision` at the source. It counts only if that is still the known one, and no refresh is under
-   * way, which finds out more.
+   * Somebody looked at the sources, in their order. What was found to be the same counts only if that is still what is known,
+   * and no refresh is under way, which finds out more.
    */
-  noteUnchanged(revision: string): void {
-    if (this.#live === undefined || this.#pending > 0 || this.#abort.signal.aborted) return;
-    if (revision === this.knownRevision) this.#unchanged(this.#live);
+  noteLook(looks: readonly Looked[]): void {
+    if (this.#abort.signal.aborted) return;
+    const idle = this.#live !== undefined && this.#pending === 0;
+    let changed: Noticed | undefined;
+    looks.slice(0, this.#ports.sources.length).forEach((look, source) => {
+      if (look.outcome === 'changed') changed ??= { source, revision: look.revision };
+      else if (!idle) return;
+      else if (look.outcome === 'failed') this.#ledger.failed(source, look.error);
+      else if (look.outcome === 'same' && look.revision === this.#ledger.revision(source)) {
+        this.#ledger.same(source);
+      }
+    });
+    if (changed !== undefined) void this.hint(changed);
+    else if (idle && looks.some(({ outcome }) => outcome !== 'unasked')) this.#conclude(false);
   }
 
   /** Ends a fetch that is under way and lets nothing start again; resolves when nothing runs. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    this.#ports.timers.clear(this.#retry);
+    this.#clearNext();
     await this.#running.catch(() => undefined);
   }
 
@@ -168,92 +138,169 @@ export class Rotation<G> {
     const counted = () =>
       run().finally(() => {
         this.#pending--;
+        this.#ports.onSettled?.();
       });
     const result = this.#running.then(counted, counted);
     this.#running = result;
     return result;
   }
 
-  async #refresh(
-    knownRevision: string | undefined,
-    { allowRollback = false }: RefreshOptions = {},
-  ): Promise<Refreshed<G>> {
-    const { take, nowMs, floors } = this.#ports;
-    const { signal } = this.#abort;
-    if (signal.aborted)
+  async #hinted(noticed: Noticed | undefined): Promise<void> {
+    const { revision } = noticed ?? {};
+    if (noticed !== undefined && revision !== undefined) {
+      if (revision === this.#ledger.revision(noticed.source)) return;
+      // It failed, and its next attempt is set.
+      if (this.#next !== undefined && revision === this.#failure?.revision) return;
+    }
+    const waitMs = this.#limits.take();
+    if (waitMs > 0) return this.#tryLater(waitMs, true);
+    this.#opened = false;
+    await this.#refresh(noticed, AS_USUAL).catch((error: unknown) => {
+      if (error instanceof SecretsfsError || this.#abort.signal.aborted) return;
+      this.#ports.log.error('bug', { error: describeBug(error) });
+    });
+    if (!this.#opened) this.#limits.giveBack();
+  }
+
+  async #refresh(noticed: Noticed | undefined, manner: Manner): Promise<Refreshed<G>> {
+    if (this.#abort.signal.aborted)
       throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping', {
         hint: 'secretsfs mount starts it again',
       });
+    this.#clearNext();
+    const sources = noticed === undefined ? [...this.#ports.sources.keys()] : [noticed.source];
+    for (const source of sources) {
+      const step = await this.#takeFrom(source, noticed?.revision, manner);
+      if (typeof step === 'object') {
+        this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'activated' };
+        this.#recover();
+        return step;
+      }
+      if (step === 'settling') return { outcome: 'unchanged', live: this.#live as Live<G> };
+      if (step === 'live') break;
+    }
+    const problem = this.#conclude(true);
+    if (problem !== undefined) throw problem;
+    return { outcome: 'unchanged', live: this.#live as Live<G> };
+  }
+
+  /** `next`: it has nothing for us, so another one may. Throws what no other source would mend. */
+  async #takeFrom(
+    source: number,
+    wanted: string | undefined,
+    manner: Manner,
+  ): Promise<Refreshed<G> | 'live' | 'next' | 'settling'> {
+    const { signal } = this.#abort;
     const before = this.#live;
+    const { forced, allowRollback } = manner;
+    const { take, floors } = this.#ports;
     const floor = allowRollback ? floors.floorOfRollback : floors.floor;
+    const liveSha256 = before?.sha256;
+    const knownRevision = forced ? undefined : this.#ledger.revision(source);
     let revision: string | undefined;
     try {
-      const taken = await take({ knownRevision, liveSha256: before?.sha256, floor, signal });
+      const taken = await take({ source, revision: wanted, knownRevision, liveSha256, floor, signal });
       revision = taken.revision;
-      if (taken.outcome === 'unchanged' && before === undefined) {
-        throw new Error('nothing is live, and a source found it unchanged');
+      if (taken.outcome === 'opened') {
+        this.#opened = true;
+        return await this.#bringLive(taken, source);
       }
-      if (taken.outcome === 'unchanged' && revision === knownRevision)
-        return this.#unchanged(before as Live<G>);
-      const result = await this.#bringLive(taken, before);
-      this.#refused = undefined;
-      this.#lastCheck = { atMs: nowMs(), outcome: result.outcome };
-      this.#recover();
-      return result;
+      if (before === undefined) throw new Error('nothing is live, and a source found it unchanged');
+      if (revision === knownRevision) {
+        this.#ledger.same(source);
+        return this.#ledger.known()[source]?.is === 'live' ? 'live' : 'next';
+      }
+      // The same ciphertext under another revision.
+      this.#live = { ...before, revision };
+      this.#ledger.found(source, { revision, is: 'live' });
+      return 'live';
     } catch (error) {
-      if (error instanceof SecretsfsError && !signal.aborted) {
-        const refused = isRefusal(error);
-        const about = error.revision ?? revision;
-        if (about !== undefined) this.#refused = refused ? { revision: about, error } : undefined;
-        this.#fail(error, about);
-        if (!refused && this.#live !== undefined) this.#retryLater();
+      if (!(error instanceof SecretsfsError) || signal.aborted) throw error;
+      if (error.code === 'source-changed' && wanted !== undefined)
+        return this.#takeFrom(source, undefined, manner);
+      return this.#failedAt(source, error, error.revision ?? revision, forced);
+    }
+  }
+
+  #failedAt(
+    source: number,
+    error: SecretsfsError,
+    revision: string | undefined,
+    forced: boolean,
+  ): 'next' | 'settling' {
+    const kind = classOf(error.code);
+    if (kind === 'source' || (kind === 'config' && revision === undefined)) {
+      this.#ledger.failed(source, error);
+      return 'next';
+    }
+    this.#opened = true;
+    if (isRefusal(error) && revision !== undefined) {
+      const { isLocal } = this.#ports.sources[source] ?? {};
+      if (isLocal === true && !forced && this.#live !== undefined && this.#settling !== revision) {
+        this.#settling = revision;
+        this.#tryLater(SETTLE_MS, false);
+        return 'settling';
       }
-      throw error;
+      const isBehind = error.code === 'bundle-serial-low' && this.#ports.sources.length > 1;
+      this.#ledger.found(source, { revision, is: isBehind ? 'behind' : 'refused' }, error);
+      return 'next';
     }
+    this.#fail(error, revision);
+    if (!isRefusal(error)) this.#retryLater(revision);
+    throw error;
   }
 
-  /** Nothing new at the source: what was refused still is, what was live still is; only an outage has ended. */
-  #unchanged(live: Live<G>): Refreshed<G> {
-    if (this.#refused !== undefined) {
-      this.#fail(this.#refused.error, this.#refused.revision);
-    } else {
-      this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'unchanged' };
-      this.#recover();
-    }
-    return { outcome: 'unchanged', live };
-  }
-
-  async #bringLive(taken: Taken<G>, before: Live<G> | undefined): Promise<Refreshed<G>> {
+  async #bringLive(taken: Extract<Taken<G>, { outcome: 'opened' }>, source: number): Promise<Refreshed<G>> {
     const { activate, nowMs, log, floors } = this.#ports;
-    const { revision } = taken;
-    if (taken.outcome === 'unchanged') {
-      const live = { ...(before as Live<G>), revision };
-      this.#live = live;
-      return { outcome: 'unchanged', live };
-    }
-    const { opened, sha256 } = taken;
+    const { opened, sha256, revision } = taken;
     const changes = await activate(opened);
     const live = { ...opened, revision, sha256, activatedMs: nowMs() };
     this.#live = live;
+    this.#ledger.activated(source, revision);
     await floors.record(opened.serial, sha256);
     log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
     return { outcome: 'activated', live, changes };
+  }
+
+  /** What follows from all that is known of the sources; whoever looks at them looks again by itself. */
+  #conclude(retries: boolean): SecretsfsError | undefined {
+    const problem = this.#ledger.problem();
+    if (problem === undefined) {
+      this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'unchanged' };
+      this.#recover();
+      return undefined;
+    }
+    this.#fail(problem.error, problem.revision);
+    if (retries && !problem.refused) this.#retryLater(problem.revision);
+    return problem.error;
   }
 
   #recover(): void {
     if (this.#failure !== undefined)
       this.#ports.log.info('refresh-recovered', { code: this.#failure.error.code });
     this.#failure = undefined;
-    this.#ports.timers.clear(this.#retry);
-    this.#retryMs = RETRY_MS_MIN;
+    this.#clearNext();
+    this.#limits.recovered();
   }
 
-  #retryLater(): void {
-    const { timers, random } = this.#ports;
-    timers.clear(this.#retry);
-    const delayMs = this.#retryMs * (1 - RETRY_JITTER + 2 * RETRY_JITTER * random());
-    this.#retry = timers.set(() => void this.hint(), Math.round(delayMs));
-    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX);
+  #retryLater(revision: string | undefined): void {
+    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision), false);
+  }
+
+  #tryLater(delayMs: number, limited: boolean): void {
+    const { timers, nowMs } = this.#ports;
+    if (this.#abort.signal.aborted) return;
+    this.#clearNext();
+    const timer = timers.set(() => {
+      this.#next = undefined;
+      void this.hint();
+    }, delayMs);
+    this.#next = { timer, atMs: nowMs() + delayMs, limited };
+  }
+
+  #clearNext(): void {
+    if (this.#next !== undefined) this.#ports.timers.clear(this.#next.timer);
+    this.#next = undefined;
   }
 
   /** One state is one code of one revision: a message may hold numbers that change with each attempt. */

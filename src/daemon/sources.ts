@@ -1,16 +1,16 @@
 /** A bundle's location, as a person writes it, to the Source that reads it. */
 import type { AwsAccess } from '../aws/access.ts';
 import { FileSource } from '../source/file.ts';
-import { parseS3Url, S3Source } from '../source/s3.ts';
+import { S3Source } from '../source/s3.ts';
+import { parseS3Url } from '../source/s3-url.ts';
 import type { Source } from '../source/source.ts';
-import { DEFAULTS } from './config.ts';
 import { isS3Url } from './location.ts';
 
 export function createSource(
   location: string,
   aws: AwsAccess,
-  options: { readonly pollMs?: number; readonly opened?: number | string | undefined } = {},
+  options: { readonly opened?: number | string | undefined } = {},
 ): Source {
   if (!isS3Url(location)) return new FileSource(location, { opened: options.opened });
-  return new S3Source(parseS3Url(location), aws, { pollIntervalMs: options.pollMs ?? DEFAULTS.pollMs });
+  return new S3Source(parseS3Url(location), aws);
 }

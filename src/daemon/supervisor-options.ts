@@ -1,5 +1,4 @@
 /** What a supervisor is told, and what it keeps of a generation. */
-import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
 import type { Log } from './log.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -12,8 +11,6 @@ export interface SupervisorOptions extends MountOptions {
   readonly retireAfterMs: number;
   readonly memoryMax: number | undefined;
   readonly uidBase: number | undefined;
-  readonly pollMs: number;
-  readonly aws: AwsSettings;
 }
 
 export interface SupervisorPorts {

@@ -1,10 +1,11 @@
 /** How a mount of the kernel driver describes itself. Pure: what it is told, as the control protocol says it. */
 import type { GenerationStatus, ProcessStatus, Status } from '../control/protocol.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
+import type { NoticingState } from './agent-channel.ts';
 import { checksStatus } from './check-findings.ts';
-import { describeState, iso } from './describe.ts';
+import { describeNoticing, describeState, iso } from './describe.ts';
 import type { EngineStatus } from './engine-ports.ts';
-import type { Live, RotationState } from './rotation.ts';
+import type { Live, RotationState } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions } from './supervisor-options.ts';
 
 /** What a supervisor knows, some of it only after a while. */
@@ -18,12 +19,13 @@ export interface Described {
   readonly rotation: RotationState<InStore>;
   readonly engine: EngineStatus | undefined;
   readonly agent: EngineStatus['processes'];
+  readonly noticing: NoticingState | undefined;
   readonly floor: Status['floor'];
 }
 
 export function describeMount(described: Described): Status {
   const { options, mountpoint, mounted, startedMs, rotation, engine } = described;
-  const { instance, name, bundle, version, driverReason, cache, fastOpen, resend, memoryMax } = options;
+  const { instance, name, sources, version, driverReason, cache, fastOpen, resend, memoryMax } = options;
   return {
     instance,
     name,
@@ -31,7 +33,7 @@ export function describeMount(described: Described): Status {
     pid: process.pid,
     started: iso(startedMs),
     mountpoint,
-    bundle,
+    bundle: sources[0]?.bundle ?? '',
     driver: 'kernel',
     driverReason,
     cache,
@@ -46,6 +48,7 @@ export function describeMount(described: Described): Status {
       heldSince: iso(sinceMs),
     })),
     floor: described.floor,
+    ...describeNoticing(rotation, sources, described.noticing),
     ...checksStatus(rotation.live?.generation.result, Date.now(), options.checks),
     processes: describeProcesses(described),
     memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: memoryMax ?? null },
@@ -80,6 +83,7 @@ export function describeStored(live: Live<InStore>): GenerationStatus {
     revision,
     sha256,
     activated: iso(activatedMs),
+    uploaded: live.uploadedMs === undefined ? null : iso(live.uploadedMs),
     files: result.files,
     bytes: result.contentBytes,
     // Pages of the store can't be swapped.

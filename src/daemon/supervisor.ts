@@ -7,6 +7,7 @@
  * what fails leaves what is live alone. This file is the order of things: how a bundle is taken is in taking.ts, how it
  * goes live in engine.ts, when in rotation.ts.
  */
+import { randomBytes } from 'node:crypto';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
@@ -34,11 +35,15 @@ import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { engineProcesses, spawnAgent } from './processes.ts';
-import { type Opened, type RefreshOptions, Rotation, type Taken, type TakeOptions } from './rotation.ts';
+import { queueTaskOf } from './queue-task.ts';
+import { Rotation } from './rotation.ts';
+import type { Looked, Opened, Taken, TakeOptions } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
 import { takeInStore } from './taking.ts';
 
+/** The longest that the first attempt after a failure waits: whoever mends it is still looking. */
+const RETRY_MS = 10_000;
 /** A start that takes longer should be able to say what it waits for. */
 const AGENT_AFTER_MS = 1_000;
 
@@ -57,7 +62,8 @@ export class Supervisor {
   #engine: Engine | undefined;
   #agent: AgentKeeper | undefined;
   #sockets: ControlSockets | undefined;
-  #watch: { close(): void } | undefined;
+  #watches: { close(): void }[] = [];
+  readonly #ownId = randomBytes(6).toString('hex');
   #mounted = false;
   #mountWatch: { close(): void } | undefined;
   #agentTimer: NodeJS.Timeout | undefined;
@@ -85,8 +91,12 @@ export class Supervisor {
       timers: realTimers,
       random: Math.random,
       floors: this.#floors,
+      sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
+      unsealsPerMinute: options.unsealsPerMinute,
+      retryMs: Math.min(RETRY_MS, options.pollMs),
       take: (options) => this.#take(options),
       activate: (opened) => this.#activate(opened),
+      onSettled: () => this.#tellAgent(),
     });
   }
 
@@ -113,7 +123,7 @@ export class Supervisor {
   /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
   async reload(): Promise<void> {
     // However often it is asked for: one that has not begun yet will do.
-    this.#reloading ??= this.#refresh().finally(() => {
+    this.#reloading ??= this.#rotation.refresh().finally(() => {
       this.#reloading = undefined;
     });
     await this.#reloading.catch((error: unknown) => {
@@ -146,7 +156,8 @@ export class Supervisor {
   async #start(): Promise<void> {
     const { log, nowMs } = this.#ports;
     const options = this.#options;
-    const { bundle, instance, runtimeDir, statusGid } = options;
+    const { sources, instance, runtimeDir, statusGid } = options;
+    const bundle = this.#bundle;
     (await loadNative()).forbidDumps();
     protectFromOom();
     keepDescriptors();
@@ -184,7 +195,10 @@ export class Supervisor {
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
     const { live } = await this.#rotation.refresh();
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
-    if (!isS3Url(bundle)) this.#watch = watchIdentity(bundle, () => void this.#hint());
+    sources.forEach(({ bundle }, source) => {
+      if (isS3Url(bundle)) return;
+      this.#watches.push(watchIdentity(bundle, () => this.#rotation.noteLook(changedAt(source))));
+    });
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
       () => void this.#endBecause(unmountedOutside(mountpoint)),
@@ -221,12 +235,15 @@ export class Supervisor {
     const [users, sockets] = [this.#users, this.#sockets];
     if (this.#agent !== undefined || this.#stopping !== undefined) return;
     if (users === undefined || sockets === undefined) return;
-    const { bundle, pollMs, aws } = this.#options;
+    const { sources, pollMs, spreadMs, queue, instance, aws } = this.#options;
     this.#agent = new AgentKeeper({
       spawn: () => spawnAgent(users.agent, sockets, log),
-      task: { location: bundle, pollMs, aws, statusSocket: sockets.statusFd !== undefined },
-      onChanged: () => void this.#hint(),
-      onUnchanged: (revision) => this.#rotation.noteUnchanged(revision),
+      task: (restarts) => ({
+        sources: sources.map((source) => ({ location: source.bundle, aws: source.aws })),
+        queue: queue === undefined ? null : queueTaskOf(queue, instance, this.#ownId, restarts),
+        ...{ pollMs, spreadMs, aws, statusSocket: sockets.statusFd !== undefined },
+      }),
+      onLooked: (looks) => this.#rotation.noteLook(looks),
       operations: this.#operations(),
       log,
     });
@@ -262,7 +279,7 @@ export class Supervisor {
     await rotation;
     clearTimeout(this.#agentTimer);
     this.#mountWatch?.close();
-    this.#watch?.close();
+    for (const watch of this.#watches) watch.close();
     if (this.#mounted) log.info('stopping');
     const failure = await this.#engine?.stop().catch((error: Error) => error);
     if (this.#mounted) log.info('stopped');
@@ -280,23 +297,14 @@ export class Supervisor {
     await this.#cgroup?.remove();
   }
 
-  async #refresh(options?: RefreshOptions) {
-    try {
-      return await this.#rotation.refresh(options);
-    } finally {
-      this.#tellAgent();
-    }
-  }
-
-  async #hint(): Promise<void> {
-    await this.#rotation.hint();
-    this.#tellAgent();
-  }
-
   /** What need not be looked at again, so that a poll without news costs no unsealer. */
   #tellAgent(): void {
-    const { knownRevision } = this.#rotation;
-    if (knownRevision !== undefined) this.#agent?.tell(knownRevision);
+    this.#agent?.tell(this.#rotation.known().map((known) => known ?? null));
+  }
+
+  /** The first, as what all of them are shown as. */
+  get #bundle(): string {
+    return this.#options.sources[0]?.bundle ?? '';
   }
 
   get #running(): Engine {
@@ -329,7 +337,7 @@ export class Supervisor {
       ended,
       mountpoint: this.#mountpoint,
       describe: () => describeMount(this.#described()),
-      refresh: async (options) => describeRefreshed(await this.#refresh(options), describeStored),
+      refresh: async (options) => describeRefreshed(await this.#rotation.refresh(options), describeStored),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();
         return { replaced: [...replaced], processes: describeProcesses(this.#described()) };
@@ -350,6 +358,7 @@ export class Supervisor {
       rotation: this.#rotation.state(),
       engine: this.#engine?.status(),
       agent: this.#agent?.state() ?? [],
+      noticing: this.#agent?.noticing(),
       floor: this.#floors.describe(),
     };
   }
@@ -359,4 +368,9 @@ function connectionEnded(mountpoint: string): MountError {
   return new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
     hint: 'umount -f does that; secretsfs unmount ends a mount for good',
   });
+}
+
+function changedAt(source: number): Looked[] {
+  const unasked = Array.from({ length: source }, (): Looked => ({ outcome: 'unasked' }));
+  return [...unasked, { outcome: 'changed', revision: undefined }];
 }

@@ -6,34 +6,40 @@ import { createHash } from 'node:crypto';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { SecretsfsError } from '../errors.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
-import type { Opened, Taken, TakeOptions } from './rotation.ts';
+import type { Opened, Taken, TakeOptions } from './rotation-ports.ts';
 
 /** Hashed at a time, so that readers of a process that also serves get their turn. */
 const HASH_BYTES = 4 * 1024 * 1024;
 
 export interface Taking<G> {
-  readonly source: Pick<Source, 'fetch'>;
+  /** In their order. */
+  readonly sources: readonly Pick<Source, 'fetch'>[];
   readonly bytesMax: number;
   /** Checks, unwraps, authenticates, unpacks. Throws a SecretsfsError and leaves nothing behind. */
-  open(fetched: FetchedBundle, sha256: string, floor: SerialFloor | undefined): Promise<Opened<G>>;
+  open(
+    fetched: FetchedBundle,
+    sha256: string,
+    floor: SerialFloor | undefined,
+  ): Promise<Omit<Opened<G>, 'uploadedMs'>>;
 }
 
 export function takeHere<G>({
-  source,
+  sources,
   bytesMax,
   open,
 }: Taking<G>): (options: TakeOptions) => Promise<Taken<G>> {
-  return async ({ knownRevision, liveSha256, floor, signal }) => {
-    const fetched = await source.fetch({ bytesMax, knownRevision, signal });
+  return async ({ source: place, knownRevision, revision: wanted, liveSha256, floor, signal }) => {
+    const fetched = await sources[place]?.fetch({ bytesMax, knownRevision, revision: wanted, signal });
     if (fetched === undefined) {
       if (knownRevision === undefined) throw new Error('a source knew a revision that was never fetched');
       return { outcome: 'unchanged', revision: knownRevision };
     }
-    const { revision } = fetched;
+    const { revision, uploadedMs } = fetched;
     const sha256 = await digest(fetched.bytes);
     if (liveSha256 === sha256) return { outcome: 'unchanged', revision };
     try {
-      return { outcome: 'opened', revision, sha256, opened: await open(fetched, sha256, floor) };
+      const opened = { ...(await open(fetched, sha256, floor)), uploadedMs };
+      return { outcome: 'opened', revision, sha256, opened };
     } catch (error) {
       if (error instanceof SecretsfsError) error.revision = revision;
       throw error;

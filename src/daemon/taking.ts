@@ -10,7 +10,7 @@ import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Engine } from './engine.ts';
 import type { Log } from './log.ts';
-import type { Taken, TakeOptions } from './rotation.ts';
+import type { Taken, TakeOptions } from './rotation-ports.ts';
 import type { InStore } from './supervisor-options.ts';
 import { type UnsealingOptions, unsealInto } from './unsealing.ts';
 
@@ -27,7 +27,7 @@ export interface TakingPorts {
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
   { engine, options, user, log, nowMs, unseal = unsealInto }: TakingPorts,
-  { knownRevision, liveSha256, floor, signal }: TakeOptions,
+  { source, revision: wanted, knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
   try {
@@ -35,6 +35,8 @@ export async function takeInStore(
       options,
       user,
       candidate,
+      source,
+      revision: wanted,
       knownRevision,
       liveSha256,
       floor,
@@ -46,10 +48,11 @@ export async function takeInStore(
       await engine.discard(candidate);
       return result;
     }
-    const { revision, sha256, serial, created } = result;
+    const { revision, sha256, serial, created, uploaded } = result;
+    const uploadedMs = uploaded === null ? undefined : Date.parse(uploaded);
     checkSerial(serial, floor, nowMs());
     log.info('unsealed', { serial, revision, files: result.files, bytes: result.contentBytes });
-    const opened = { generation: { candidate, result }, serial, created };
+    const opened = { generation: { candidate, result }, serial, created, uploadedMs };
     return { outcome: 'opened', revision, sha256, opened };
   } catch (error) {
     await engine.discard(candidate);

@@ -6,9 +6,9 @@
 import * as z from 'zod';
 import { CERTIFICATES_MAX, FINDINGS_MAX, KEPT_MAX, NAMES_MAX, RULES } from '../checks/findings.ts';
 import { checksTaskSchema, fileRulesSchema } from '../checks/settings.ts';
-import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
+import { isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
-import { awsSettingsSchema, REVISION_LENGTH_MAX } from './agent-channel.ts';
+import { awsSettingsSchema, foreignRevision, foreignText } from './agent-channel.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Exit } from './children.ts';
 
@@ -16,9 +16,6 @@ import type { Exit } from './children.ts';
 export const FILES_FD = 7;
 /** How many descriptors there are from FILES_FD on, in the environment: it is known before a word is read. */
 export const FILES_VARIABLE = 'SECRETSFS_FILES';
-/** A message quotes at most a few values of 200 characters. */
-const TEXT_LENGTH_MAX = 2000;
-
 /** How often an unsealer says that it lives, while it waits for others. */
 export const ALIVE_EVERY_MS = 2_000;
 
@@ -36,6 +33,8 @@ export const unsealerTaskSchema = z.strictObject({
   location: z.string(),
   bundleFile: openedFile.nullable(),
   knownRevision: z.string().nullable(),
+  /** Exactly what is to be opened; null: the newest. */
+  revision: z.string().nullable(),
   /** The ciphertext that is live: found again, it is not opened again. */
   liveSha256: z.string().nullable(),
   /** The lowest acceptable serial, and the ciphertext that may have it; any may, where none is named. */
@@ -55,7 +54,10 @@ export const unsealerTaskSchema = z.strictObject({
   /** `files:` of the config. */
   rules: fileRulesSchema,
   owner: z.strictObject({ uid: count, gid: count }),
+  /** For the keys. */
   aws: awsSettingsSchema,
+  /** For the source. */
+  sourceAws: awsSettingsSchema,
   /** Of the generation that is to be made. */
   generationId: z.int().min(1),
   memory: z.strictObject({
@@ -69,29 +71,22 @@ export const unsealerTaskSchema = z.strictObject({
 });
 export type UnsealerTask = z.infer<typeof unsealerTaskSchema>;
 
-/** Cut, on one line, and without what a terminal would obey. */
-const text = z
-  .string()
-  .transform((value) => escapeInvisible(value.slice(0, TEXT_LENGTH_MAX).replaceAll('\n', ' ')));
-const revision = z
-  .string()
-  .min(1)
-  .max(REVISION_LENGTH_MAX)
-  .refine((value) => !value.includes('\n') && escapeInvisible(value) === value);
 const nodes = count.max(GENERATION_NODES_MAX);
 /** Whoever shows it quotes it. */
 const path = z.string().min(1).max(PATH_BYTES_MAX);
 const instant = z.iso.datetime({ precision: 3 });
 
 export const unsealerResultSchema = z.discriminatedUnion('outcome', [
-  z.strictObject({ outcome: z.literal('unchanged'), revision }),
+  z.strictObject({ outcome: z.literal('unchanged'), revision: foreignRevision }),
   z.strictObject({
     outcome: z.literal('opened'),
-    revision,
+    revision: foreignRevision,
     /** Of the ciphertext. */
     sha256: z.string().regex(/^[0-9a-f]{64}$/),
     serial: z.int().min(1),
-    created: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$/),
+    created: instant,
+    /** When it was put where it was found; null where its source does not say. */
+    uploaded: instant.nullable(),
     files: nodes,
     directories: nodes,
     symlinks: nodes,
@@ -104,8 +99,8 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
           level: z.literal('warn'),
           path,
           rule: z.enum(RULES),
-          expected: text,
-          found: text,
+          expected: foreignText,
+          found: foreignText,
         }),
       )
       .max(FINDINGS_MAX)
@@ -133,9 +128,9 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
   z.strictObject({
     outcome: z.literal('failed'),
     code: z.string().refine(isErrorCode),
-    message: text,
-    hint: text.optional(),
-    revision: revision.optional(),
+    message: foreignText,
+    hint: foreignText.optional(),
+    revision: foreignRevision.optional(),
   }),
 ]);
 export type UnsealerResult = z.infer<typeof unsealerResultSchema>;

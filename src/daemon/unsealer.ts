@@ -47,8 +47,11 @@ const FILE = /^\//;
 /** Buffers of one writev(2): IOV_MAX is 1,024. */
 const WRITTEN_AT_ONCE = 512;
 
+/** The year 10000. */
+const INSTANT_MS_END = 253_402_300_800_000;
+
 /** What is said of a generation, its bundle apart. */
-type Written = Omit<OpenedResult, 'outcome' | 'revision' | 'sha256' | 'serial' | 'created'>;
+type Written = Omit<OpenedResult, 'outcome' | 'revision' | 'sha256' | 'serial' | 'created' | 'uploaded'>;
 
 export interface UnsealerFiles {
   readonly candidateFd: number;
@@ -84,18 +87,26 @@ export async function runUnsealer(): Promise<never> {
 
 /** Throws for bugs only. */
 export async function performTask(task: UnsealerTask, files: UnsealerFiles): Promise<UnsealerResult> {
-  let clients: AwsAccess | undefined;
+  const clients: AwsAccess[] = [];
   try {
     const aws = new AwsAccess({ env: process.env, ...task.aws });
-    clients = aws;
+    clients.push(aws);
+    // Credentials are fetched once where they are the same.
+    const isSame = JSON.stringify(task.aws) === JSON.stringify(task.sourceAws);
+    const sourceAws = isSame ? aws : new AwsAccess({ env: process.env, ...task.sourceAws });
+    clients.push(sourceAws);
     const taken = await takeHere<Written>({
-      source: boundedByMemory(
-        createSource(task.location, aws, { opened: task.bundleFile ?? undefined }),
-        task,
-      ),
+      sources: [
+        boundedByMemory(
+          createSource(task.location, sourceAws, { opened: task.bundleFile ?? undefined }),
+          task,
+        ),
+      ],
       bytesMax: bundleBytesMax(tarBytesMax(task)),
       open: (fetched, sha256, floor) => openAndWrite(fetched, { sha256, floor }, task, aws, files),
     })({
+      source: 0,
+      revision: task.revision ?? undefined,
       knownRevision: task.knownRevision ?? undefined,
       liveSha256: task.liveSha256 ?? undefined,
       floor: task.floor ?? undefined,
@@ -103,8 +114,16 @@ export async function performTask(task: UnsealerTask, files: UnsealerFiles): Pro
     });
     if (taken.outcome === 'unchanged') return taken;
     const { revision, sha256, opened } = taken;
-    const { generation, serial, created } = opened;
-    return { outcome: 'opened', revision, sha256, serial, created, ...generation };
+    const { generation, serial, created, uploadedMs } = opened;
+    return {
+      outcome: 'opened',
+      revision,
+      sha256,
+      serial,
+      created,
+      uploaded: instantOf(uploadedMs),
+      ...generation,
+    };
   } catch (error) {
     if (!(error instanceof SecretsfsError)) throw error;
     const { code, message, hint, revision } = error;
@@ -116,8 +135,13 @@ export async function performTask(task: UnsealerTask, files: UnsealerFiles): Pro
       ...(revision === undefined ? {} : { revision }),
     };
   } finally {
-    clients?.destroy();
+    for (const client of clients) client.destroy();
   }
+}
+
+/** A source may say any time; what is none that can be written in the ordinary form is none. */
+function instantOf(ms: number | undefined): string | null {
+  return ms !== undefined && ms >= 0 && ms < INSTANT_MS_END ? new Date(ms).toISOString() : null;
 }
 
 /** Not a byte more is fetched than could be opened: then it is the memory that is too small. */

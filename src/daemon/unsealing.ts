@@ -16,6 +16,7 @@ import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
 import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
+import type { MountSource } from './mount-options.ts';
 import { spawnUnsealer } from './processes.ts';
 import { FILES_FD, type OpenedResult, type UnsealerTask, unseal } from './unsealer-channel.ts';
 
@@ -27,7 +28,7 @@ const SILENCE_MS = 20_000;
 const WORK_BYTES_A_MS = 8_000;
 
 export interface UnsealingOptions {
-  readonly bundle: string;
+  readonly sources: readonly MountSource[];
   readonly name: string;
   readonly acceptedKeys: readonly string[];
   readonly context: Readonly<Record<string, string>>;
@@ -44,6 +45,10 @@ export interface UnsealingRequest {
   readonly options: UnsealingOptions;
   readonly user: ProcessUser;
   readonly candidate: Candidate;
+  /** By its place in their order. */
+  readonly source: number;
+  /** Exactly what is to be opened; undefined: the newest. */
+  readonly revision: string | undefined;
   readonly knownRevision: string | undefined;
   readonly liveSha256: string | undefined;
   readonly floor: SerialFloor | undefined;
@@ -60,8 +65,12 @@ export interface UnsealingRequest {
 export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
-  const { options, user, candidate, knownRevision, liveSha256, floor, heldBytes, log, signal } = request;
-  const { bundle, name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
+  const { options, user, candidate, knownRevision, revision, liveSha256, floor, heldBytes, log, signal } =
+    request;
+  const source = options.sources[request.source];
+  if (source === undefined) throw new Error('there is no such source');
+  const { bundle } = source;
+  const { name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
   const opened: number[] = [];
   const open = (path: string): number | string => {
     try {
@@ -84,6 +93,7 @@ export async function unsealInto(
       location: bundle,
       bundleFile,
       knownRevision: knownRevision ?? null,
+      revision: revision ?? null,
       liveSha256: liveSha256 ?? null,
       floor: floor ?? null,
       name,
@@ -98,6 +108,7 @@ export async function unsealInto(
       rules: [...options.rules],
       owner: { uid: 0, gid: 0 },
       aws,
+      sourceAws: source.aws,
       generationId: candidate.id,
       memory: { availableBytes: await availableMemory(), heldBytes, maxBytes: memoryMax ?? null },
     };

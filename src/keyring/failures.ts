@@ -5,9 +5,12 @@ import { ConfigError, type ErrorCode, KeyError, SecretsfsError } from '../errors
 const TELLING: readonly ErrorCode[] = [
   'data-key-refused',
   'key-denied',
+  'key-pending-deletion',
+  'key-disabled',
   'key-state',
   'key-not-found',
   'key-invalid',
+  'clock-skewed',
   'credentials-expired',
   'credentials-invalid',
   'credentials-missing',

@@ -12,7 +12,7 @@ import { errnoWords, quote, SourceError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
 import { fileIdentity } from './file-identity.ts';
 import { type FileWatchOptions, watchFile } from './file-watch.ts';
-import type { FetchedBundle, Source, Watch } from './source.ts';
+import type { FetchedBundle, Found, Source, Watch } from './source.ts';
 
 /** Reads that met a change before we give up. A writer in place needs milliseconds. */
 const ATTEMPTS = 5;
@@ -26,6 +26,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 export class FileSource implements Source {
   readonly location: string;
+  readonly polled = false;
   readonly #path: string;
   readonly #opened: number | string | undefined;
   readonly #watchOptions: FileWatchOptions;
@@ -47,6 +48,7 @@ export class FileSource implements Source {
   async fetch(options: {
     readonly bytesMax: number;
     readonly knownRevision?: string | undefined;
+    readonly revision?: string | undefined;
     readonly signal?: AbortSignal | undefined;
   }): Promise<FetchedBundle | undefined> {
     for (let attempt = 1; ; attempt++) {
@@ -54,11 +56,12 @@ export class FileSource implements Source {
       const got = await this.#reading(async (fd) => {
         const before = await this.#identify(fd);
         if (before.revision === options.knownRevision) return 'unchanged';
+        if (options.revision !== undefined && before.revision !== options.revision) throw this.#gone();
         if (before.size > options.bytesMax) throw this.#tooLarge(before.size, options.bytesMax);
         const bytes = await readBytes(fd, before.size);
         const after = await this.#identify(fd);
         if (bytes.length !== before.size || after.revision !== before.revision) return 'changing';
-        return { revision: before.revision, bytes };
+        return { revision: before.revision, bytes, uploadedMs: before.modifiedMs };
       });
       if (got === 'unchanged') return undefined;
       if (got !== 'changing') return got;
@@ -94,9 +97,9 @@ export class FileSource implements Source {
   }
 
   async check(options: {
-    readonly knownRevision: string;
+    readonly knownRevision: string | undefined;
     readonly signal?: AbortSignal | undefined;
-  }): Promise<'same' | 'maybe-changed'> {
+  }): Promise<Found> {
     options.signal?.throwIfAborted();
     try {
       // No permission to read it is needed: who watches a bundle need not be one who may open it.
@@ -104,7 +107,8 @@ export class FileSource implements Source {
         typeof this.#opened !== 'number'
           ? await stat(this.#path, { bigint: true })
           : await statOf(this.#opened, { bigint: true });
-      return fileIdentity(found) === options.knownRevision ? 'same' : 'maybe-changed';
+      const revision = fileIdentity(found);
+      return revision === options.knownRevision ? { outcome: 'same' } : { outcome: 'changed', revision };
     } catch (error) {
       throw this.#readError(error);
     }
@@ -130,7 +134,7 @@ export class FileSource implements Source {
     }
   }
 
-  async #identify(fd: number): Promise<{ revision: string; size: number }> {
+  async #identify(fd: number): Promise<{ revision: string; size: number; modifiedMs: number }> {
     const stat = await statOf(fd, { bigint: true });
     if (!stat.isFile()) {
       throw new SourceError(
@@ -144,7 +148,16 @@ export class FileSource implements Source {
     return {
       revision: fileIdentity(stat),
       size: Number(stat.size),
+      modifiedMs: Number(stat.mtimeMs),
     };
+  }
+
+  #gone(): SourceError {
+    return new SourceError(
+      'source-changed',
+      `cannot read ${quote(this.location)}: what was noticed is gone again`,
+      { hint: 'what is there now is looked at next' },
+    );
   }
 
   #tooLarge(size: number, bytesMax: number): SourceError {

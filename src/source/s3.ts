@@ -1,6 +1,6 @@
 /**
- * A bundle in S3. A HEAD with If-None-Match says whether there may be something new; one GET with If-None-Match says both whether there is something new and what: S3 is strongly
- * consistent, so there is no race. Watching is polling; every hint is one such request.
+ * A bundle in S3. A HEAD with If-None-Match says whether there is something new, and which revision; a GET of exactly that
+ * revision brings it. S3 is strongly consistent, so what was seen is what is fetched, or it is gone and looked for again.
  */
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, GetObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -9,55 +9,19 @@ import { statusOf } from '../aws/errors.ts';
 import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
 import { ConfigError, OutputError, quote, SourceError, UsageError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
-import type { Timers } from '../system/timers.ts';
-import { startPolling } from './poll.ts';
-import type { FetchedBundle, Source, Watch } from './source.ts';
+import type { S3Url } from './s3-url.ts';
+import type { FetchedBundle, Found, Source, Watch } from './source.ts';
 
-export interface S3Url {
-  /** As it was written. */
-  readonly location: string;
-  readonly bucket: string;
-  readonly key: string;
-  readonly versionId?: string;
-}
-
-/** AWS's own rule for new buckets is narrower; older ones and other servers are not. */
-const BUCKET = 'a letter or digit, then 1 to 254 letters, digits, ".", "_" or "-"';
-const FORM = 'write it as s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID';
-
-/** Reads `s3://bucket/key[?versionId=…]`; the key is taken literally, not percent-decoded. Throws UsageError. */
-export function parseS3Url(text: string): S3Url {
-  const invalid = (why: string): UsageError =>
-    new UsageError(`cannot use the location ${quote(text)}: ${why}`, { hint: FORM });
-  if (!text.startsWith('s3://')) throw invalid('it does not begin with s3://');
-  const rest = text.slice('s3://'.length);
-  const slash = rest.indexOf('/');
-  const bucket = slash === -1 ? rest : rest.slice(0, slash);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket))
-    throw invalid(`its bucket is ${quote(bucket)}, want ${BUCKET}`);
-  const path = slash === -1 ? '' : rest.slice(slash + 1);
-  const [, key = '', query] = /^([^?]*)(?:\?(.*))?$/s.exec(path) ?? [];
-  if (key === '' || key.endsWith('/')) throw invalid('it names no object');
-  if (Buffer.byteLength(key) > 1024) throw invalid('its key is longer than 1024 bytes');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[\u0000-\u001f\u007f]/.test(key)) throw invalid('its key has control characters');
-  if (query === undefined) return { location: text, bucket, key };
-  const version = /^versionId=([A-Za-z0-9._~+/=-]{1,1024})$/.exec(query)?.[1];
-  if (version === undefined) throw invalid('after the ? only versionId=ID may stand');
-  return { location: text, bucket, key, versionId: version };
+interface Got {
+  readonly answer: GetObjectCommandOutput;
+  readonly bytes: Buffer;
 }
 
 export interface S3SourceOptions {
-  readonly pollIntervalMs?: number;
-  readonly timers?: Timers;
-  /** From 0 up to 1: spreads the polls of many instances. */
-  readonly random?: () => number;
   /** A body that brings nothing for this long is given up. */
   readonly stallTimeoutMs?: number;
 }
 
-/** A rotation is live within seconds; a month of it is 90,000 requests, about four cents. */
-export const S3_POLL_INTERVAL_MS = 30_000;
 const STALL_TIMEOUT_MS = 10_000;
 /** A whole body may take this long, and its size at a rate that is slower than any network between instances. */
 const WHOLE_MS_MIN = 15_000;
@@ -76,28 +40,37 @@ export class S3Source implements Source {
     this.#options = options;
   }
 
+  /** A version never changes. */
+  get polled(): boolean {
+    return this.#url.versionId === undefined;
+  }
+
   async fetch(options: {
     readonly bytesMax: number;
     readonly knownRevision?: string | undefined;
+    readonly revision?: string | undefined;
     readonly signal?: AbortSignal | undefined;
   }): Promise<FetchedBundle | undefined> {
-    const { bytesMax, knownRevision, signal } = options;
-    const known = knownRevision === undefined ? undefined : etagOf(knownRevision);
+    const { bytesMax, knownRevision, revision, signal } = options;
+    const wanted = revision === undefined ? undefined : partsOf(revision);
+    if (revision !== undefined && wanted !== undefined) {
+      return this.#fetchExactly({ revision, ...wanted }, bytesMax, signal);
+    }
+    const known = knownRevision === undefined ? undefined : partsOf(knownRevision)?.etag;
     const got = await this.#get(known === undefined ? {} : { IfNoneMatch: known }, bytesMax, signal);
     if (got === 'unchanged') return undefined;
-    const revision = revisionOf(got.answer);
+    const fetched = fetchedOf(got);
     // Some S3-compatible servers ignore If-None-Match.
-    return revision === knownRevision ? undefined : { revision, bytes: got.bytes };
+    return fetched.revision === knownRevision ? undefined : fetched;
   }
 
   async check(options: {
-    readonly knownRevision: string;
+    readonly knownRevision: string | undefined;
     readonly signal?: AbortSignal | undefined;
-  }): Promise<'same' | 'maybe-changed'> {
+  }): Promise<Found> {
     const { knownRevision, signal } = options;
     const { bucket, key, versionId } = this.#url;
-    const known = etagOf(knownRevision);
-    if (known === undefined) return 'maybe-changed';
+    const known = knownRevision === undefined ? undefined : partsOf(knownRevision)?.etag;
     try {
       const { HeadObjectCommand } = await import('../aws/sdk-s3.ts');
       const client = await this.#aws.s3();
@@ -106,14 +79,15 @@ export class S3Source implements Source {
         Bucket: bucket,
         Key: key,
         ...(versionId === undefined ? {} : { VersionId: versionId }),
-        IfNoneMatch: known,
+        ...(known === undefined ? {} : { IfNoneMatch: known }),
       });
       const answer = await client.send(command, signal === undefined ? {} : { abortSignal: signal });
+      const revision = revisionOf(answer);
       // Some S3-compatible servers ignore If-None-Match.
-      return revisionOf(answer) === knownRevision ? 'same' : 'maybe-changed';
+      return revision === knownRevision ? { outcome: 'same' } : { outcome: 'changed', revision };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (statusOf(error) === 304) return 'same';
+      if (statusOf(error) === 304) return { outcome: 'same' };
       throw s3ReadError(error, this.#target());
     }
   }
@@ -142,6 +116,7 @@ export class S3Source implements Source {
       if (!(error instanceof SourceError)) throw error;
       // An empty object has no first byte.
       if (statusOf(error.cause) === 416) return read(undefined);
+      if (error.code === 'source-deleted') return undefined;
       if (error.code === 'source-not-found' && !isNoSuchBucket(error)) return undefined;
       throw error;
     }
@@ -188,16 +163,42 @@ export class S3Source implements Source {
     }
   }
 
-  watch(hint: () => void): Watch {
-    const { pollIntervalMs = S3_POLL_INTERVAL_MS, timers, random } = this.#options;
-    // A version never changes.
-    if (this.#url.versionId !== undefined) return { close: async () => {} };
-    return startPolling(hint, pollIntervalMs, timers, random);
+  watch(): Watch {
+    return { close: async () => {} };
   }
 
-  #target(): S3Target {
+  /**
+   * By its version where there are versions, so that it is had also once another one is there; whoever may not read versions
+   * (s3:GetObjectVersion) gets it as long as it is the newest.
+   */
+  async #fetchExactly(
+    wanted: { readonly revision: string; readonly etag: string; readonly versionId: string | undefined },
+    bytesMax: number,
+    signal: AbortSignal | undefined,
+  ): Promise<FetchedBundle> {
+    const { revision, etag, versionId } = wanted;
+    const get = (conditions: Partial<GetObjectCommandInput>) => this.#get(conditions, bytesMax, signal, true);
+    const ifNewest = () => get({ IfMatch: etag });
+    const got =
+      versionId === undefined
+        ? await ifNewest()
+        : await get({ VersionId: versionId }).catch((error: unknown) => {
+            if (error instanceof SourceError && error.code === 'source-denied') return ifNewest();
+            throw error;
+          });
+    if (got === 'unchanged') throw this.#invalid('S3 answered 304 to an unconditional request');
+    const fetched = fetchedOf(got);
+    if (fetched.revision === revision) return fetched;
+    throw new SourceError(
+      'source-changed',
+      `cannot fetch ${quote(this.location)}: what was noticed is gone again`,
+      { hint: 'what is there now is looked at next' },
+    );
+  }
+
+  #target(exact = false): S3Target {
     const { bucket, key, location, versionId } = this.#url;
-    return { bucket, key, location, versionId };
+    return { bucket, key, location, versionId, expectedOwner: this.#aws.expectedBucketOwner, exact };
   }
 
   #invalid(why: string): SourceError {
@@ -211,7 +212,8 @@ export class S3Source implements Source {
     conditions: Partial<GetObjectCommandInput>,
     bytesMax: number,
     signal: AbortSignal | undefined,
-  ): Promise<{ answer: GetObjectCommandOutput; bytes: Buffer } | 'unchanged'> {
+    exact = false,
+  ): Promise<Got | 'unchanged'> {
     const { bucket, key, versionId } = this.#url;
     try {
       const { GetObjectCommand } = await import('../aws/sdk-s3.ts');
@@ -228,7 +230,7 @@ export class S3Source implements Source {
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (statusOf(error) === 304) return 'unchanged';
-      throw s3ReadError(error, this.#target());
+      throw s3ReadError(error, this.#target(exact));
     }
   }
 
@@ -301,8 +303,13 @@ function revisionOf({ ETag, VersionId }: Pick<GetObjectCommandOutput, 'ETag' | '
 }
 
 /** undefined for a revision of another kind of source: then the object is simply fetched. */
-function etagOf(revision: string): string | undefined {
-  return /(?:^| )((?:W\/)?"[\x21\x23-\x7e]*")$/.exec(revision)?.[1];
+function partsOf(revision: string): { etag: string; versionId: string | undefined } | undefined {
+  const [, versionId, etag] = /^(?:([^ ]+) )?((?:W\/)?"[\x21\x23-\x7e]*")$/.exec(revision) ?? [];
+  return etag === undefined ? undefined : { etag, versionId };
+}
+
+function fetchedOf({ answer, bytes }: Got): FetchedBundle {
+  return { revision: revisionOf(answer), bytes, uploadedMs: answer.LastModified?.getTime() };
 }
 
 function nameOf(error: unknown): unknown {

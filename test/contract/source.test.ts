@@ -8,8 +8,9 @@ import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { SourceError } from '../../src/errors.ts';
 import { FileSource } from '../../src/source/file.ts';
-import { parseS3Url, S3Source } from '../../src/source/s3.ts';
-import type { Source } from '../../src/source/source.ts';
+import { S3Source } from '../../src/source/s3.ts';
+import { parseS3Url } from '../../src/source/s3-url.ts';
+import type { FetchedBundle, Source } from '../../src/source/source.ts';
 import { awsEnv, createBucket, type Moto, motoS3, replaceEnv, startMoto, unique } from '../support/moto.ts';
 
 interface Place {
@@ -20,6 +21,8 @@ interface Place {
 }
 interface Kind {
   readonly name: string;
+  readonly polled: boolean;
+  readonly keepsVersions: boolean;
   start(): Promise<void>;
   stop(): Promise<void>;
   place(): Place;
@@ -28,6 +31,8 @@ interface Kind {
 let directory: string;
 const file: Kind = {
   name: 'file',
+  polled: false,
+  keepsVersions: false,
   async start() {
     directory = await mkdtemp(path.join(tmpdir(), 'source-'));
   },
@@ -52,6 +57,8 @@ function s3(versioned: boolean): Kind {
   let bucket: string;
   return {
     name: versioned ? 's3 with versions' : 's3',
+    polled: true,
+    keepsVersions: versioned,
     async start() {
       moto = await startMoto();
       bucket = await createBucket(moto.url, { versioned });
@@ -66,7 +73,7 @@ function s3(versioned: boolean): Kind {
     place() {
       const Key = `some/${unique('key')}`;
       return {
-        source: () => new S3Source(parseS3Url(`s3://${bucket}/${Key}`), aws, { pollIntervalMs: 50 }),
+        source: () => new S3Source(parseS3Url(`s3://${bucket}/${Key}`), aws),
         async put(bytes) {
           const client = motoS3(moto.url);
           await client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: bytes }));
@@ -143,7 +150,8 @@ for (const kind of [file, s3(false), s3(true)]) {
       await place.put(first);
       const got = await source.fetch({ bytesMax: 100 });
       await place.remove();
-      await assert.rejects(source.fetch({ bytesMax: 100, knownRevision: got?.revision }), missing);
+      const code = kind.keepsVersions ? 'source-deleted' : 'source-not-found';
+      await assert.rejects(source.fetch({ bytesMax: 100, knownRevision: got?.revision }), { code });
     });
 
     test('fetch() refuses what is larger than asked for, and takes what is just as large', async () => {
@@ -171,12 +179,41 @@ for (const kind of [file, s3(false), s3(true)]) {
       const source = place.source();
       const got = await source.fetch({ bytesMax: 100 });
       const knownRevision = got?.revision ?? '';
-      assert.equal(await source.check({ knownRevision }), 'same');
+      assert.deepEqual(await source.check({ knownRevision }), { outcome: 'same' });
       await place.put(second);
-      assert.equal(await place.source().check({ knownRevision }), 'maybe-changed');
+      const found = await place.source().check({ knownRevision });
+      assert.equal(found.outcome, 'changed');
       for (const unknown of ['', 'x', 'file:1:2:3:4:5', '"0123"', 'v "0123"']) {
-        assert.equal(await source.check({ knownRevision: unknown }), 'maybe-changed');
+        assert.equal((await source.check({ knownRevision: unknown })).outcome, 'changed');
       }
+      assert.equal((await source.check({ knownRevision: undefined })).outcome, 'changed');
+    });
+
+    test('what check() saw is exactly what fetch() brings, or source-changed', async () => {
+      const place = kind.place();
+      await place.put(first);
+      const source = place.source();
+      const look = async () => {
+        const found = await source.check({ knownRevision: undefined });
+        assert.ok(found.outcome === 'changed' && found.revision !== undefined);
+        return found.revision;
+      };
+      const revision = await look();
+      const got = await source.fetch({ bytesMax: 100, revision });
+      assert.deepEqual([got?.revision, got?.bytes], [revision, first]);
+      await place.put(second);
+      const late = await source.fetch({ bytesMax: 100, revision }).catch((error: unknown) => error);
+      if (kind.keepsVersions) assert.deepEqual((late as FetchedBundle).bytes, first);
+      else assert.ok(late instanceof SourceError && late.code === 'source-changed', String(late));
+      assert.deepEqual((await source.fetch({ bytesMax: 100, revision: await look() }))?.bytes, second);
+    });
+
+    test('fetch() says when it was put there', async () => {
+      const place = kind.place();
+      const before = Date.now() - 2_000;
+      await place.put(first);
+      const { uploadedMs = 0 } = (await place.source().fetch({ bytesMax: 100 })) ?? {};
+      assert.ok(uploadedMs >= before && uploadedMs <= Date.now() + 2_000, String(uploadedMs));
     });
 
     test('check() fails as fetch() does: removed, or no longer wanted', async () => {
@@ -188,32 +225,46 @@ for (const kind of [file, s3(false), s3(true)]) {
         name: 'AbortError',
       });
       await place.remove();
-      await assert.rejects(source.check({ knownRevision }), { code: 'source-not-found' });
+      const code = kind.keepsVersions ? 'source-deleted' : 'source-not-found';
+      await assert.rejects(source.check({ knownRevision }), { code });
     });
 
-    test('watch() hints after a change, and never after close()', async () => {
-      const place = kind.place();
-      await place.put(first);
-      let hints = 0;
-      let hinted: () => void = () => {};
-      const watch = place.source().watch(() => {
-        hints++;
-        hinted();
-      });
-      try {
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        const next = new Promise<void>((resolve) => {
-          hinted = resolve;
+    test(
+      kind.polled
+        ? 'a source that has to be asked hints nothing'
+        : 'watch() hints after a change, and never after close()',
+      async () => {
+        const place = kind.place();
+        await place.put(first);
+        let hints = 0;
+        let hinted: () => void = () => {};
+        const source = place.source();
+        assert.equal(source.polled, kind.polled);
+        const watch = source.watch(() => {
+          hints++;
+          hinted();
         });
-        await place.put(second);
-        await next;
-      } finally {
-        await watch.close();
-      }
-      const before = hints;
-      await place.put(first);
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      assert.equal(hints, before);
-    });
+        if (kind.polled) {
+          await place.put(second);
+          await watch.close();
+          assert.equal(hints, 0);
+          return;
+        }
+        try {
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          const next = new Promise<void>((resolve) => {
+            hinted = resolve;
+          });
+          await place.put(second);
+          await next;
+        } finally {
+          await watch.close();
+        }
+        const before = hints;
+        await place.put(first);
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        assert.equal(hints, before);
+      },
+    );
   });
 }

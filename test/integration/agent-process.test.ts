@@ -21,6 +21,14 @@ import { REPOSITORY } from '../support/paths.ts';
 import { eventually } from '../support/program.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
+const task = (location: string) => ({
+  sources: [{ location, aws: {} }],
+  pollMs: 1000,
+  spreadMs: 0,
+  queue: null,
+  aws: {},
+  statusSocket: false,
+});
 const USER = { name: '1879048192', uid: 0x70000000, gid: 0x70000000 };
 const PROGRAMS = path.join(REPOSITORY, 'build', 'src', 'processes');
 
@@ -72,6 +80,8 @@ test('an unsealer of another user opens what root alone may, through its descrip
       location: at('web.enc'),
       bundleFile: 7,
       knownRevision: null,
+      revision: null,
+      sourceAws: {},
       liveSha256: null,
       floor: null,
       name: 'web',
@@ -122,21 +132,21 @@ test('an agent of another user answers on sockets of root, sees a bundle that it
   } as unknown as Operations;
   const link = new AgentLink(
     agent.channel,
-    { location: at('web.enc'), pollMs: 1000, aws: {}, revision, statusSocket: false },
+    { ...task(at('web.enc')), known: [{ revision, is: 'live' }] },
     operations,
     {
-      changed: () => events.push('changed'),
-      unchanged: (known) => events.push(known === revision ? 'unchanged' : known),
+      looked: ([look]) => events.push(look?.outcome ?? 'nothing'),
+      noticing: () => undefined,
       closed: (why) => events.push(why),
       bug: (error) => events.push(String(error)),
     },
   );
-  await eventually(async () => assert.deepEqual(events, ['unchanged']));
+  await eventually(async () => assert.deepEqual(events, ['same']));
   assert.deepEqual((await ask(runtimeDir, 'web', 'upgrade', 5000)).replaced, ['server']);
   await writeFile(at('new'), readFileSync(at('web.enc')), { mode: 0o400 });
   await rename(at('new'), at('web.enc'));
   // Sooner than a poll.
-  await eventually(async () => assert.deepEqual(events, ['unchanged', 'changed']), 5_000);
+  await eventually(async () => assert.deepEqual(events, ['same', 'changed']), 5_000);
   link.close();
   assert.equal((await agent.exited).code, 0);
   assert.ok(statSync(path.join(directory, 'control.sock')).isSocket());
@@ -156,11 +166,11 @@ test('an agent that is killed takes nothing with it: the next one answers on the
     });
     new AgentLink(
       agent.channel,
-      { location: at('web.enc'), pollMs: 1000, aws: {}, revision: null, statusSocket: false },
+      { ...task(at('web.enc')), known: [] },
       { upgrade: async () => ({ replaced: [`${agent.pid}`], processes: [] }) } as unknown as Operations,
       {
-        changed: () => undefined,
-        unchanged: () => undefined,
+        looked: () => undefined,
+        noticing: () => undefined,
         closed: (why) => closed.push(why),
         bug: (error) => assert.fail(String(error)),
       },

@@ -206,7 +206,7 @@ test('a replica that was only guessed does not hide the real reason', async () =
       r.region === 'eu-west-1' ? { kind: 'error', status: 400, code: 'AccessDeniedException' } : undefined,
     rule,
   ];
-  await assert.rejects(unseal(message, [arn('us-east-1')]), failsWith('key-state', /us-east-1/));
+  await assert.rejects(unseal(message, [arn('us-east-1')]), failsWith('key-disabled', /us-east-1/));
 });
 
 test('a region that stalls costs a short wait, then the next is asked', async () => {
@@ -221,7 +221,7 @@ test('a region that stalls costs a short wait, then the next is asked', async ()
 const FAULTS: readonly [string, number, ErrorCode, RegExp][] = [
   ['AccessDeniedException', 400, 'key-denied', /grant kms:Decrypt on "arn:aws:kms:eu-west-1/],
   ['NotFoundException', 400, 'key-not-found', /no such key/],
-  ['DisabledException', 400, 'key-state', /enable-key/],
+  ['DisabledException', 400, 'key-disabled', /enable-key/],
   ['KMSInvalidStateException', 400, 'key-state', /cancel-key-deletion/],
   ['IncorrectKeyException', 400, 'data-key-refused', /encryption context/],
   ['InvalidCiphertextException', 400, 'data-key-refused', /encryption context/],

@@ -2,7 +2,8 @@
 import { createRequire } from 'node:module';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { SecretsfsError } from '../../src/errors.ts';
-import { parseS3Url, S3Source } from '../../src/source/s3.ts';
+import { S3Source } from '../../src/source/s3.ts';
+import { parseS3Url } from '../../src/source/s3-url.ts';
 
 const [optionsText = '{}', question = '', argument = ''] = process.argv.slice(2);
 const options = JSON.parse(optionsText);

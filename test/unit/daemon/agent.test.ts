@@ -8,10 +8,17 @@ import { makeSocketDirectory } from '../../../src/control/directory.ts';
 import type { Status } from '../../../src/control/protocol.ts';
 import type { Operations } from '../../../src/control/server.ts';
 import { serveAgent } from '../../../src/daemon/agent.ts';
-import { AgentLink, type AgentTask, ASKS_MAX } from '../../../src/daemon/agent-channel.ts';
+import {
+  AgentLink,
+  type AgentTask,
+  ASKS_MAX,
+  type NoticingState,
+} from '../../../src/daemon/agent-channel.ts';
 import { Channel } from '../../../src/daemon/channel.ts';
+import type { Looked } from '../../../src/daemon/rotation-ports.ts';
 import { BundleError, SourceError } from '../../../src/errors.ts';
-import type { Source } from '../../../src/source/source.ts';
+import type { Queue } from '../../../src/source/queue.ts';
+import type { Found, Source } from '../../../src/source/source.ts';
 import { listenUnix } from '../../../src/system/sockets.ts';
 import { socketPair } from '../../support/socketpair.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
@@ -19,10 +26,12 @@ import { temporaryDirectory } from '../../support/temporary.ts';
 const uid = process.getuid?.() ?? 0;
 const gid = process.getgid?.() ?? 0;
 const TASK: AgentTask = {
-  location: 's3://bucket/key',
+  sources: [{ location: 's3://bucket/key', aws: { region: 'eu-west-1' } }],
   pollMs: 1000,
+  spreadMs: 0,
+  queue: null,
   aws: { region: 'eu-west-1' },
-  revision: 'r1',
+  known: [{ revision: 'r1', is: 'live' }],
   statusSocket: true,
 };
 const STATUS: Status = {
@@ -58,14 +67,26 @@ async function start(t: TestContext) {
   const [channel, supervisorEnd] = await socketPair(t);
   const world = {
     hint: () => undefined as unknown,
-    checks: [] as string[],
-    answer: async (): Promise<'same' | 'maybe-changed'> => 'same',
+    checks: [] as (string | undefined)[],
+    answer: async (): Promise<Found> => ({ outcome: 'same' }),
     watchClosed: 0,
+    queue: {
+      receive: () => new Promise(() => undefined),
+      remove: async () => undefined,
+      close: async () => undefined,
+    } as Queue,
     log: [] as string[],
+    openQueue: (): void => undefined,
+    source: {} as object,
     task: undefined as AgentTask | undefined,
   };
+  const opened = new Promise<void>((resolve) => {
+    world.openQueue = resolve;
+  });
   const source: Source = {
-    location: 'test',
+    location: 's3://bucket/key',
+    // That its polls come is in noticing.test.ts.
+    polled: false,
     fetch: () => assert.fail('an agent fetches nothing'),
     check: ({ knownRevision }) => {
       world.checks.push(knownRevision);
@@ -80,13 +101,18 @@ async function start(t: TestContext) {
       };
     },
   };
+  world.source = source;
   const ended = serveAgent({
     channel: new Channel(channel),
     controlFd,
     statusFd,
-    createSource: (task) => {
+    createSources: (task) => {
       world.task = task;
-      return source;
+      return [source];
+    },
+    openQueue: async () => {
+      await opened;
+      return world.queue;
     },
     log: (line) => world.log.push(line),
   });
@@ -100,14 +126,15 @@ async function start(t: TestContext) {
 }
 
 /** The same under a supervisor that answers what a test says. */
-async function startLinked(t: TestContext, operations: Partial<Operations> = {}) {
+async function startLinked(t: TestContext, operations: Partial<Operations> = {}, task: AgentTask = TASK) {
   const started = await start(t);
   const events: string[] = [];
+  const states: NoticingState[] = [];
   const bugs: unknown[] = [];
   const never = async () => assert.fail('not to be called');
   const link = new AgentLink(
     new Channel(started.supervisorEnd),
-    TASK,
+    task,
     {
       status: async () => STATUS,
       wait: never,
@@ -117,38 +144,80 @@ async function startLinked(t: TestContext, operations: Partial<Operations> = {})
       ...operations,
     },
     {
-      changed: () => events.push('changed'),
-      unchanged: (revision) => events.push(`unchanged ${revision}`),
+      looked: (looks) => events.push(looks.map(shown).join()),
+      noticing: (state) => states.push(state),
       closed: (why) => events.push(`closed ${why}`),
       bug: (error) => bugs.push(error),
     },
   );
   await eventually(() => started.world.task !== undefined, 'the agent has its task');
-  return { ...started, events, bugs, link };
+  return { ...started, events, states, bugs, link };
 }
 
-test('a hint becomes a check against what is live, and its outcome an event', async (t) => {
+const shown = (look: Looked) =>
+  look.outcome === 'failed'
+    ? `failed ${look.error.code}`
+    : `${look.outcome}${'revision' in look && look.revision !== undefined ? ` ${look.revision}` : ''}`;
+
+test('a hint becomes a look against what is known, and what it finds reaches the supervisor', async (t) => {
   const { world, events, link } = await startLinked(t);
   assert.deepEqual(world.task, TASK);
   world.hint();
   await eventually(() => events.length === 1, 'first event');
-  world.answer = async () => 'maybe-changed';
+  world.answer = async () => ({ outcome: 'changed', revision: 'r2' });
   world.hint();
   await eventually(() => events.length === 2, 'second event');
-  link.tellRevision('r2');
+  link.tellKnown([{ revision: 'r2', is: 'live' }]);
   await new Promise((resolve) => setTimeout(resolve, 30));
-  world.answer = async () => {
-    throw new SourceError('source-unreachable', 'away');
-  };
   world.hint();
   await eventually(() => events.length === 3, 'third event');
-  assert.deepEqual(events, ['unchanged r1', 'changed', 'changed']);
+  assert.deepEqual(events, ['same r1', 'changed r2', 'changed r2']);
   assert.deepEqual(world.checks, ['r1', 'r1', 'r2']);
+});
+
+test('what a source that has to be asked fails with reaches the supervisor, whole', async (t) => {
+  const { world, events } = await startLinked(t);
+  Object.assign(world.source, { polled: true });
+  world.answer = async () => {
+    throw new SourceError('source-throttled', 'slow down', { hint: 'wait' });
+  };
+  world.hint();
+  await eventually(() => events.length === 1, 'it is told');
+  assert.deepEqual(events, ['failed source-throttled']);
+});
+
+test('a message of the queue becomes a look, and how the queue is reaches the supervisor', async (t) => {
+  const body = JSON.stringify({ Records: [{ s3: { bucket: { name: 'bucket' }, object: { key: 'key' } } }] });
+  const task: AgentTask = { ...TASK, queue: { url: 'https://sqs/1/q' } };
+  const { events, states, world, link, ended } = await startLinked(t, {}, task);
+  let closed = 0;
+  const removed: string[] = [];
+  const messages = [[{ body, receipt: 'receipt' }]];
+  world.queue = {
+    receive: (signal) => {
+      const next = messages.shift();
+      if (next !== undefined) return Promise.resolve(next);
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    },
+    remove: async (all) => void removed.push(...all.map(({ receipt }) => receipt)),
+    close: async () => {
+      closed++;
+    },
+  };
+  world.openQueue();
+  await eventually(() => events.length === 1 && removed.length === 1, 'it looks');
+  assert.deepEqual(events, ['same r1']);
+  assert.deepEqual(removed, ['receipt']);
+  const last = states.at(-1)?.queue;
+  assert.deepEqual([last?.state, last?.messages, typeof last?.heardMs], ['listening', 1, 'number']);
+  link.close();
+  await ended;
+  assert.equal(closed, 1);
 });
 
 test('hints that come while a check runs are one check more', async (t) => {
   const { world, events } = await startLinked(t);
-  let finish: (found: 'same') => void = () => undefined;
+  let finish: (found: Found) => void = () => undefined;
   world.answer = () =>
     new Promise((resolve) => {
       finish = resolve;
@@ -156,9 +225,9 @@ test('hints that come while a check runs are one check more', async (t) => {
   world.hint();
   await eventually(() => world.checks.length === 1, 'a check runs');
   for (let i = 0; i < 5; i++) world.hint();
-  finish('same');
+  finish({ outcome: 'same' });
   await eventually(() => world.checks.length === 2, 'one more');
-  finish('same');
+  finish({ outcome: 'same' });
   await eventually(() => events.length === 2, 'two events');
   await new Promise((resolve) => setTimeout(resolve, 30));
   assert.equal(world.checks.length, 2);
@@ -260,7 +329,10 @@ test('an agent passes over what it does not know, and ends at a line without end
     text += chunk;
   });
   world.hint();
-  await eventually(() => text === '{"event":"unchanged","revision":"r1"}\n', 'it goes on');
+  await eventually(
+    () => text.endsWith('{"event":"looked","looks":[{"outcome":"same","revision":"r1"}]}\n'),
+    'it goes on',
+  );
   supervisorEnd.write('x'.repeat(3_000_000));
   await ended;
 });
@@ -279,8 +351,15 @@ test('a supervisor takes nothing else from an agent: garbage, long lines, too ma
     [/not JSON/, 'nonsense\n'],
     [/not an object/, '[]\n'],
     [/no agent sends/, '{"event":"activate"}\n'],
-    [/no agent sends/, '{"event":"unchanged"}\n'],
-    [/no agent sends/, '{"event":"changed","more":1}\n'],
+    [/no agent sends/, '{"event":"looked"}\n'],
+    [/no agent sends/, '{"event":"looked","looks":[{"outcome":"same"}]}\n'],
+    [/no agent sends/, '{"event":"looked","looks":[{"outcome":"same","revision":"a\\nb"}]}\n'],
+    [
+      /no agent sends/,
+      '{"event":"looked","looks":[{"outcome":"failed","error":{"code":"x","message":""}}]}\n',
+    ],
+    [/no agent sends/, `{"event":"looked","looks":[${Array(17).fill('{"outcome":"unasked"}').join()}]}\n`],
+    [/no agent sends/, '{"event":"noticing","nextLookMs":-1,"queue":null}\n'],
     [/no agent sends/, '{"ask":1,"op":"toString"}\n'],
     [/no agent sends/, '{"ask":-1,"op":"status"}\n'],
     [/too long/, 'x'.repeat(1_000_000)],
@@ -296,8 +375,8 @@ test('a supervisor takes nothing else from an agent: garbage, long lines, too ma
       TASK,
       { status: never, wait: never, remount: never, unmount: never, upgrade: never },
       {
-        changed: () => assert.fail(String(why)),
-        unchanged: () => assert.fail(String(why)),
+        looked: () => assert.fail(String(why)),
+        noticing: () => assert.fail(String(why)),
         closed: (reason) => closed.push(reason),
         bug: (error) => assert.fail(String(error)),
       },
@@ -316,8 +395,8 @@ test('an agent that reads nothing is given up before it fills the memory', async
   const closed: string[] = [];
   const big = { ...STATUS, bundle: 'x'.repeat(200_000) };
   new AgentLink(new Channel(supervisorEnd), TASK, { status: async () => big } as unknown as Operations, {
-    changed: () => undefined,
-    unchanged: () => undefined,
+    looked: () => undefined,
+    noticing: () => undefined,
     closed: (why) => closed.push(why),
     bug: (error) => assert.fail(String(error)),
   });

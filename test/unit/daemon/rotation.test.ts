@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { SerialFloor } from '../../../src/bundle/policy.ts';
 import type { Log } from '../../../src/daemon/log.ts';
-import { Rotation, type RotationPorts, type Taken, type TakeOptions } from '../../../src/daemon/rotation.ts';
+import { Rotation } from '../../../src/daemon/rotation.ts';
+import type { RotationPorts, Taken, TakeOptions } from '../../../src/daemon/rotation-ports.ts';
 import { takeHere } from '../../../src/daemon/take.ts';
 import { BundleError, KeyError, MountError, SecretsfsError, SourceError } from '../../../src/errors.ts';
 import type { FetchedBundle, Source } from '../../../src/source/source.ts';
@@ -23,9 +24,10 @@ function floorsInMemory(): RotationPorts<unknown>['floors'] {
 }
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
-function setUp() {
+function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute'>> = {}) {
   const world = {
     revision: 1,
+    nowMs: 1_000_000,
     content: '1' as string | Error,
     outage: undefined as Error | undefined,
     fetches: 0,
@@ -42,6 +44,7 @@ function setUp() {
   };
   const source: Source = {
     location: 'test',
+    polled: true,
     async fetch({ knownRevision, signal }) {
       world.fetches++;
       await world.beforeFetch?.();
@@ -49,9 +52,9 @@ function setUp() {
       if (world.outage !== undefined) throw world.outage;
       const revision = `r${world.revision}`;
       if (revision === knownRevision) return undefined;
-      return { revision, bytes: Buffer.from(String(world.content)) };
+      return { revision, bytes: Buffer.from(String(world.content)), uploadedMs: undefined };
     },
-    check: async () => 'maybe-changed',
+    check: async () => ({ outcome: 'changed', revision: undefined }),
     watch: () => ({ close: async () => undefined }),
   };
   const note = (event: string, fields: Record<string, unknown> = {}) => {
@@ -62,11 +65,22 @@ function setUp() {
   const log: Log = { info: note, warn: note, error: note };
   const rotation = new Rotation<number>({
     log,
-    nowMs: () => 1_000_000,
+    nowMs: () => world.nowMs,
+    sources: [{ isLocal: false }],
+    unsealsPerMinute: undefined,
+    retryMs: 10_000,
+    ...ports,
     timers: {
       set: (callback, delayMs) => {
-        world.retry = { callback, delayMs };
-        return world.retry;
+        const retry = {
+          callback: () => {
+            world.retry = undefined;
+            callback();
+          },
+          delayMs,
+        };
+        world.retry = retry;
+        return retry;
       },
       clear: (timer) => {
         if (timer === world.retry) world.retry = undefined;
@@ -75,7 +89,7 @@ function setUp() {
     random: () => 0.5,
     floors: floorsInMemory(),
     take: takeHere({
-      source,
+      sources: [source],
       bytesMax: 100,
       async open(_fetched: FetchedBundle, _sha256: string, floor: SerialFloor | undefined) {
         world.opens++;
@@ -224,7 +238,7 @@ test('what depends on the world is tried again without a hint too, later each ti
     retry.callback();
     await rotation.hint();
   }
-  assert.deepEqual(delays, [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+  assert.deepEqual(delays, [5_000, 10_000, 20_000, 40_000, 80_000, 150_000]);
   assert.deepEqual(world.active, [1, 2]);
   assert.equal(world.retry, undefined);
 });
@@ -293,7 +307,7 @@ test('after stop() nothing is fetched and refresh() says why', async () => {
 });
 
 /** A rotation over ports that do what each test says. */
-function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate'>>) {
+function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate' | 'sources'>>) {
   const taken: TakeOptions[] = [];
   const log: string[] = [];
   const note = (event: string) => void log.push(event);
@@ -303,6 +317,9 @@ function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate
     timers: { set: () => undefined, clear: () => undefined },
     random: () => 0.5,
     floors: floorsInMemory(),
+    sources: [{ isLocal: false }],
+    unsealsPerMinute: undefined,
+    retryMs: 10_000,
     activate: () => undefined,
     ...ports,
     take: async (options) => {
@@ -318,7 +335,7 @@ const opened = (revision: string, serial: number): Taken<string> => ({
   outcome: 'opened',
   revision,
   sha256: revision,
-  opened: { generation: revision, serial, created: '' },
+  opened: { generation: revision, serial, created: '', uploadedMs: undefined },
 });
 
 test('an activation may take its time: until it is done the old one is live, and nothing else is taken', async () => {
@@ -366,7 +383,7 @@ test('an activation that fails leaves what is live, and is tried again', async (
   assert.equal(rotation.state().live?.serial, 1);
   assert.equal(rotation.state().failure?.error.code, 'mount-failed');
   assert.equal(rotation.state().failure?.revision, 'r2');
-  assert.equal(rotation.knownRevision, 'r1');
+  assert.equal(rotation.known()[0]?.revision, 'r1');
   fails = false;
   await rotation.hint();
   assert.equal(rotation.state().live?.revision, 'r3');
@@ -388,7 +405,7 @@ test('a refusal is remembered for the revision that the error names', async () =
   next = new BundleError('bundle-name', 'another name');
   next.revision = 'r2';
   await rotation.hint();
-  assert.equal(rotation.knownRevision, 'r2');
+  assert.equal(rotation.known()[0]?.revision, 'r2');
   await rotation.hint();
   assert.equal(taken.at(-1)?.knownRevision, 'r2');
   assert.equal(rotation.state().failure?.attempts, 2);
@@ -408,7 +425,7 @@ test('a bundle that the memory is too small for is no refusal', async () => {
   fails = true;
   await rotation.hint();
   assert.equal(rotation.state().failure?.error.code, 'memory-exceeded');
-  assert.equal(rotation.knownRevision, 'r1');
+  assert.equal(rotation.known()[0]?.revision, 'r1');
 });
 
 test('a check that somebody else made ends an outage, and counts only for the known revision', async () => {
@@ -419,14 +436,14 @@ test('a check that somebody else made ends an outage, and counts only for the kn
       return opened('r1', 1);
     },
   });
-  rotation.noteUnchanged('r1');
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
   assert.equal(rotation.state().lastCheck, undefined);
   await rotation.refresh();
   outage = true;
   await rotation.hint();
-  rotation.noteUnchanged('r0');
+  rotation.noteLook([{ outcome: 'same', revision: 'r0' }]);
   assert.equal(rotation.state().failure?.error.code, 'source-unreachable');
-  rotation.noteUnchanged('r1');
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
   assert.equal(rotation.state().failure, undefined);
   assert.equal(rotation.state().lastCheck?.outcome, 'unchanged');
 });
@@ -442,10 +459,236 @@ test('a check that somebody else made leaves a refusal, and a refresh that is un
   });
   await rotation.refresh();
   const running = rotation.hint();
-  rotation.noteUnchanged('r1');
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
   assert.equal(rotation.state().lastCheck?.outcome, 'activated');
   await running;
-  rotation.noteUnchanged('r2');
+  rotation.noteLook([{ outcome: 'same', revision: 'r2' }]);
   assert.equal(rotation.state().failure?.error.code, 'bundle-corrupt');
   assert.equal(rotation.state().failure?.attempts, 2);
+});
+
+/** Sources by what they have: a serial, or what they fail with; a rotation over them. */
+function overSources(initial: readonly (number | SecretsfsError)[]) {
+  const has = [...initial];
+  const asked: number[] = [];
+  const { rotation, taken } = withPorts({
+    sources: has.map(() => ({ isLocal: false })),
+    async take({ source, knownRevision, liveSha256, floor }) {
+      asked.push(source);
+      const there = has[source];
+      if (there === undefined || there instanceof SecretsfsError) throw there;
+      const revision = `${source}:${there}`;
+      if (revision === knownRevision) return { outcome: 'unchanged', revision };
+      if (liveSha256 === `${there}`) return { outcome: 'unchanged', revision };
+      if (floor !== undefined && there < floor.serial) {
+        const error = new BundleError('bundle-serial-low', 'too low');
+        error.revision = revision;
+        throw error;
+      }
+      return {
+        ...(opened(revision, there) as Extract<Taken<string>, { outcome: 'opened' }>),
+        sha256: `${there}`,
+      };
+    },
+  });
+  return { has, asked, rotation, taken, states: () => rotation.state().sources.map(({ state }) => state) };
+}
+
+test('sources are asked in order, until one has what is live or newer', async () => {
+  const { asked, has, rotation, states } = overSources([1, 1]);
+  await rotation.refresh();
+  assert.deepEqual([asked, states()], [[0], ['live', 'unasked']]);
+  has[0] = new SourceError('source-unreachable', 'away');
+  await rotation.hint();
+  assert.deepEqual(
+    [asked, states()],
+    [
+      [0, 0, 1],
+      ['failed', 'live'],
+    ],
+  );
+  assert.equal(rotation.state().failure, undefined);
+  assert.equal(rotation.state().sources[0]?.error?.code, 'source-unreachable');
+  has[1] = 2;
+  await rotation.hint();
+  assert.equal(rotation.state().live?.serial, 2);
+  // The first one is back, with what it had: neither a failure nor live.
+  has[0] = 1;
+  await rotation.hint();
+  assert.deepEqual(states(), ['behind', 'live']);
+  assert.deepEqual([rotation.state().live?.serial, rotation.state().failure], [2, undefined]);
+  has[0] = 2;
+  await rotation.hint();
+  assert.deepEqual(states(), ['live', 'live']);
+});
+
+test('a replica that lags never goes live, and does not hide the one behind it', async () => {
+  const { has, rotation, states, taken } = overSources([5, 5]);
+  await rotation.refresh();
+  rotation.noteLook([
+    { outcome: 'failed', error: new SourceError('source-denied', 'no') },
+    { outcome: 'changed', revision: '1:5' },
+  ]);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(states(), ['failed', 'live']);
+  has.splice(0, 2, 4, 6);
+  await rotation.hint({ source: 0, revision: '0:4' });
+  assert.deepEqual(states(), ['behind', 'live']);
+  assert.equal(rotation.state().failure, undefined);
+  await rotation.hint({ source: 1, revision: '1:6' });
+  assert.equal(rotation.state().live?.serial, 6);
+  const before = taken.length;
+  await rotation.hint({ source: 0, revision: '0:4' });
+  assert.equal(taken.length, before);
+});
+
+test('when every source has only something older, that is the failure', async () => {
+  const { has, rotation, states } = overSources([5, 5]);
+  await rotation.refresh();
+  has.splice(0, 2, 4, 3);
+  await rotation.hint();
+  assert.deepEqual(states(), ['behind', 'behind']);
+  assert.equal(rotation.state().failure?.error.code, 'bundle-serial-low');
+});
+
+test('what was live elsewhere is behind once something newer is live, without being fetched again', async () => {
+  const { has, rotation, states, taken } = overSources([1, 1]);
+  await rotation.refresh();
+  has[0] = new SourceError('source-unreachable', 'away');
+  await rotation.hint();
+  has[0] = 2;
+  await rotation.hint();
+  assert.deepEqual(states(), ['live', 'behind']);
+  const before = taken.length;
+  has[0] = new SourceError('source-unreachable', 'away');
+  await rotation.hint();
+  assert.deepEqual(states(), ['failed', 'behind']);
+  assert.equal(rotation.state().failure?.error.code, 'source-unreachable');
+  assert.equal(taken.length, before + 2);
+});
+
+test('a source that has something unacceptable is a failure, and the next one is asked', async () => {
+  const bad = new BundleError('bundle-corrupt', 'broken');
+  bad.revision = '0:bad';
+  const { rotation, states } = overSources([bad, 1]);
+  assert.equal((await rotation.refresh()).outcome, 'activated');
+  assert.deepEqual(states(), ['refused', 'live']);
+  rotation.noteLook([
+    { outcome: 'same', revision: '0:bad' },
+    { outcome: 'same', revision: '1:1' },
+  ]);
+  assert.equal(rotation.state().failure?.error.code, 'bundle-corrupt');
+});
+
+test('a key that is denied is not asked for once for each source', async () => {
+  const denied = new KeyError('key-denied', 'no');
+  denied.revision = '0:1';
+  const { asked, rotation } = overSources([denied, 1]);
+  await assert.rejects(rotation.refresh(), { code: 'key-denied' });
+  assert.deepEqual(asked, [0]);
+});
+
+test('what a look found counts as a check: an outage begins and ends with it, and nothing is taken', async () => {
+  const { rotation, taken } = overSources([1]);
+  await rotation.refresh();
+  rotation.noteLook([{ outcome: 'failed', error: new SourceError('source-denied', 'no') }]);
+  assert.equal(rotation.state().failure?.error.code, 'source-denied');
+  assert.equal(rotation.state().nextAttempt, undefined);
+  rotation.noteLook([{ outcome: 'same', revision: '0:1' }]);
+  assert.equal(rotation.state().failure, undefined);
+  assert.equal(taken.length, 1);
+});
+
+test('what was noticed is what is taken; if it is gone, what is there now', async () => {
+  let gone = false;
+  const { rotation, taken } = withPorts({
+    async take({ revision, liveSha256 }) {
+      if (liveSha256 === undefined) return opened('r1', 1);
+      if (gone && revision !== undefined) throw new SourceError('source-changed', 'gone');
+      return opened(revision ?? 'r4', Number((revision ?? 'r4').slice(1)));
+    },
+  });
+  await rotation.refresh();
+  await rotation.hint({ source: 0, revision: 'r2' });
+  assert.deepEqual([taken[1]?.revision, rotation.state().live?.serial], ['r2', 2]);
+  gone = true;
+  await rotation.hint({ source: 0, revision: 'r3' });
+  assert.deepEqual(
+    taken.slice(2).map(({ revision }) => revision),
+    ['r3', undefined],
+  );
+  assert.equal(rotation.state().live?.serial, 4);
+  assert.equal(rotation.state().failure, undefined);
+});
+
+test('what failed is not tried again when it is noticed again, only when its time has come; another revision is', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  const denied = new KeyError('key-denied', 'no');
+  world.put(denied);
+  await rotation.hint({ source: 0, revision: 'r2' });
+  await rotation.hint({ source: 0, revision: 'r2' });
+  assert.equal(world.opens, 2);
+  assert.deepEqual(rotation.state().nextAttempt, { atMs: 1_005_000, limited: false });
+  world.put(denied);
+  await rotation.hint({ source: 0, revision: 'r3' });
+  assert.equal(world.opens, 3);
+});
+
+test('attempts are limited for everybody but an operator, and the state says until when', async () => {
+  const { world, rotation } = setUp({ unsealsPerMinute: 10 });
+  await rotation.refresh();
+  let serial = 1;
+  const upload = async () => {
+    world.put(String(++serial));
+    await rotation.hint({ source: 0, revision: `r${world.revision}` });
+  };
+  for (let i = 0; i < 10; i++) await upload();
+  // Five at once: the start took one.
+  assert.equal(world.opens, 5);
+  assert.deepEqual(rotation.state().nextAttempt, { atMs: 1_006_000, limited: true });
+  await rotation.refresh();
+  assert.equal(world.opens, 6);
+  assert.equal(rotation.state().nextAttempt, undefined);
+  await upload();
+  assert.equal(world.opens, 6);
+  world.nowMs += 6_000;
+  world.retry?.callback();
+  await new Promise((resolve) => setImmediate(resolve));
+  await rotation.hint();
+  assert.equal(rotation.state().live?.serial, serial);
+});
+
+test('looking without opening costs nothing of the limit', async () => {
+  const { world, rotation } = setUp({ unsealsPerMinute: 10 });
+  await rotation.refresh();
+  world.outage = new SourceError('source-unreachable', 'away');
+  for (let i = 0; i < 20; i++) await rotation.hint();
+  world.outage = undefined;
+  for (let i = 0; i < 20; i++) await rotation.hint();
+  world.put('2');
+  await rotation.hint();
+  assert.equal(world.opens, 2);
+});
+
+test('a file that is refused gets a moment before it is called so', async () => {
+  const { world, rotation } = setUp({ sources: [{ isLocal: true }] });
+  await rotation.refresh();
+  world.put(new BundleError('bundle-truncated', 'half of it'));
+  await rotation.hint();
+  assert.equal(rotation.state().failure, undefined);
+  assert.equal(world.retry?.delayMs, 1_000);
+  world.put('2');
+  world.retry?.callback();
+  await rotation.hint();
+  assert.equal(rotation.state().live?.serial, 2);
+  assert.deepEqual(world.log, ['activated 1', 'activated 2']);
+  world.put(new BundleError('bundle-truncated', 'half of it'));
+  await rotation.hint();
+  world.retry?.callback();
+  await rotation.hint();
+  assert.equal(rotation.state().failure?.error.code, 'bundle-truncated');
+  // An operator is told at once.
+  world.put(new BundleError('bundle-truncated', 'half of that'));
+  await assert.rejects(rotation.refresh(), { code: 'bundle-truncated' });
 });

@@ -376,7 +376,7 @@ test('a source of an open file reads it, also once its path leads elsewhere, and
   await writeFile(file, 'one');
   const revision = (await new FileSource(file).fetch({ bytesMax: 10 }))?.revision ?? '';
   const source = await descriptorOf(t, file);
-  assert.equal(await source.check({ knownRevision: revision }), 'same');
+  assert.deepEqual(await source.check({ knownRevision: revision }), { outcome: 'same' });
   for (let i = 0; i < 2; i++) assert.equal((await source.fetch({ bytesMax: 10 }))?.bytes.toString(), 'one');
   assert.equal(await source.fetch({ bytesMax: 10, knownRevision: revision }), undefined);
   await rm(file);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UsageError } from '../../../src/errors.ts';
-import { parseS3Url } from '../../../src/source/s3.ts';
+import { parseS3Url } from '../../../src/source/s3-url.ts';
 
 test('parseS3Url() takes bucket, key and version apart, and the key literally', () => {
   assert.deepEqual(parseS3Url('s3://b1x/a/b c%20+&#=.sfs'), {

@@ -74,7 +74,11 @@ test('resolveProcessUsers() refuses root and nobody unless forced, and shared or
   await refused({ instance: 'web', force: true }, machine(same), /same uid/);
   const group = { ...installed, 'secretsfs-agent': 'secretsfs-agent:x:982:971::/:\n' };
   await refused({ instance: 'web', force: true }, machine(group), /same gid/);
-  await refused({ instance: 'web' }, machine({ ...installed, 'secretsfs-agent': 'secretsfs-agent:x' }), /no uid and gid/);
+  await refused(
+    { instance: 'web' },
+    machine({ ...installed, 'secretsfs-agent': 'secretsfs-agent:x' }),
+    /no uid and gid/,
+  );
 });
 
 test('resolveProcessUsers() checks the range of --uid-base, and that the namespace has the numbers', async () => {
