@@ -64,10 +64,31 @@ export function describe(mount: Status, nowMs = Date.now()): string[] {
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
+  lines.push(...describeNoticing(mount));
   if (error !== null) {
     lines.push(`  error       ${error.message} (${error.code})`);
     lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  }
+  return lines;
+}
+
+function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Status): string[] {
+  const lines: string[] = [];
+  if (nextCheck != null) lines.push(`  next check  ${nextCheck}`);
+  if (nextAttempt != null) {
+    const why = nextAttempt.limited ? ': as many were opened as --unseal-limit lets' : '';
+    lines.push(`  next try    ${nextAttempt.at}${why}`);
+  }
+  // One alone is the mount's bundle, and its error the mount's.
+  for (const { bundle, state, error } of sources.length > 1 ? sources : []) {
+    lines.push(
+      `  source      ${bundle}: ${state}${error === null ? '' : `: ${error.message} (${error.code})`}`,
+    );
+  }
+  if (queue != null) {
+    const said = queue.error === null ? plural(queue.messages, 'message') : queue.error.message;
+    lines.push(`  queue       ${queue.state}: ${said}`);
   }
   return lines;
 }
