@@ -246,7 +246,7 @@ export class Rotation<G> {
       return 'next';
     }
     this.#fail(error, revision);
-    if (!isRefusal(error)) this.#retryLater(revision);
+    if (!isRefusal(error)) this.#retryLater(revision, error.code === 'key-throttled');
     throw error;
   }
 
@@ -283,8 +283,8 @@ export class Rotation<G> {
     this.#limits.recovered();
   }
 
-  #retryLater(revision: string | undefined): void {
-    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision), false);
+  #retryLater(revision: string | undefined, isThrottled = false): void {
+    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision, isThrottled), false);
   }
 
   #tryLater(delayMs: number, limited: boolean): void {

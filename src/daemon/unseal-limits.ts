@@ -18,6 +18,8 @@ const MINUTE_MS = 60_000;
 const BURST = 0.5;
 /** An outage of KMS is over for everybody within this. */
 const RETRY_MS_MAX = 5 * 60_000;
+/** Where KMS says that it is asked too often, all instances ask too often: the first attempt waits this much longer. */
+const THROTTLED_FACTOR = 6;
 /** Nothing is tried again at once. */
 const RETRY_MS_MIN = 100;
 
@@ -60,9 +62,10 @@ export class UnsealLimits {
   }
 
   /** How long to wait after a failure with `revision`: up to twice as long each time, from the start for another one. */
-  failed(revision: string | undefined): number {
+  failed(revision: string | undefined, isThrottled = false): number {
     const { retryMs, random } = this.#options;
     if (revision !== this.#failing) this.#ceilingMs = retryMs;
+    if (isThrottled) this.#ceilingMs = Math.max(this.#ceilingMs, THROTTLED_FACTOR * retryMs);
     this.#failing = revision;
     const delayMs = Math.max(RETRY_MS_MIN, Math.round(this.#ceilingMs * random()));
     this.#ceilingMs = Math.min(2 * this.#ceilingMs, RETRY_MS_MAX);

@@ -15,8 +15,11 @@ export interface QueueMessage {
 
 /** A queue that is open. */
 export interface Queue {
-  /** Waits for messages, up to 20 s; none is no error. Throws SecretsfsError, and the signal's reason. */
-  receive(signal: AbortSignal): Promise<readonly QueueMessage[]>;
+  /**
+   * Waits for messages, up to 20 s, or one second where it is to be known soon whether it works; none is no error. Throws
+   * SecretsfsError, and the signal's reason.
+   */
+  receive(signal: AbortSignal, briefly: boolean): Promise<readonly QueueMessage[]>;
   remove(messages: readonly QueueMessage[]): Promise<void>;
   /** Takes away what opening it made. Never throws. */
   close(): Promise<void>;
@@ -74,7 +77,7 @@ export function listenToQueue(ports: QueuePorts): Watch {
 
   const take = async (open: Queue) => {
     const startedMs = ports.nowMs();
-    const messages = await open.receive(signal);
+    const messages = await open.receive(signal, status.state !== 'listening');
     failures = 0;
     if (status.state !== 'listening') say({ state: 'listening', error: undefined });
     if (messages.length === 0) {

@@ -9,6 +9,7 @@ import type { Queue, QueueMessage } from './queue.ts';
 
 /** As long as SQS can. */
 const WAIT_SECONDS = 20;
+const BRIEF_WAIT_SECONDS = 1;
 const MESSAGES_MAX = 10;
 /** Of our own queue: what it holds of one that was not removed is gone soon. */
 const RETENTION_SECONDS = 300;
@@ -117,12 +118,12 @@ function policyOf(queueArn: string, topic: string) {
 async function messagesOf(client: SQSClient, url: string): Promise<Pick<Queue, 'receive' | 'remove'>> {
   const { DeleteMessageBatchCommand, ReceiveMessageCommand } = await import('../aws/sdk-sqs.ts');
   return {
-    async receive(signal) {
+    async receive(signal, briefly) {
       try {
         const command = new ReceiveMessageCommand({
           QueueUrl: url,
           MaxNumberOfMessages: MESSAGES_MAX,
-          WaitTimeSeconds: WAIT_SECONDS,
+          WaitTimeSeconds: briefly ? BRIEF_WAIT_SECONDS : WAIT_SECONDS,
         });
         const { Messages = [] } = await client.send(command, { abortSignal: signal });
         return Messages.map(({ Body = '', ReceiptHandle = '' }) => ({ body: Body, receipt: ReceiptHandle }));

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { REPOSITORY } from '../support/paths.ts';
 import { activation } from './activation.ts';
 import { cold } from './cold.ts';
+import { fleet } from './fleet/main.ts';
 import { latency } from './latency.ts';
 import { type Benchmark, type Result, Scope } from './measure.ts';
 import { memory } from './memory.ts';
@@ -32,6 +33,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   activation,
   stall,
   sealing,
+  fleet,
 ];
 const EXIT_FAILED = 1;
 const EXIT_MISSED = 3;

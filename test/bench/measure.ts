@@ -5,7 +5,7 @@ import type { Placement } from './processes.ts';
 export interface Result {
   readonly name: string;
   readonly value: number;
-  readonly unit: 'ms' | 'µs' | 'MB/s' | 'MB';
+  readonly unit: 'ms' | 'µs' | 'MB/s' | 'MB' | '×';
   /** What the value is, of how many: "median of 9". */
   readonly statistic: string;
   /** Where reader and servers ran: absent where the scheduler decided. */

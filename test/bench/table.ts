@@ -15,7 +15,7 @@ export function headings(): string {
 }
 
 export function row({ name, value, unit, statistic, placement, ratio, targets, note }: Result): string {
-  const digits = unit === 'µs' || value < 10 ? 1 : 0;
+  const digits = unit === '×' ? 2 : unit === 'µs' || value < 10 ? 1 : 0;
   const interval = ratio?.interval?.map((end) => end.toFixed(3)).join(' to ');
   return line([
     note === undefined ? name : `${name} (${note})`,

@@ -45,4 +45,5 @@ test('a failure waits up to twice as long each time, and from the start for anot
   assert.deepEqual(waits('r2', 2), [10, 20]);
   limits.recovered();
   assert.deepEqual(waits('r2', 1), [10]);
+  assert.equal(Math.round(limits.failed('r3', true) / 1000), 60);
 });
