@@ -4,8 +4,8 @@
  * Where a bundle is fetched and opened is behind the port take(): a supervisor that loads this loads nothing of a
  * source, a key or an archive.
  *
- * Sources are asked in order (source-ledger.ts). A bundle that was refused for what it is (its bytes will not get better)
- * is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
+ * Sources are asked in order (source-ledger.ts). A bundle that was refused twice for what it is (its bytes will not get
+ * better) is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
 import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
@@ -52,8 +52,8 @@ export class Rotation<G> {
   #next: { readonly timer: unknown; readonly atMs: number; readonly limited: boolean } | undefined;
   /** A hint that came while a refresh ran; any number of hints is one. */
   #queued: { noticed: Noticed | undefined; readonly done: Promise<void> } | undefined;
-  /** A refused file that gets a moment. */
-  #settling: string | undefined;
+  /** What was refused once. A second time confirms it: the bytes may have been altered on the way, or KMS been wrong. */
+  #unconfirmed: string | undefined;
   /** Whether this refresh may have cost a key. */
   #opened = false;
 
@@ -236,12 +236,18 @@ export class Rotation<G> {
     this.#opened = true;
     if (isRefusal(error) && revision !== undefined) {
       const { isLocal } = this.#ports.sources[source] ?? {};
-      if (isLocal === true && !forced && this.#live !== undefined && this.#settling !== revision) {
-        this.#settling = revision;
-        this.#tryLater(SETTLE_MS, false);
-        return 'settling';
-      }
       const isBehind = error.code === 'bundle-serial-low' && this.#ports.sources.length > 1;
+      const isFirst = this.#live !== undefined && this.#unconfirmed !== revision && !isBehind;
+      this.#unconfirmed = revision;
+      if (isFirst && !(isLocal === true && forced)) {
+        if (isLocal === true) {
+          this.#tryLater(SETTLE_MS, false);
+          return 'settling';
+        }
+        this.#fail(error, revision);
+        this.#retryLater(revision);
+        throw error;
+      }
       this.#ledger.found(source, { revision, is: isBehind ? 'behind' : 'refused' }, error);
       return 'next';
     }

@@ -37,7 +37,9 @@ export type Fault =
   | { readonly kind: 'rewrite'; readonly from: string; readonly to: string; readonly region: string }
   | { readonly kind: 'reset' }
   /** Passes on, but sends only so many bytes of the body and then closes or stalls. */
-  | { readonly kind: 'truncate'; readonly bytes: number; readonly then: 'close' | 'stall' };
+  | { readonly kind: 'truncate'; readonly bytes: number; readonly then: 'close' | 'stall' }
+  /** Passes on, with the body changed: cut after a part of it, with a byte flipped there, or said to be longer than it is. */
+  | { readonly kind: 'spoil'; readonly how: 'cut' | 'flip' | 'longer'; readonly part: number };
 
 export type Rule = (request: SeenRequest) => Fault | undefined;
 
@@ -61,6 +63,29 @@ function errorAnswer(request: SeenRequest, fault: Fault & { kind: 'error' }, res
   }
 }
 
+function spoil(
+  answer: IncomingMessage,
+  response: ServerResponse,
+  { how, part }: Fault & { kind: 'spoil' },
+): void {
+  const chunks: Buffer[] = [];
+  answer.on('data', (chunk: Buffer) => chunks.push(chunk));
+  answer.on('end', () => {
+    const body = Buffer.concat(chunks);
+    const at = Math.min(body.length - 1, Math.floor(body.length * part));
+    // An answer without a body (HEAD, 304) has nothing to spoil.
+    if (body.length === 0) {
+      response.writeHead(answer.statusCode ?? 502, answer.headers).end();
+      return;
+    }
+    const length = how === 'longer' ? body.length + 100 : body.length;
+    response.writeHead(answer.statusCode ?? 502, { ...answer.headers, 'content-length': String(length) });
+    if (how === 'flip') body[at] = (body[at] ?? 0) ^ 0xff;
+    if (how === 'flip') response.end(body);
+    else response.write(how === 'cut' ? body.subarray(0, at) : body, () => response.socket?.destroy());
+  });
+}
+
 export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
   const target = new URL(upstream);
   const sockets = new Set<Socket>();
@@ -69,7 +94,7 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
   const passOn = (
     request: SeenRequest,
     response: ServerResponse,
-    truncate: (Fault & { kind: 'truncate' }) | undefined,
+    truncate: (Fault & { kind: 'truncate' | 'spoil' }) | undefined,
   ): void => {
     const onward = http.request(
       {
@@ -81,6 +106,10 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
         agent,
       },
       (answer) => {
+        if (truncate?.kind === 'spoil') {
+          spoil(answer, response, truncate);
+          return;
+        }
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         if (truncate === undefined) {
           answer.pipe(response);
@@ -134,7 +163,7 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
     else if (fault.kind === 'error') errorAnswer(request, fault, response);
     else if (fault.kind === 'rewrite') rewrite(request, response, fault);
     else if (fault.kind === 'reset') message.socket.resetAndDestroy();
-    else if (fault.kind === 'truncate') passOn(request, response, fault);
+    else if (fault.kind === 'truncate' || fault.kind === 'spoil') passOn(request, response, fault);
     else if (fault.kind === 'answer') response.writeHead(fault.status, fault.headers).end(fault.body);
   };
 
