@@ -1,7 +1,7 @@
 /**
  * A mount over S3 and KMS that fail in every way, by seeded schedules: while they do, exactly one complete, authentic generation
  * is served, never an older one than before, and status says how it is; once faults end, the newest valid one is live by itself.
- * SECRETSFS_FAULT_SEEDS: how many schedules (50); SECRETSFS_FAULT_SEED: that one alone.
+ * SECRETSFS_FAULT_SEEDS: how many schedules (50, of a soak 500); SECRETSFS_FAULT_SEED: that one alone.
  */
 import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -21,7 +21,8 @@ import { awsEnv, createBucket, createKey, motoS3, replaceEnv, startMoto } from '
 import { Bench, eventually } from '../support/program.ts';
 import { patient } from '../support/slowness.ts';
 
-const SEEDS = Number(process.env['SECRETSFS_FAULT_SEEDS'] ?? 50);
+const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
+const SEEDS = Number(process.env['SECRETSFS_FAULT_SEEDS'] ?? (SOAK ? 500 : 50));
 const ONE = process.env['SECRETSFS_FAULT_SEED'];
 /** Back-off may have grown, and a stalled request takes its time. */
 const RECOVERY_MS_MAX = 90_000;
