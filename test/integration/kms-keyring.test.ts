@@ -243,6 +243,25 @@ for (const [code, status, expected, text] of FAULTS) {
   });
 }
 
+test('a key that is to be deleted, and a clock that is wrong, are told from their likes by what KMS says', async () => {
+  const message = await seal([keyArn]);
+  const says = (code: string, text: string) => () => ({
+    kind: 'answer' as const,
+    status: 400,
+    headers: { 'content-type': 'application/x-amz-json-1.1' },
+    body: JSON.stringify({ __type: code, message: text }),
+  });
+  proxy.rules = [says('KMSInvalidStateException', `${keyArn} is pending deletion.`)];
+  await assert.rejects(unseal(message, [keyArn]), failsWith('key-pending-deletion', /cancel-key-deletion/));
+  for (const text of [
+    'Signature expired: 1 is now earlier than 2',
+    'Signature not yet current: 3 is still later',
+  ]) {
+    proxy.rules = [says('InvalidSignatureException', text)];
+    await assert.rejects(unseal(message, [keyArn]), failsWith('clock-skewed', /timedatectl/));
+  }
+});
+
 test('an error while wrapping names the action that was missing', async () => {
   proxy.rules = [() => ({ kind: 'error', status: 400, code: 'AccessDeniedException' })];
   await assert.rejects(seal([keyArn]), failsWith('key-denied', /kms:GenerateDataKey/));

@@ -260,3 +260,70 @@ test('the aws command reads what putObject() wrote, and the reverse', async () =
     await rm(file, { force: true });
   }
 });
+
+test('who may not read versions gets what was noticed as long as it is the newest, and learns when it is not', async () => {
+  const key = unique('k');
+  await put(versioned, key, bytes);
+  const one = source(`s3://${versioned}/${key}`);
+  const found = await one.check({ knownRevision: undefined });
+  assert.ok(found.outcome === 'changed' && found.revision !== undefined);
+  const { revision } = found;
+  proxy.rules = [
+    ({ path }) =>
+      /versionId=/.test(path) ? { kind: 'error', status: 403, code: 'AccessDenied' } : undefined,
+  ];
+  const got = await one.fetch({ bytesMax: 100, revision });
+  assert.deepEqual([got?.revision, got?.bytes], [revision, bytes]);
+  await put(versioned, key, Buffer.from('newer'));
+  await assert.rejects(one.fetch({ bytesMax: 100, revision }), failsWith('source-changed'));
+  // The same bytes under a newer version are not what was noticed.
+  await put(versioned, key, bytes);
+  await assert.rejects(one.fetch({ bytesMax: 100, revision }), failsWith('source-changed'));
+});
+
+test('a version that was removed since it was noticed is source-changed', async () => {
+  const key = unique('k');
+  const VersionId = await put(versioned, key, bytes);
+  const one = source(`s3://${versioned}/${key}`);
+  const found = await one.check({ knownRevision: undefined });
+  const client = motoS3(moto.url);
+  await client.send(new DeleteObjectCommand({ Bucket: versioned, Key: key, VersionId }));
+  client.destroy();
+  assert.ok(found.outcome === 'changed');
+  await assert.rejects(one.fetch({ bytesMax: 100, revision: found.revision }), failsWith('source-changed'));
+});
+
+test('a delete marker is told from an object that never was', async () => {
+  const headers = { 'x-amz-delete-marker': 'true', 'content-type': 'application/xml' };
+  const body = '<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>';
+  proxy.rules = [
+    ({ method }) => ({ kind: 'answer', status: 404, headers, body: method === 'HEAD' ? '' : body }),
+  ];
+  const one = source(`s3://${bucket}/x`);
+  await assert.rejects(one.fetch({ bytesMax: 100 }), failsWith('source-deleted', /list-object-versions/));
+  await assert.rejects(one.check({ knownRevision: undefined }), failsWith('source-deleted'));
+  assert.equal(await one.readHead(), undefined);
+});
+
+test('every request says whose bucket it must be, and a denial says it too', async () => {
+  const owned = new AwsAccess({
+    env: process.env,
+    forcePathStyle: true,
+    expectedBucketOwner: '999999999999',
+  });
+  const one = new S3Source(parseS3Url(`s3://${bucket}/${unique('k')}`), owned);
+  proxy.rules = [() => ({ kind: 'error', status: 403, code: 'AccessDenied' })];
+  try {
+    const denied = failsWith('source-denied', /denied, or missing[\s\S]*999999999999/);
+    await assert.rejects(one.fetch({ bytesMax: 100 }), denied);
+    await assert.rejects(one.check({ knownRevision: undefined }), denied);
+    await assert.rejects(one.fetch({ bytesMax: 100, revision: 'v "e"' }), denied);
+    await assert.rejects(one.putObject(bytes, 'absent'), failsWith('output-denied'));
+    assert.ok(proxy.seen.length >= 5);
+    for (const { headers } of proxy.seen) {
+      assert.equal(headers['x-amz-expected-bucket-owner'], '999999999999');
+    }
+  } finally {
+    owned.destroy();
+  }
+});

@@ -126,3 +126,42 @@ test('flags and variables are named after settings', () => {
   assert.equal(flagName('acceptKey'), 'accept-key');
   assert.equal(variableName('acceptKey'), 'SECRETSFS_ACCEPT_KEY');
 });
+
+test('a config lists sources, each with its own region, profile, role and owner', () => {
+  const yaml =
+    "source:\n  - bundle: s3://a1b/web.enc\n    region: eu-west-1\n    expectedBucketOwner: '012345678901'\n  - bundle: /b\n    profile: p\n    roleArn: r\n";
+  assert.deepEqual(parseConfig('web.yaml', yaml).source, [
+    { bundle: 's3://a1b/web.enc', region: 'eu-west-1', expectedBucketOwner: '012345678901' },
+    { bundle: '/b', profile: 'p', roleArn: 'r' },
+  ]);
+  // YAML takes digits for a number, and drops a leading zero.
+  assert.equal(
+    parseConfig('web.yaml', 'expectedBucketOwner: 12345678901').expectedBucketOwner,
+    '012345678901',
+  );
+});
+
+test('a mistake inside of a source is named with its place', () => {
+  assert.match(refusal('source: []\n').message, /source: must name a bundle/);
+  assert.match(
+    refusal('source:\n  - bundle: a\n    regoin: x\n').message,
+    /line 3, column 5: source\.0\.regoin: is not a setting/,
+  );
+  assert.match(refusal('source:\n  - region: x\n').message, /line 2, column 5: source\.0\.bundle: /);
+  assert.match(refusal(`source:\n${'  - bundle: a\n'.repeat(9)}`).message, /at most 8/);
+  assert.match(refusal('expectedBucketOwner: me\n').message, /twelve digits/);
+  assert.match(refusal('queue: https://sqs\n').message, /URL of an SQS queue/);
+  assert.match(refusal('topic: t\n').message, /ARN of an SNS topic/);
+  assert.match(refusal('spread: 16m\n').message, /from 0s to 15m/);
+  assert.match(refusal('unsealLimit: 0\n').message, /from 1 to 6000/);
+});
+
+test('a bundle that is named outside of the config replaces its sources, one out of habit does not', () => {
+  const config = parseConfig('web.yaml', 'source:\n  - bundle: a\n');
+  const flags = { bundle: undefined };
+  assert.deepEqual(resolveSettings({ flags, env: { S3_PATH: 's3://b/k' }, config }), config);
+  assert.deepEqual(resolveSettings({ flags: { bundle: 'b' }, env: {}, config }), { bundle: 'b' });
+  assert.deepEqual(resolveSettings({ flags, env: { SECRETSFS_BUNDLE: 'b' }, config }), { bundle: 'b' });
+  const both = parseConfig('web.yaml', 'bundle: b\nsource:\n  - bundle: a\n');
+  assert.throws(() => resolveSettings({ flags, env: {}, config: both }), /both bundle and source/);
+});
