@@ -44,12 +44,12 @@ export function parseConfig(path: string, yaml: string): Settings {
   const issue = result.error.issues[0];
   if (issue?.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
-    const path = issue.path as (string | number)[];
-    const parent = path.length === 0 ? document.contents : document.getIn(path, true);
-    const known = path.length === 0 ? nearest(key) : undefined;
-    const keys = path.length === 0 ? `known keys: ${KEYS.join(', ')}` : WHAT_SETTINGS_TAKE;
+    const inside = issue.path as (string | number)[];
+    const parent = inside.length === 0 ? document.contents : document.getIn(inside, true);
+    const known = inside.length === 0 ? nearest(key) : undefined;
+    const keys = inside.length === 0 ? `known keys: ${KEYS.join(', ')}` : WHAT_SETTINGS_TAKE;
     const hint = known === undefined ? keys : `did you mean ${known}?`;
-    throw at(keyOffset(parent, key), [...path, key].join('.'), 'is not a setting', hint);
+    throw at(keyOffset(parent, key), [...inside, key].join('.'), 'is not a setting', hint);
   }
   const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
   if (key === undefined)
