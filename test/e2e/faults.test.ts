@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { writeArchive } from '../../src/bundle/archive.ts';
-import { seal } from '../../src/bundle/envelope.ts';
+import { seal } from '../../src/bundle/seal.ts';
 import { ask } from '../../src/control/client.ts';
 import type { Status } from '../../src/control/protocol.ts';
 import { openWrapping } from '../../src/keyring/keyring.ts';

@@ -52,7 +52,7 @@ function assertRefused({ code, stdout, stderr }: Outcome, wanted: Wanted): void 
 
 async function assertClean(bench: Bench, before: readonly string[]): Promise<void> {
   assert.deepEqual(
-    (await readdir(bench.directory)).filter((name) => name !== 'run').sort(),
+    (await readdir(bench.directory)).filter((name) => name !== 'run' && name !== 'state').sort(),
     [...before].sort(),
   );
   assert.deepEqual(await readdir(bench.path('run')).catch(() => []), []);

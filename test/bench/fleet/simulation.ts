@@ -81,15 +81,17 @@ export async function simulateFleet(options: FleetOptions): Promise<FleetCalls> 
       sources: [{ isLocal: false }],
       unsealsPerMinute: UNSEAL_LIMIT,
       retryMs: Math.min(RETRY_MS, options.pollMs),
-      async take({ live }) {
-        const isFirst = live === undefined;
+      // Serials only grow here.
+      floors: { floor: undefined, floorOfRollback: undefined, record: async () => undefined },
+      async take({ liveSha256 }) {
+        const isFirst = liveSha256 === undefined;
         if (!isFirst) {
           calls.get.push(time.nowMs);
           await s3();
         }
         const serial = world.serial;
         const revision = `v${serial}`;
-        if (live?.sha256 === revision) return { outcome: 'unchanged', revision };
+        if (liveSha256 === revision) return { outcome: 'unchanged', revision };
         if (!isFirst) {
           calls.kms.push(time.nowMs);
           await takes(KMS_MS);
