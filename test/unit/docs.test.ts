@@ -64,11 +64,9 @@ test('docs/cli-abi.md has every setting with its variable', () => {
     assert.match(cliAbi, row, `no row of ${setting} (--${flagName(setting)})`);
   }
   const documented = rowsBelow(cliAbi, '## Settings').filter(
-    (cell) => !['setting', 'section'].includes(cell) && !/^-+$/.test(cell),
+    (cell) => cell !== 'setting' && !/^-+$/.test(cell),
   );
-  const names: string[] = [...SETTING_NAMES, ...SECTION_NAMES];
-  assert.deepEqual(difference(documented, names), []);
-  assert.deepEqual(difference(SECTION_NAMES, documented), []);
+  assert.deepEqual(difference(documented, SETTING_NAMES), []);
 });
 
 test('docs/cli-abi.md has every section of the config', () => {
