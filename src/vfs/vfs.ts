@@ -134,8 +134,25 @@ export class Vfs {
     const place = this.locate(ino);
     if (place === undefined) return -ERRNO.ESTALE;
     if (place.live) return place.node;
-    const node = this.#counterpart(place.generation, place.node);
+    const node = this.#counterpart(place.generation, place.node, this.#live);
     return node >= 0 ? node : -ERRNO.ESTALE;
+  }
+
+  /** The node of `generation`, one of those here, that stands where the inode stands or stood; or -1. */
+  counterpart(ino: number, generation: Generation): number {
+    const node = generation.find(ino);
+    if (node >= 0) return node;
+    const place = this.locate(ino);
+    return place === undefined ? -1 : this.#counterpart(place.generation, place.node, generation);
+  }
+
+  /** The live or a lingering one, by its id. */
+  generation(id: number): Generation | undefined {
+    if (id === this.#live.id) return this.#live;
+    for (let i = this.#lingering.length - 1; i >= 0; i--) {
+      if (this.#lingering[i]?.id === id) return this.#lingering[i];
+    }
+    return undefined;
   }
 
   /** `mask` as in access(2): 4 read, 2 write, 1 execute, or-ed; 0 asks for existence. 0, -EACCES, -EROFS or -ESTALE. */
@@ -168,10 +185,10 @@ export class Vfs {
   }
 
   /** Name by name from the root; a generation is at most DEPTH_MAX deep. */
-  #counterpart(generation: Generation, node: number): number {
+  #counterpart(generation: Generation, node: number, into: Generation): number {
     if (node === 0) return 0;
-    const parent = this.#counterpart(generation, generation.parent(node));
+    const parent = this.#counterpart(generation, generation.parent(node), into);
     if (parent < 0) return -1;
-    return this.#live.child(parent, this.#name, 0, generation.copyName(node, this.#name, 0));
+    return into.child(parent, this.#name, 0, generation.copyName(node, this.#name, 0));
   }
 }
