@@ -12,13 +12,21 @@ import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
 /** Settings of the kernel driver: what they promise, this one can't keep. */
-const KERNEL_ONLY = ['fastOpen', 'resend', 'retireAfter', 'memoryMax', 'uidBase'] as const;
+const KERNEL_ONLY = [
+  'fastOpen',
+  'consistencyWindow',
+  'resend',
+  'retireAfter',
+  'memoryMax',
+  'uidBase',
+] as const;
 
 export function mountAlone(options: MountOptions, context: Context, log: Log): RunningMount {
   const { settings } = context;
   const foreign =
     KERNEL_ONLY.find((setting) => settings[setting] !== undefined) ??
-    (settings.cache === 'page' ? 'cache' : undefined);
+    (settings.cache === 'page' ? 'cache' : undefined) ??
+    (settings.consistency === 'process' ? 'consistency' : undefined);
   if (foreign !== undefined) {
     throw new ConfigError(
       'config-invalid',

@@ -1,5 +1,5 @@
 /** A mount in processes of its own, through the kernel driver. */
-import { DEFAULTS } from '../daemon/config.ts';
+import { DEFAULTS, type Settings } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
@@ -19,6 +19,7 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
       },
     );
   }
+  const consistencyWindowMs = consistencyWindow(settings);
   return new Supervisor(
     {
       ...options,
@@ -26,10 +27,29 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
       fastOpen: fastOpen === true,
       resend: resend !== 'off',
       retireAfterMs: retireAfter ?? DEFAULTS.retireAfterMs,
+      consistencyWindowMs,
       memoryMax,
       uidBase,
     },
     // A clock that is set must not let what lingers expire, nor keep it.
     { log, nowMs: () => performance.timeOrigin + performance.now() },
   );
+}
+
+/** 0 for none, which is what fast opens imply: the server that would have to look at each does not hear of them. */
+function consistencyWindow({ fastOpen, consistency, consistencyWindow: windowMs }: Settings): number {
+  if (fastOpen === true && consistency === 'process') {
+    throw new ConfigError(
+      'config-invalid',
+      'cannot use consistency process with fastOpen: one contradicts the other',
+      { hint: 'an open that the kernel answers by itself is of what is live: leave out one of them' },
+    );
+  }
+  const isNone = consistency === 'none' || fastOpen === true;
+  if (isNone && windowMs !== undefined) {
+    throw new ConfigError('config-invalid', 'cannot use consistencyWindow: consistency is none', {
+      hint: `${consistency === 'none' ? 'consistency none' : 'fastOpen'} says so: leave out one of them`,
+    });
+  }
+  return isNone ? 0 : (windowMs ?? DEFAULTS.consistencyWindowMs);
 }

@@ -36,6 +36,8 @@ export const mount: Command = {
     'driver',
     'cache',
     'fastOpen',
+    'consistency',
+    'consistencyWindow',
     'resend',
     'retireAfter',
     'memoryMax',

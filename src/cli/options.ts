@@ -40,6 +40,14 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     MOUNT,
     'the kernel opens files without asking: for nginx with a variable in ssl_certificate',
   ),
+  consistency: text(
+    MOUNT,
+    'process: who opens several files gets them from one generation; none [default: process]',
+  ),
+  consistencyWindow: text(
+    MOUNT,
+    'pause after which a process gets what is live, for example 2s [default: 2s]',
+  ),
   resend: text(MOUNT, 'off: do not ask the kernel to repeat what a dead server had taken [default: auto]'),
   retireAfter: text(MOUNT, 'how long open files keep a superseded generation, for example 1h [default: 1h]'),
   memoryMax: text(

@@ -93,14 +93,19 @@ function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Statu
   return lines;
 }
 
-function describeServing({ cache, fastOpen, resend, negotiated }: Status): string[] {
+function describeServing(mount: Status): string[] {
+  const { cache, fastOpen, resend, negotiated, consistency, consistencyWindowMs } = mount;
   if (cache === undefined) return [];
   const parts = [
     cache === 'page' ? 'page cache' : 'no page cache',
     fastOpen === true ? 'the kernel opens by itself' : 'each open asks the server',
   ];
   if (negotiated != null) parts.push(`FUSE ${negotiated.protocol}`, describeLost(resend, negotiated.resend));
-  return [`  serving     ${parts.join(', ')}`];
+  const lines = [`  serving     ${parts.join(', ')}`];
+  if (consistency === 'process')
+    lines.push(`  consistency process: files opened within ${consistencyWindowMs} ms are of one generation`);
+  if (consistency === 'none') lines.push('  consistency none: each file is opened as it is live');
+  return lines;
 }
 
 /** Where requests come from that a server had taken and not answered when it died. */

@@ -145,11 +145,15 @@ export const statusSchema = z.object({
   certificates: z.array(z.object({ path: z.string(), serial: z.string(), notAfter: z.string() })).optional(),
   /** Files whose version before the live bundle's is served, because that was refused (checks.onBadFile). */
   kept: z.array(z.string()).optional(),
-  // Of the kernel driver, and of daemons that are new enough.
+  // Of the kernel driver, but for consistency, and of daemons that are new enough.
   /** Whether contents stay in the kernel's page cache. */
   cache: z.enum(['page', 'none']).optional(),
   /** Whether the kernel opens files without asking. */
   fastOpen: z.boolean().optional(),
+  /** process: one that opens several files gets them from one generation. none: each from what is live then. */
+  consistency: z.enum(['process', 'none']).optional(),
+  /** For how long a process may pause between two of them. Only with process. */
+  consistencyWindowMs: z.number().optional(),
   /** Whether the kernel is to be asked to send again what a dead server had taken. */
   resend: z.boolean().optional(),
   /** What it agreed to: the version of FUSE, and whether it will do that. null until it is mounted. */

@@ -39,6 +39,8 @@ const schema = z.strictObject({
   driver: z.enum(['auto', 'kernel', 'fuse-native'], 'must be auto, kernel or fuse-native'),
   cache: z.enum(['page', 'none'], 'must be page or none'),
   fastOpen: flag,
+  consistency: z.enum(['process', 'none'], 'must be process or none'),
+  consistencyWindow: duration.refine((ms) => ms >= 100 && ms <= 10_000, 'must be from 100ms to 10s'),
   resend: z.enum(['auto', 'off'], 'must be auto or off'),
   retireAfter: duration.refine((ms) => ms >= 1000 && ms <= 7 * 24 * 3_600_000, 'must be from 1s to 168h'),
   memoryMax: amount(MEMORY_BYTES_MAX, 'a size in bytes (or K, M, G)'),
@@ -80,6 +82,7 @@ export const DEFAULTS = {
   maxBytes: MOUNT_BYTES_DEFAULT,
   maxFiles: MOUNT_FILES_DEFAULT,
   retireAfterMs: 3_600_000,
+  consistencyWindowMs: 2_000,
 } as const;
 
 /** acceptKey → accept-key */

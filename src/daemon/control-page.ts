@@ -13,7 +13,10 @@ import { type Control, type Status, TOKEN_BYTES } from '../store/shared.ts';
 import type { EngineStatus } from './engine-ports.ts';
 
 /** What does not change as long as the mount lives. */
-export type ServingPolicy = Pick<Control, 'cachePolicy' | 'fastOpen' | 'resend' | 'preserve'>;
+export type ServingPolicy = Pick<
+  Control,
+  'cachePolicy' | 'fastOpen' | 'resend' | 'consistencyWindowMs' | 'preserve'
+>;
 /** What does. Generations by number, 0 for none. */
 type Shown = Pick<Control, 'live' | 'candidate' | 'handOver' | 'closed' | 'lingering'>;
 

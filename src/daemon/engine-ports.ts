@@ -13,6 +13,8 @@ export interface EngineOptions {
   readonly fastOpen: boolean;
   readonly resend: boolean;
   readonly retireAfterMs: number;
+  /** 0: opens are of what is live. Else a process that opens several files with less than this between gets them from one. */
+  readonly consistencyWindowMs: number;
   readonly users: ProcessUsers;
   /** Files, directories and symlinks of a generation at the most. */
   readonly nodesMax: number;

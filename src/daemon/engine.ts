@@ -5,7 +5,8 @@
  *
  * Invariants: a generation is overwritten only after the server has said that it no longer sees it; one activation runs at
  * a time; this process never waits on its own mount. What the server is told: control-page.ts. Who is alive: liveness.ts,
- * servers.ts. What the kernel is told: telling.ts, retirement.ts.
+ * servers.ts. What the kernel is told: telling.ts, retirement.ts,
+ * in-pass.ts.
  */
 import { describeBug, MountError } from '../errors.ts';
 import { openDevice } from '../fuse/device.ts';
@@ -21,11 +22,12 @@ import { ControlPage } from './control-page.ts';
 import type { EngineOptions, EnginePorts, EngineStatus } from './engine-ports.ts';
 import { answersStatfs } from './first-answer.ts';
 import { Helper, NoAnswer } from './helper.ts';
+import { InPass } from './in-pass.ts';
 import { Inodes } from './inodes.ts';
 import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
 import { LOAD_MS_MAX, Offer } from './offer.ts';
 import { patiently } from './patience.ts';
-import { Retirement } from './retirement.ts';
+import { Retirement, type Superseded } from './retirement.ts';
 import { Servers } from './servers.ts';
 import { Telling } from './telling.ts';
 
@@ -47,6 +49,7 @@ export class Engine {
   readonly #offer: Offer;
   readonly #inodes: Inodes;
   readonly #telling: Telling;
+  readonly #inPass: InPass;
   readonly #retirement: Retirement;
   #mount: KernelMount | undefined;
   #nextId = 1;
@@ -63,13 +66,14 @@ export class Engine {
   constructor(options: EngineOptions, ports: EnginePorts) {
     this.#options = options;
     this.#ports = ports;
-    const { cache, fastOpen, resend, preserve, retireAfterMs } = options;
+    const { cache, fastOpen, resend, preserve, retireAfterMs, consistencyWindowMs } = options;
     const { log, nowMs } = ports;
     this.#fuseFd = openDevice();
     const { uid, gid } = options.users.server;
     const store = RamfsStore.create({ serverUid: uid, serverGid: gid });
     this.#store = store;
-    const page = new ControlPage(store, { cachePolicy: cache, fastOpen, resend, preserve });
+    const policy = { cachePolicy: cache, fastOpen, resend, consistencyWindowMs, preserve };
+    const page = new ControlPage(store, policy);
     this.#page = page;
     const dropPipe = cache === 'none' ? makePipe() : undefined;
     this.#dropPipe = dropPipe;
@@ -112,8 +116,18 @@ export class Engine {
     const inodes = new Inodes(this.#notifier);
     this.#inodes = inodes;
     this.#telling = new Telling({ prober: this.#prober, inodes, token: page.token, log });
+    this.#inPass = new InPass({
+      windowMs: consistencyWindowMs,
+      passes: () => page.status,
+      live: () => this.#live,
+      look: (changes) => this.#inTurn(() => this.#telling.look(changes)),
+      onFailed: (error) => this.#logBug(error),
+      nowMs,
+    });
     this.#retirement = new Retirement({
       held: (asked) => inodes.held(asked),
+      inUse: (superseded) => this.#inPass.mayOpenMore(superseded),
+      onHeld: (superseded) => this.#inPass.look(superseded),
       withdraw: async (id) => {
         page.withdraw(id);
         await this.#offer.synced(PROBE_MS_MAX);
@@ -315,12 +329,14 @@ export class Engine {
     await this.#telling.pin(changes);
     this.#page.flip(id, previous);
     this.#live = id;
-    this.#retirement.add({
+    const superseded: Superseded = {
       id: previous,
       bytes: this.#liveBytes,
       sinceMs: this.#ports.nowMs(),
       inodes: changes.superseded,
-    });
+    };
+    this.#inPass.add(superseded, changes);
+    this.#retirement.add(superseded);
   }
 
   /** Generations may come faster than superseded ones are looked after. Throws MountError where none of them goes. */

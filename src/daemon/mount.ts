@@ -303,6 +303,7 @@ export class Mount {
       mountpoint: this.#mountpoint,
       bundle: this.#bundle,
       driver: 'fuse-native',
+      consistency: 'none',
       driverReason,
       ...describeState(this.#native !== undefined, rotation),
       live: live === undefined ? null : describeGeneration(live),

@@ -1,7 +1,7 @@
 /**
- * Superseded generations, and when each may go: once the kernel has let go of every inode that the next one has not,
- * or after a time limit, if something pins one for longer. The kernel is asked, through a process that may hang; nothing
- * is counted, because what a dying server had counted would be lost.
+ * Superseded generations, and when each may go: once the kernel has let go of every inode that the next one has not, and
+ * nobody is about to open more of it, or after a time limit, if something pins one for longer. The kernel is asked, through
+ * a process that may hang; nothing is counted, because what a dying server had counted would be lost.
  */
 
 export interface Superseded {
@@ -15,6 +15,10 @@ export interface Superseded {
 export interface RetirementPorts {
   /** Of these inodes, those that the kernel still holds. May stop at the first: only emptiness counts. */
   held(inodes: readonly number[]): Promise<readonly number[]>;
+  /** Whether some process may still open files of it, because it began with it. */
+  inUse(superseded: Superseded): boolean;
+  /** Nobody may, and the kernel holds inodes of it still. */
+  onHeld(superseded: Superseded): void;
   /** Takes it out of what is served; resolves when no request can see it any more. */
   withdraw(id: number): Promise<void>;
   /** No page of these is cached any more: nothing but the kernel's memory would still give them out. */
@@ -88,6 +92,14 @@ export class Retirement {
   }
 
   async #isReleased(superseded: Superseded): Promise<boolean> {
+    const { inUse, onHeld } = this.#ports;
+    if (inUse(superseded)) return false;
+    const isReleased = await this.#isForgotten(superseded);
+    if (!isReleased) onHeld(superseded);
+    return isReleased;
+  }
+
+  async #isForgotten(superseded: Superseded): Promise<boolean> {
     while (superseded.inodes.length > 0) {
       const asked = superseded.inodes.slice(0, ASKED_AT_ONCE);
       const held = await this.#ports.held(asked);

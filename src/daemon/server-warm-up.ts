@@ -19,12 +19,15 @@ import {
 import { Session } from '../fuse/kernel/session.ts';
 import { Staging } from '../fuse/kernel/staging.ts';
 import { STALE_ANSWERS_WORDS } from '../fuse/kernel/stale-answers.ts';
+import { monotonicClock } from '../system/threads.ts';
+import { PASSES_WORDS } from '../vfs/pass-words.ts';
 import type { Vfs } from '../vfs/vfs.ts';
 
 const { EAGAIN, ENODEV } = constants.errno;
 /** Compiled by then, in about 10 ms. */
 const ROUNDS = 400;
 const READ_BYTES = 4096;
+const WINDOW_MS = 2000;
 const TWO_TO_32 = 0x1_0000_0000;
 
 export function warmUp(vfs: Vfs, params: Params, policy: Policy, reply: Uint8Array): void {
@@ -56,6 +59,12 @@ export function warmUp(vfs: Vfs, params: Params, policy: Policy, reply: Uint8Arr
     reply,
     staleAnswers: new Uint32Array(STALE_ANSWERS_WORDS),
     counters: new Uint32Array(COUNTER_WORDS),
+    consistency: {
+      words: new Uint32Array(PASSES_WORDS),
+      windowMs: WINDOW_MS,
+      groups: { find: () => false, group: 0, startedMs: 0 },
+      nowMs: monotonicClock(),
+    },
     dropPages: quiet,
     log: { malformed: quiet, unknown: quiet, bug: quiet },
   });

@@ -16,7 +16,7 @@ import { answer, serve } from '../fuse/kernel/loop.ts';
 import { resendNotification } from '../fuse/kernel/notifications.ts';
 import { PagesPipe } from '../fuse/kernel/pages.ts';
 import { OUT_HEADER_BYTES } from '../fuse/kernel/protocol.ts';
-import { Session } from '../fuse/kernel/session.ts';
+import { type Consistency, Session } from '../fuse/kernel/session.ts';
 import { Staging } from '../fuse/kernel/staging.ts';
 import { STALE_ANSWERS_WORDS } from '../fuse/kernel/stale-answers.ts';
 import type { Generation } from '../generation/generation.ts';
@@ -27,6 +27,7 @@ import {
   CONTROL_VERSION,
   type Control,
   decodeControl,
+  PASSES_BYTES,
   READ_BUFFER_BYTES,
   REQUEST_BYTES,
   SHARED_BYTES,
@@ -37,7 +38,9 @@ import {
 import { NativeDevice, setNonBlocking, writerTo } from '../system/device.ts';
 import { type Mapping, native } from '../system/native.ts';
 import { mapShared } from '../system/shared.ts';
+import { monotonicClock, Threads } from '../system/threads.ts';
 import { schedYield } from '../system/wait.ts';
+import { PASSES_WORDS } from '../vfs/pass-words.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild } from './child.ts';
 import { RULES_VARIABLE } from './roles.ts';
@@ -101,6 +104,8 @@ function run(log: ServerLog): boolean {
     maxReadBytes: first.maxReadBytes,
   };
   const policy: Policy = { cache: first.cachePolicy, fastOpen: first.fastOpen };
+  const { consistencyWindowMs } = first;
+  const consistency = consistencyWindowMs === 0 ? undefined : passesOf(consistencyWindowMs);
   const reply = native().map(OUT_HEADER_BYTES + params.maxReadBytes);
   native().lock(reply);
 
@@ -139,7 +144,8 @@ function run(log: ServerLog): boolean {
     request: new Uint8Array(request.memory, 0, READ_BUFFER_BYTES),
     reply: replyBuffer,
     staleAnswers: new Uint32Array(request.memory, READ_BUFFER_BYTES, STALE_ANSWERS_WORDS),
-    counters: status.subarray(STATUS.requestsLow, STATUS.lookups + 1),
+    counters: status.subarray(STATUS.requestsLow, STATUS.passesLive + 1),
+    consistency,
     dropPages: (nodeid) => pages.drop(nodeid),
     log,
   });
@@ -152,6 +158,12 @@ function run(log: ServerLog): boolean {
   const handOver = () => control[CONTROL.handOver] !== 0;
   serve({ session, device, pages, handOver, nowMs: () => performance.now(), log });
   return true;
+}
+
+/** What it remembers is in the store. /proc is opened while it is there to be opened. */
+function passesOf(windowMs: number): Consistency {
+  const words = new Uint32Array(mapFile('passes', PASSES_BYTES, true).memory, 0, PASSES_WORDS);
+  return { words, windowMs, groups: new Threads(), nowMs: monotonicClock() };
 }
 
 /** Undefined when there will be none. Throws ChannelError for a supervisor that talks nonsense. */

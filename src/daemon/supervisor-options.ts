@@ -9,6 +9,8 @@ export interface SupervisorOptions extends MountOptions {
   readonly fastOpen: boolean;
   readonly resend: boolean;
   readonly retireAfterMs: number;
+  /** 0: `consistency` is none. */
+  readonly consistencyWindowMs: number;
   readonly memoryMax: number | undefined;
   readonly uidBase: number | undefined;
 }

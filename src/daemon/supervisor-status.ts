@@ -26,6 +26,7 @@ export interface Described {
 export function describeMount(described: Described): Status {
   const { options, mountpoint, mounted, startedMs, rotation, engine } = described;
   const { instance, name, sources, version, driverReason, cache, fastOpen, resend, memoryMax } = options;
+  const { consistencyWindowMs } = options;
   return {
     instance,
     name,
@@ -38,6 +39,8 @@ export function describeMount(described: Described): Status {
     driverReason,
     cache,
     fastOpen,
+    consistency: consistencyWindowMs === 0 ? 'none' : 'process',
+    ...(consistencyWindowMs === 0 ? {} : { consistencyWindowMs }),
     resend,
     negotiated: engine?.negotiated ?? null,
     ...describeState(mounted, rotation),

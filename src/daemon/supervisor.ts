@@ -174,12 +174,12 @@ export class Supervisor {
     this.#cgroup = await leaveSwap(instance, onSwap);
     this.#sockets = openControlSockets(await makeSocketDirectory(runtimeDir, instance, 0), statusGid);
     log.info('starting', { bundle, mountpoint, users: users.origin });
-    const { cache, fastOpen, resend, retireAfterMs } = options;
+    const { cache, fastOpen, resend, retireAfterMs, consistencyWindowMs } = options;
     this.#engine = new Engine(
       {
         mountpoint,
         source: instance,
-        ...{ cache, fastOpen, resend, retireAfterMs, users },
+        ...{ cache, fastOpen, resend, retireAfterMs, consistencyWindowMs, users },
         nodesMax: options.filesMax + 1,
         preserve: options.preserve,
       },

@@ -66,6 +66,15 @@ export class Telling {
     await patiently(() => this.#tell());
   }
 
+  /** Looks at the changed names once more, so that the kernel finds none of them to stand for an old inode. Throws MountError. */
+  async look(changes: ChangeList): Promise<void> {
+    await patiently(async () => {
+      await this.#pin(changes);
+      this.#pinnedBy = -1;
+      await this.#ports.prober.ask({ do: 'discard' }, DISCARD_MS_MAX);
+    });
+  }
+
   async #pin({ operations }: ChangeList): Promise<void> {
     const { prober } = this.#ports;
     // It may end meanwhile: then the pins are nobody's.

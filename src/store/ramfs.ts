@@ -7,6 +7,7 @@
  *   changes-ID    root 0600     what it changes, likewise
  *   control       root:S 0640   what the server goes by (shared.ts)      status  S 0600  how it is doing
  *   request       S 0600        its read buffer: what was taken and not answered (shared.ts)
+ *   passes        S 0600        which threads are in the middle of opening files, and from which generation
  *
  * S is the server's user. Every content that goes is overwritten with zeros first: pages that the kernel frees keep
  * what was in them, unless it runs with init_on_free=1.
@@ -21,6 +22,7 @@ import {
   type Control,
   decodeStatus,
   encodeControl,
+  PASSES_BYTES,
   REQUEST_BYTES,
   SHARED_BYTES,
   type Status,
@@ -73,6 +75,7 @@ export class RamfsStore {
       makeFile(`${directory}/control`, SHARED_BYTES, 0, serverGid, 0o640);
       makeFile(`${directory}/status`, SHARED_BYTES, serverUid, serverGid, 0o600);
       makeFile(`${directory}/request`, REQUEST_BYTES, serverUid, serverGid, 0o600);
+      makeFile(`${directory}/passes`, PASSES_BYTES, serverUid, serverGid, 0o600);
       return new RamfsStore(directoryFd, options);
     } catch (error) {
       fs.closeSync(directoryFd);

@@ -9,6 +9,9 @@
 /** Of either file. */
 export const SHARED_BYTES = 4096;
 
+/** Of `passes`: who opens what from which generation (vfs/consistency.ts), with room for more. */
+export const PASSES_BYTES = 512 * 1024;
+
 /**
  * Of `request`: the buffer that the server reads requests into, so that what it took is on record, then a page of what a
  * server that takes over has to know (fuse/kernel/stale-answers.ts). The kernel wants 8 KiB of a reader at the least.
@@ -46,10 +49,12 @@ export const CONTROL = {
   /** 1: modes and owners are what the bundle says. Else everything is root's alone, or the image is refused. */
   preserve: 89,
   token: 90,
+  /** How long a pass goes on without an open; 0: every open is of what is live. */
+  consistencyWindowMs: 94,
 } as const;
 export const CONTROL_LINGERING_MAX = 64;
 export const TOKEN_BYTES = 16;
-const CONTROL_WORDS = CONTROL.token + TOKEN_BYTES / 4;
+const CONTROL_WORDS = CONTROL.consistencyWindowMs + 1;
 
 export const STATUS_MAGIC = 0x53534653; // "SFSS"
 export const STATUS_VERSION = 1;
@@ -69,8 +74,12 @@ export const STATUS = {
   opens: 10,
   reads: 11,
   lookups: 12,
+  /** Of the generations that are not live, the oldest that somebody is in the middle of opening files from; 0 for none. */
+  oldestPass: 13,
+  /** What was live when that was counted. */
+  passesLive: 14,
 } as const;
-const STATUS_WORDS = STATUS.lookups + 1;
+const STATUS_WORDS = STATUS.passesLive + 1;
 
 const CACHE_POLICIES = ['page', 'none'] as const;
 export type CachePolicy = (typeof CACHE_POLICIES)[number];
@@ -93,6 +102,7 @@ export interface Control {
   readonly cachePolicy: CachePolicy;
   readonly fastOpen: boolean;
   readonly resend: boolean;
+  readonly consistencyWindowMs: number;
   /** Names the staging directory. */
   readonly token: Uint8Array;
 }
@@ -108,6 +118,8 @@ export interface Status {
   readonly opens: number;
   readonly reads: number;
   readonly lookups: number;
+  readonly oldestPass: number;
+  readonly passesLive: number;
 }
 
 /** All words of `control`. Throws RangeError for what has no place in them: a bug. */
@@ -133,6 +145,7 @@ export function encodeControl(control: Control, sequence: number): Uint32Array {
   words[CONTROL.cachePolicy] = CACHE_POLICIES.indexOf(control.cachePolicy);
   words[CONTROL.fastOpen] = Number(control.fastOpen);
   words[CONTROL.resend] = Number(control.resend);
+  words[CONTROL.consistencyWindowMs] = control.consistencyWindowMs;
   words[CONTROL.sequenceBegun] = sequence;
   new Uint8Array(words.buffer).set(token, CONTROL.token * 4);
   return words;
@@ -167,6 +180,7 @@ export function decodeControl(words: Uint32Array): (Control & { readonly sequenc
     cachePolicy,
     fastOpen: word(copy, CONTROL.fastOpen) !== 0,
     resend: word(copy, CONTROL.resend) !== 0,
+    consistencyWindowMs: word(copy, CONTROL.consistencyWindowMs),
     token: new Uint8Array(copy.buffer, CONTROL.token * 4, TOKEN_BYTES),
   };
 }
@@ -189,6 +203,8 @@ export function decodeStatus(bytes: Uint8Array): Status | undefined {
     opens: word(words, STATUS.opens),
     reads: word(words, STATUS.reads),
     lookups: word(words, STATUS.lookups),
+    oldestPass: word(words, STATUS.oldestPass),
+    passesLive: word(words, STATUS.passesLive),
   };
 }
 

@@ -109,6 +109,31 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     },
   ],
   [
+    'one generation for a process, with opens that nobody sees',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--consistency', 'process', '--fast-open'],
+    {
+      exit: 3,
+      code: 'config-invalid',
+      says: /cannot use consistency process with fastOpen/,
+      hint: /leave out one/,
+    },
+  ],
+  [
+    'one generation for a process, with fuse-native',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--driver', 'fuse-native', '--consistency', 'process'],
+    { exit: 3, code: 'config-invalid', says: /cannot use consistency: .* fuse-native/, hint: /leave it out/ },
+  ],
+  [
+    'a window without passes',
+    ['mount', 'web.enc', 'mnt', ...LOCAL, '--consistency', 'none', '--consistency-window', '1s'],
+    {
+      exit: 3,
+      code: 'config-invalid',
+      says: /cannot use consistencyWindow: consistency is none/,
+      hint: /leave out one/,
+    },
+  ],
+  [
     'no such bundle',
     ['mount', 'none.enc', 'mnt', ...LOCAL, '--name', 'web'],
     { exit: 4, code: 'source-not-found', says: /no such file/, hint: /./ },

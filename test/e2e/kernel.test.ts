@@ -520,7 +520,8 @@ test('rm, touch, mv, chmod, mkdir and ln of root fail with EROFS, also after rem
 // --- seen from elsewhere
 
 test('a directory that is bind-mounted follows the rotations', async (t) => {
-  const { after, server } = await start(t, [file('d/f', '0'), file('d/sub/x', '0')]);
+  const entries = [file('d/f', '0'), file('d/sub/x', '0')];
+  const { after, server } = await start(t, entries);
   const bound = await temporaryDirectory(after);
   await exec('mount', ['--bind', server.path('d'), bound]);
   for (let i = 1; i <= 3; i++) {

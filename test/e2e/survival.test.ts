@@ -45,7 +45,7 @@ const churnOf = (churn: Pick<Churn, 'count' | 'everyMs'>): Churn => {
 };
 
 const first = (engine: EngineSpec): KernelSpec => ({
-  engine,
+  engine: { consistencyWindowMs: engine.fastOpen === true ? 0 : 2_000, ...engine },
   entries: Array.from({ length: FILES }, (_, i) => ({
     path: `churn/${i % 7}/file-${i}`,
     base64: churnFile(i, 0, BYTES).toString('base64'),

@@ -67,6 +67,7 @@ class Served {
       ...{ fuseMinor, flags, flags2, maxReadBytes },
       cachePolicy: 'page',
       fastOpen: false,
+      consistencyWindowMs: 2000,
       resend: options.resend ?? true,
       token: this.token,
       ...options.policy,

@@ -48,6 +48,7 @@ const control: Control = {
   maxReadBytes: 131072,
   cachePolicy: 'page',
   fastOpen: false,
+  consistencyWindowMs: 0,
   resend: false,
   token: new Uint8Array(16).fill(9),
 };

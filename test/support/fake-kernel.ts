@@ -218,6 +218,7 @@ export class FakeKernel {
       params: { minor: 45, flags: 0, flags2: 0, maxReadBytes: 1024 * 1024 },
       staging: this.staging,
       counters: this.counters,
+      consistency: undefined,
       dropPages: (nodeid) => this.dropped.push(nodeid),
       log: {
         malformed: (opcode, bytes, count) => this.logged.push(`malformed ${opcode} ${bytes} ${count}`),

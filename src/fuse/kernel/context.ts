@@ -1,11 +1,13 @@
 /** What the handlers of a session share, and what they answer with. */
 import type { Generation } from '../../generation/generation.ts';
+import type { Passes } from '../../vfs/consistency.ts';
 import type { Vfs } from '../../vfs/vfs.ts';
 import type { Params } from './init.ts';
 import { type Reply, VALID_FOR_EVER_SECONDS } from './reply.ts';
 import type { Request } from './request.ts';
 import type { Staging } from './staging.ts';
 import type { StaleAnswers } from './stale-answers.ts';
+import type { PathStanding } from './standing.ts';
 
 export interface Context {
   readonly request: Request;
@@ -15,6 +17,11 @@ export interface Context {
   readonly policy: Policy;
   readonly staging: Staging;
   readonly staleAnswers: StaleAnswers;
+  readonly standing: PathStanding;
+  /** Undefined: everybody gets what is live. */
+  readonly passes: Passes | undefined;
+  /** Of `passes`: milliseconds of a clock that every process of the machine shares and nobody sets, modulo 2^32. */
+  readonly nowMs: () => number;
   /** COUNTER_WORDS of them, where others can see them. */
   readonly counters: Uint32Array;
   readonly generations: GenerationWatch;
@@ -41,9 +48,20 @@ export interface GenerationWatch {
   sync(): void;
 }
 
-/** Indexes of `counters`. The first is a u64. */
-export const COUNTER = { requests: 0, malformed: 2, opens: 3, reads: 4, lookups: 5 } as const;
-export const COUNTER_WORDS = 6;
+/**
+ * Indexes of `counters`. The first is a u64. `oldestPass` is a generation: of those that are not live the oldest that a pass is
+ * in, or 0; as far as passes know of what is live, which is `passesLive`.
+ */
+export const COUNTER = {
+  requests: 0,
+  malformed: 2,
+  opens: 3,
+  reads: 4,
+  lookups: 5,
+  oldestPass: 6,
+  passesLive: 7,
+} as const;
+export const COUNTER_WORDS = 8;
 
 /** What a handler answers besides bytes of body (0 and above) and negative errnos. */
 export const NO_REPLY = -0x10000;

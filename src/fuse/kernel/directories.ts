@@ -42,7 +42,12 @@ export class Directories {
     const { nodeid } = request;
     const { live } = vfs;
     let node = live.find(nodeid);
-    if (node < 0) node = this.#files.current(nodeid);
+    if (node < 0) {
+      const generation = this.#files.passGeneration();
+      const own = generation?.find(nodeid) ?? -1;
+      if (generation?.isDirectory(own) === true) return reply.opened(generation.id, 0);
+      node = this.#files.current(nodeid);
+    }
     if (node < 0) return node;
     return live.isDirectory(node) ? reply.opened(live.id, 0) : -ERRNO.ENOTDIR;
   }

@@ -2,6 +2,7 @@
  * Open files: OPEN, READ, RELEASE, LSEEK. There is no table of them. An inode number stands for one content for ever,
  * so the number that was served is the handle, and a server that takes over knows it too.
  */
+import type { Generation } from '../../generation/generation.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import type { Place } from '../../vfs/vfs.ts';
 import { COUNTER, type Context, MALFORMED } from './context.ts';
@@ -20,7 +21,7 @@ import {
   WORD_BYTES,
 } from './protocol.ts';
 import { BODY } from './reply.ts';
-import { ALIAS_BASE, inoOf, STAGING_NODEID } from './staging.ts';
+import { inoOf, STAGING_NODEID } from './staging.ts';
 import { ANSWER } from './stale-answers.ts';
 
 /** A control page that was left half written looks changed for ever; nothing is overwritten before it is whole. */
@@ -41,19 +42,31 @@ export class Files {
   }
 
   open(): number {
-    const { request, vfs, reply, counters, staleAnswers } = this.#context;
+    const { request, vfs, staleAnswers, passes, nowMs } = this.#context;
     if (!request.has(OPEN_IN.words)) return MALFORMED;
     const flags = request.argument(OPEN_IN.flags);
     if ((flags & (O_ACCMODE | O_TRUNC)) !== 0) return -ERRNO.EROFS;
     const { nodeid } = request;
+    if (passes?.hasOld === true && passes.isOpen(nowMs())) {
+      const generation = this.passGeneration();
+      if (generation !== undefined) return this.#openIn(generation);
+    }
     const { live } = vfs;
     const node = live.find(nodeid);
     if (node < 0) return this.#openElsewhere(nodeid);
-    if (!live.isFile(node)) return this.#notAFile(node);
+    if (!live.isFile(node)) return notAFile(live, node);
     if (this.#fastOpen) return -ERRNO.ENOSYS;
-    counters[COUNTER.opens] = (counters[COUNTER.opens] as number) + 1;
     staleAnswers.opened(request.thread);
-    return reply.opened(nodeid, this.#openFlags);
+    return this.#opened(live, nodeid, this.#openFlags);
+  }
+
+  /** The generation that is not live and that the caller, in its pass, is to get the request's inode from; or undefined. */
+  passGeneration(): Generation | undefined {
+    const { request, vfs, passes, nowMs, standing } = this.#context;
+    if (passes === undefined) return undefined;
+    const path = standing.ofInode(inoOf(request.nodeid));
+    const id = passes.generationOf(request.thread, path, request.uniqueLow, nowMs());
+    return id === vfs.live.id ? undefined : vfs.generation(id);
   }
 
   /** By handle; by inode where the kernel opens by itself and knows no handle. */
@@ -132,27 +145,58 @@ export class Files {
     return this.#isAsOpen(nodeid, node) ? node : -ERRNO.EACCES;
   }
 
+  /**
+   * An open in a pass of a superseded generation. What that has not is answered ESTALE, as below: the walk that follows finds
+   * what it has. Who has no path to walk gets what the inode itself holds.
+   */
+  #openIn(generation: Generation): number {
+    const { request, vfs, staleAnswers, standing } = this.#context;
+    const { nodeid, thread } = request;
+    if (nodeid === STAGING_NODEID) return -ERRNO.EACCES;
+    const node = standing.ofInode(inoOf(nodeid)).nodeIn(generation);
+    if (node >= 0 && generation.ino(node) === nodeid) {
+      if (!generation.isFile(node)) return notAFile(generation, node);
+      staleAnswers.opened(thread);
+      return this.#opened(generation, nodeid, this.#openFlags);
+    }
+    if (vfs.live.find(nodeid) < 0) return this.#openElsewhere(nodeid);
+    const answer = staleAnswers.answer(thread, nodeid, request.uniqueLow);
+    return answer === ANSWER.stale ? -ERRNO.ESTALE : this.#openOwn(nodeid);
+  }
+
   #openElsewhere(nodeid: number): number {
-    const { request, vfs, reply, counters, staleAnswers } = this.#context;
+    const { request, vfs, staleAnswers } = this.#context;
     const { live } = vfs;
     if (nodeid === STAGING_NODEID) return -ERRNO.EACCES;
     const node = this.#standing(nodeid);
     if (node < 0) return node;
     const answer = staleAnswers.answer(request.thread, nodeid, request.uniqueLow);
     if (answer === ANSWER.stale) return -ERRNO.ESTALE;
-    if (answer === ANSWER.live && !this.#isAsOpen(nodeid, node)) return -ERRNO.EACCES;
-    const own = answer === ANSWER.own ? vfs.locate(inoOf(nodeid)) : undefined;
-    if (own?.generation.isFile(own.node) === true) {
-      counters[COUNTER.opens] = (counters[COUNTER.opens] as number) + 1;
-      return reply.opened(nodeid, nodeid < ALIAS_BASE ? this.#openFlags : FOPEN.DIRECT_IO);
-    }
-    if (!live.isFile(node)) return this.#notAFile(node);
-    counters[COUNTER.opens] = (counters[COUNTER.opens] as number) + 1;
-    return reply.opened(live.ino(node), FOPEN.DIRECT_IO);
+    if (answer === ANSWER.own) return this.#openOwn(nodeid);
+    if (!this.#isAsOpen(nodeid, node)) return -ERRNO.EACCES;
+    if (!live.isFile(node)) return notAFile(live, node);
+    return this.#opened(live, live.ino(node), FOPEN.DIRECT_IO);
   }
 
-  #notAFile(node: number): number {
-    return this.#context.vfs.live.isDirectory(node) ? -ERRNO.EISDIR : -ERRNO.ELOOP;
+  /** What the inode itself holds, whichever generation that is of. */
+  #openOwn(nodeid: number): number {
+    const ino = inoOf(nodeid);
+    const place = this.#context.vfs.locate(ino);
+    if (place === undefined) return -ERRNO.ESTALE;
+    const { generation, node } = place;
+    if (!generation.isFile(node)) return notAFile(generation, node);
+    return this.#opened(generation, ino, nodeid === ino ? this.#openFlags : FOPEN.DIRECT_IO);
+  }
+
+  /** The handle is the inode that is served. */
+  #opened(generation: Generation, ino: number, flags: number): number {
+    const { request, reply, counters, passes, standing, nowMs } = this.#context;
+    counters[COUNTER.opens] = (counters[COUNTER.opens] as number) + 1;
+    if (passes !== undefined) {
+      const path = standing.ofInode(ino);
+      passes.opened(request.thread, path, ino, generation.id, request.uniqueLow, nowMs());
+    }
+    return reply.opened(ino, flags);
   }
 
   #served(fhField: number): Place | undefined {
@@ -160,4 +204,8 @@ export class Files {
     const fh = request.argument64(fhField);
     return vfs.locate(fh === 0 ? inoOf(request.nodeid) : fh);
   }
+}
+
+function notAFile(generation: Generation, node: number): number {
+  return generation.isDirectory(node) ? -ERRNO.EISDIR : -ERRNO.ELOOP;
 }

@@ -1,4 +1,6 @@
 /** What has a name: LOOKUP, GETATTR, READLINK, ACCESS, and the changes that change nothing (staging.ts). */
+import type { Generation } from '../../generation/generation.ts';
+import type { Passes } from '../../vfs/consistency.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import { COUNTER, type Context, MALFORMED, validSeconds } from './context.ts';
 import {
@@ -31,7 +33,7 @@ export class Names {
   }
 
   lookup(): number {
-    const { request, vfs, staging, staleAnswers, counters } = this.#context;
+    const { request, vfs, staging, staleAnswers, counters, passes, nowMs } = this.#context;
     if (!request.name(NO_ARGUMENTS)) return MALFORMED;
     counters[COUNTER.lookups] = (counters[COUNTER.lookups] as number) + 1;
     staleAnswers.lookedUp(request.thread);
@@ -43,12 +45,18 @@ export class Names {
     }
     if (bytes[nameStart] === DOT && request.nameLength === 1) return this.#lookupSelf(nodeid);
     const node = vfs.lookup(nodeid, bytes, nameStart, nameEnd);
+    const inPasses = passes?.hasOld === true && passes.isOpen(nowMs());
+    if (inPasses) {
+      const generation = this.#passGeneration(passes);
+      if (generation !== undefined) return this.#lookupIn(generation, node);
+    }
     if (node >= 0) {
       const ino = vfs.live.ino(node);
       if (ino === this.#staged && request.thread === this.#stagedBy) return this.#targetEntry(node);
       return this.#entry(node, ino, VALID_FOR_EVER_SECONDS);
     }
-    return node === -ERRNO.ENOENT ? this.#noEntry(VALID_FOR_EVER_SECONDS) : node;
+    // What somebody may still have to find is not remembered as missing.
+    return node === -ERRNO.ENOENT ? this.#noEntry(inPasses ? 0 : VALID_FOR_EVER_SECONDS) : node;
   }
 
   getattr(): number {
@@ -114,6 +122,40 @@ export class Names {
     const { bytes, nameStart, nameEnd } = request;
     const newdir = request.argument64(RENAME_IN.newdir);
     return standsAt(vfs, ino, newdir, bytes, nameStart, nameEnd) ? 0 : -ERRNO.EROFS;
+  }
+
+  /** The superseded generation in which the caller, in its pass, is to find the name; or undefined. */
+  #passGeneration(passes: Passes): Generation | undefined {
+    const { request, vfs, nowMs, standing } = this.#context;
+    const { nodeid, bytes, nameStart, nameEnd } = request;
+    if (bytes[nameStart] === DOT && bytes[nameStart + 1] === DOT && request.nameLength === 2)
+      return undefined;
+    const path = standing.ofName(nodeid, bytes, nameStart, nameEnd);
+    const id = passes.generationOf(request.thread, path, request.uniqueLow, nowMs());
+    return id === vfs.live.id ? undefined : vfs.generation(id);
+  }
+
+  /**
+   * What the name stands for in a superseded generation; nothing of that is to be remembered, the next who asks may be
+   * told otherwise. `liveNode` is what is live there, or a negative errno. A directory that is new is not denied: the
+   * kernel would take all that it knows below for gone.
+   */
+  #lookupIn(generation: Generation, liveNode: number): number {
+    const { request, vfs, reply, standing, staleAnswers } = this.#context;
+    const { nodeid, bytes, nameStart, nameEnd } = request;
+    const { live } = vfs;
+    const node = standing.ofName(nodeid, bytes, nameStart, nameEnd).nodeIn(generation);
+    if (node < 0 && liveNode >= 0 && live.isDirectory(liveNode))
+      return this.#entry(liveNode, live.ino(liveNode), VALID_FOR_EVER_SECONDS);
+    if (node < 0) {
+      // No open follows.
+      staleAnswers.opened(request.thread);
+      return this.#noEntry(0);
+    }
+    const ino = generation.ino(node);
+    if (live.find(ino) >= 0) return this.#entry(live.find(ino), ino, VALID_FOR_EVER_SECONDS);
+    reply.entry(BODY, generation, node, ino, 0, 0);
+    return ENTRY_BYTES;
   }
 
   /** "." of any inode: how a file handle (NFS, open_by_handle_at) becomes an inode again. */

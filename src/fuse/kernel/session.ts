@@ -9,6 +9,7 @@
  */
 import { describeBug } from '../../errors.ts';
 import { FILE_NAME_BYTES_MAX } from '../../limits.ts';
+import { Passes, type PassesOptions } from '../../vfs/consistency.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import type { Vfs } from '../../vfs/vfs.ts';
 import { COUNTER, type Context, type GenerationWatch, MALFORMED, NO_REPLY, type Policy } from './context.ts';
@@ -21,6 +22,7 @@ import { BODY, Reply } from './reply.ts';
 import { Request } from './request.ts';
 import type { Staging } from './staging.ts';
 import { StaleAnswers } from './stale-answers.ts';
+import { PathStanding } from './standing.ts';
 
 const BLOCK_BYTES = 4096;
 
@@ -43,8 +45,15 @@ export interface SessionOptions {
   /** STALE_ANSWERS_WORDS and COUNTER_WORDS words, where a server that takes over finds them. */
   readonly staleAnswers: Uint32Array;
   readonly counters: Uint32Array;
+  /** Who opens several files gets them from one generation. Undefined: from what is live. */
+  readonly consistency: Consistency | undefined;
   readonly dropPages: (nodeid: number) => void;
   readonly log: SessionLog;
+}
+
+/** See Passes; the words are where a server that takes over finds them. */
+export interface Consistency extends PassesOptions {
+  readonly nowMs: () => number;
 }
 
 export class Session {
@@ -58,12 +67,17 @@ export class Session {
   #bugs = 0;
 
   constructor(options: SessionOptions) {
+    const { consistency, vfs } = options;
     this.#context = {
       ...options,
+      standing: new PathStanding(vfs),
+      passes: consistency === undefined ? undefined : new Passes(consistency),
+      nowMs: consistency?.nowMs ?? (() => 0),
       request: new Request(options.request),
       reply: new Reply(options.reply),
       staleAnswers: new StaleAnswers(options.staleAnswers),
     };
+    this.#context.passes?.resume(this.#context.nowMs());
     this.#names = new Names(this.#context);
     this.#files = new Files(this.#context);
     this.#directories = new Directories(this.#context, this.#files);
@@ -77,11 +91,12 @@ export class Session {
 
   /** Takes the request of `length` bytes that was just read. Returns the bytes of the reply, or 0: there is none. */
   handle(length: number): number {
-    const { request, reply, generations, counters } = this.#context;
+    const { request, reply, generations, counters, passes, vfs } = this.#context;
     count64(counters, COUNTER.requests);
     let result: number;
     try {
       if (generations.changed()) generations.sync();
+      if (passes !== undefined && passes.live !== vfs.live.id) this.#activate(passes);
       if (!request.take(length)) result = MALFORMED;
       else result = generations.closed ? -ERRNO.ESTALE : this.#dispatch();
     } catch (error) {
@@ -193,10 +208,24 @@ export class Session {
     }
   }
 
+  #activate(passes: Passes): void {
+    const { vfs, nowMs } = this.#context;
+    passes.activate(vfs.live.id, nowMs());
+    this.#countOldest();
+  }
+
+  #countOldest(): void {
+    const { passes, counters, nowMs } = this.#context;
+    if (passes === undefined) return;
+    counters[COUNTER.oldestPass] = passes.oldest(nowMs());
+    counters[COUNTER.passesLive] = passes.live;
+  }
+
   /** Nothing is free, because nothing can be written. */
   #statfs(): number {
     const { reply, vfs } = this.#context;
     const { live } = vfs;
+    this.#countOldest();
     reply.zero(BODY, STATFS_OUT.words);
     reply.put64(BODY + STATFS_OUT.blocks, Math.ceil(live.contentBytes / BLOCK_BYTES));
     reply.put64(BODY + STATFS_OUT.files, live.nodeCount);

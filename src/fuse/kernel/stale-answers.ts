@@ -78,7 +78,7 @@ export class StaleAnswers {
     this.#visit(thread, true);
   }
 
-  /** The thread has opened what is live: it is through. */
+  /** The thread has opened what it walked to, or there was nothing: it is through. */
   opened(thread: number): void {
     if (this.#empty || thread === 0) return;
     this.#visit(thread, false);

@@ -36,6 +36,8 @@ test('a status shows how it serves, what lingers and why, the memory and every p
     lingering: [{ id: 2, bytes: 2048, reason: '3 inodes are in use', heldSince: '2026-11-22T01:00:00.000Z' }],
     cache: 'none',
     fastOpen: false,
+    consistency: 'process',
+    consistencyWindowMs: 2000,
     resend: true,
     negotiated: { protocol: '7.45', resend: true },
     processes: [
@@ -46,6 +48,7 @@ test('a status shows how it serves, what lingers and why, the memory and every p
   });
   assert.deepEqual(lines.slice(4), [
     '  serving     no page cache, each open asks the server, FUSE 7.45, the kernel sends lost requests again',
+    '  consistency process: files opened within 2000 ms are of one generation',
     '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z: 3 inodes are in use',
     '  memory      store 4.0 KiB, 1.0 MiB available',
     '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 2 restarts',

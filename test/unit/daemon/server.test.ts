@@ -34,6 +34,7 @@ const CONTROL: Control = {
   maxReadBytes: 1048576,
   cachePolicy: 'page',
   fastOpen: false,
+  consistencyWindowMs: 2000,
   resend: true,
   token: new Uint8Array(16),
 };

@@ -25,6 +25,7 @@ const control: Control = {
   maxReadBytes: 1 << 20,
   cachePolicy: 'none',
   fastOpen: true,
+  consistencyWindowMs: 2000,
   resend: true,
   token: Uint8Array.from({ length: 16 }, (_, i) => i + 200),
 };

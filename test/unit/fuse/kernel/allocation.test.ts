@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PASSES_WORDS } from '../../../../src/vfs/pass-words.ts';
 import { Vfs } from '../../../../src/vfs/vfs.ts';
 import { directory, file, Lineage, nodeAt } from '../../../support/entries.ts';
 import { encodeRequest, FakeKernel, fields, names, OP, readBody } from '../../../support/fake-kernel.ts';
@@ -25,7 +26,14 @@ async function heapBytes(work: () => void): Promise<number> {
 
 test('an ordinary request allocates nothing', async () => {
   const generation = new Lineage().next([file('f', 'content'), directory('d'), file('d/g')]);
-  const kernel = new FakeKernel(new Vfs(generation));
+  const consistency = {
+    words: new Uint32Array(PASSES_WORDS),
+    windowMs: 2000,
+    groups: { find: () => false, group: 0, startedMs: 0 },
+    // The clock's own number is one: 16 bytes.
+    nowMs: () => 1000,
+  };
+  const kernel = new FakeKernel(new Vfs(generation), { consistency });
   const ino = generation.ino(nodeAt(generation, 'f'));
   const requests = {
     lookup: encodeRequest(OP.LOOKUP, 1, names('f')),

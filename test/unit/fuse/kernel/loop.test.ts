@@ -245,6 +245,7 @@ test('the loop serves over a real descriptor, from and into mapped memory', (t) 
     generations: { changed: () => false, closed: false, listed: () => undefined, sync: quiet },
     params: { minor: 45, flags: 0, flags2: 0, maxReadBytes: 1024 * 1024 },
     policy: { cache: 'page', fastOpen: false },
+    consistency: undefined,
     staging: new Staging(),
     request: new Uint8Array(input.memory),
     reply: new Uint8Array(output.memory),

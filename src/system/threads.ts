@@ -1,0 +1,72 @@
+/**
+ * Whose a thread is, by /proc. What is read is below a descriptor of /proc, so that it goes on where this process's root
+ * directory is another one later.
+ */
+import { constants, openSync, readSync } from 'node:fs';
+import { closeQuietly } from './files.ts';
+import { late, libc } from './libc.ts';
+
+const openat = late('int openat(int, const char *, int)');
+const clockGettime = late('int clock_gettime(int, void *)');
+
+// asm-generic/fcntl.h
+const O_CLOEXEC = 0o2000000;
+// linux/time.h
+const CLOCK_MONOTONIC = 1;
+const CLOCK_BOOTTIME = 7;
+/** USER_HZ: what /proc counts in. */
+const TICK_MS = 10;
+/** proc_pid_stat(5), counted from the field behind the name, which is the third. */
+const START_TIME = 22 - 3;
+
+export class Threads {
+  readonly #procFd = openSync('/proc', constants.O_DIRECTORY | constants.O_RDONLY);
+  readonly #buffer = Buffer.alloc(4096);
+  /** What find() found last: the process, by the number of its first thread; and when it started, as monotonicMs(). */
+  group = 0;
+  startedMs = 0;
+
+  /** False for a thread that is gone, or that may not be seen. */
+  find(thread: number): boolean {
+    const group = Number(/^Tgid:\s*(\d+)$/m.exec(this.#read(`${thread}/status`))?.[1] ?? 0);
+    if (group === 0) return false;
+    // The name in parentheses may have anything in it.
+    const [, rest] = /^.*\) (.*)$/s.exec(this.#read(`${group}/stat`)) ?? [];
+    const ticks = Number(rest?.split(' ')[START_TIME]);
+    if (!(ticks >= 0)) return false;
+    this.group = group;
+    // Counted from the start of the machine, sleep included; the other clock stands still then.
+    const asleepMs = clockMs(CLOCK_BOOTTIME) - clockMs(CLOCK_MONOTONIC);
+    this.startedMs = Math.max(0, ticks * TICK_MS - asleepMs) >>> 0;
+    return true;
+  }
+
+  close(): void {
+    closeQuietly(this.#procFd);
+  }
+
+  /** '' where it can't be read. */
+  #read(path: string): string {
+    const fd = openat(this.#procFd, path, constants.O_RDONLY | O_CLOEXEC) as number;
+    if (fd < 0) return '';
+    try {
+      return this.#buffer.toString('latin1', 0, readSync(fd, this.#buffer, 0, this.#buffer.length, 0));
+    } catch {
+      return '';
+    } finally {
+      closeQuietly(fd);
+    }
+  }
+}
+
+/** Since the machine started, the same for every process; modulo 2^32. Cheap: for every request. */
+export function monotonicClock(): () => number {
+  const aheadMs = clockMs(CLOCK_MONOTONIC) - performance.now();
+  return () => (performance.now() + aheadMs) >>> 0;
+}
+
+function clockMs(clock: number): number {
+  const time = Buffer.alloc(16);
+  libc().check('clock_gettime', clockGettime(clock, time));
+  return Number(time.readBigInt64LE(0)) * 1000 + Number(time.readBigInt64LE(8)) / 1e6;
+}
