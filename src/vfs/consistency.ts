@@ -15,40 +15,32 @@
  * for longest: a thread then begins anew, or a repetition is not seen. An inode is remembered by its low 32 bits.
  */
 
-import { type Union, unions } from './pass-union.ts';
+import { Callers, type ThreadGroups } from './callers.ts';
+import { begin, enter, find, join, NONE, passOf } from './pass-table.ts';
+import { unite } from './pass-union.ts';
 import {
   ACTIVATED_MS,
   addOpened,
-  BORN,
-  CHECKED_MS,
   FILE,
   GENERATION,
   GROUP,
   hasOpened,
-  isLater,
   isNewer,
-  LAST_BORN,
   LAST_INO,
   LAST_MS,
   LIVE,
   OLD,
   OPENED_AT,
-  PASS,
   PASS_GROUP,
   PASS_WORDS,
   PASSES_AT,
   REFS,
   RUN,
   SEEN_MS,
-  STARTED_MS,
   SUPERSEDED_MS,
   since,
-  THREAD,
-  THREAD_WAYS,
   THREAD_WORDS,
-  THREADS,
   THREADS_AT,
-  threadSet,
   UNIQUE,
 } from './pass-words.ts';
 
@@ -56,11 +48,6 @@ import {
 export const REPEAT_MS = 100;
 /** A pass does not last longer than this after its generation was superseded. */
 export const CAP_MS = 10_000;
-/** After that a thread may be another one of the same number. Numbers go round in seconds at the fastest. */
-const RECHECK_MS = 100;
-/** Start times are whole hundredths of a second, rounded down, of a clock that is read a moment later. */
-const START_MS = 20;
-const NONE = -1;
 /** What Standing.inoIn() answers besides an inode number. */
 export const NO_SUCH_NAME = -1;
 export const NO_SUCH_GENERATION = -2;
@@ -69,16 +56,6 @@ export const NO_SUCH_GENERATION = -2;
 export interface Standing {
   /** The inode that stands there in a generation; NO_SUCH_NAME, NO_SUCH_GENERATION. */
   inoIn(generation: number): number;
-}
-
-/** Whose a thread is. */
-export interface ThreadGroups {
-  /** Looks it up; false where that is not to be seen. The other two are of what was found last. */
-  find(thread: number): boolean;
-  /** Its process, by the number of the first thread. */
-  readonly group: number;
-  /** When the process started, as the times of Passes. */
-  readonly startedMs: number;
 }
 
 export interface PassesOptions {
@@ -92,16 +69,12 @@ export interface PassesOptions {
 export class Passes {
   readonly #words: Uint32Array;
   readonly #windowMs: number;
-  readonly #groups: ThreadGroups;
-  /** Of a thread that has no entry, and was asked for last. */
-  #asked = 0;
-  #askedGroup = 0;
-  #askedMs = 0;
+  readonly #callers: Callers;
 
   constructor({ words, windowMs, groups }: PassesOptions) {
     this.#words = words;
     this.#windowMs = windowMs;
-    this.#groups = groups;
+    this.#callers = new Callers(words, groups);
   }
 
   /** To be called by who takes over: the time in which nobody served was not a pause of those who open files. */
@@ -136,8 +109,9 @@ export class Passes {
     const words = this.#words;
     const live = words[LIVE] as number;
     if (thread === 0 || !this.isOpen(nowMs)) return live;
-    const at = this.#current(thread, nowMs);
-    const pass = this.#passFor(at, at === NONE ? this.#groupOf(thread, nowMs) : NONE, path, unique, nowMs);
+    const at = this.#callers.current(thread, nowMs);
+    const group = at === NONE ? this.#callers.groupOf(thread, nowMs) : NONE;
+    const pass = this.#passFor(at, group, path, unique, nowMs);
     return pass === NONE ? live : (words[pass + GENERATION] as number);
   }
 
@@ -156,18 +130,18 @@ export class Passes {
     if (thread === 0) return;
     const words = this.#words;
     const isOpen = this.isOpen(nowMs);
-    let at = isOpen ? this.#current(thread, nowMs) : this.#find(thread);
-    if (at !== NONE && words[at + UNIQUE] === unique && this.#passOf(at) !== NONE) return;
-    const group = at === NONE && isOpen ? this.#groupOf(thread, nowMs) : 0;
+    let at = isOpen ? this.#callers.current(thread, nowMs) : find(words, thread);
+    if (at !== NONE && words[at + UNIQUE] === unique && passOf(words, at) !== NONE) return;
+    const group = at === NONE && isOpen ? this.#callers.groupOf(thread, nowMs) : 0;
     let pass = this.#passFor(at, at === NONE ? group : NONE, path, unique, nowMs);
     if (pass !== NONE && words[pass + GENERATION] !== generation) pass = NONE;
-    if (at === NONE) at = this.#enter(thread, group, nowMs);
+    if (at === NONE) at = enter(words, thread, group, nowMs);
     const low = ino >>> 0;
-    if (pass === NONE) pass = this.#begin(at, generation);
-    else if (!hasOpened(words, pass, low) || words[at + FILE] === low) this.#join(at, pass);
+    if (pass === NONE) pass = begin(words, at, generation);
+    else if (!hasOpened(words, pass, low) || words[at + FILE] === low) join(words, at, pass);
     else {
       // The second of two in a row, by another thread. It may as well be the first of its own two: nobody joins it.
-      pass = this.#begin(at, generation);
+      pass = begin(words, at, generation);
       words[pass + PASS_GROUP] = 0;
     }
     words[pass + RUN] = words[pass + LAST_INO] === low ? (words[pass + RUN] as number) + 1 : 1;
@@ -189,13 +163,13 @@ export class Passes {
       else if (words[pass + GENERATION] === before) words[pass + SUPERSEDED_MS] = nowMs;
     }
     for (let at = THREADS_AT; at < PASSES_AT; at += THREAD_WORDS) {
-      const pass = this.#passOf(at);
+      const pass = passOf(words, at);
       if (pass === NONE || words[pass + GENERATION] === 0) continue;
-      this.#check(at, nowMs);
+      this.#callers.check(at, nowMs);
       // Else it was another's of the same number.
-      if (this.#passOf(at) === pass) words[pass + PASS_GROUP] = words[at + GROUP] as number;
+      if (passOf(words, at) === pass) words[pass + PASS_GROUP] = words[at + GROUP] as number;
     }
-    if (before !== 0) for (const union of unions(words, before)) this.#merge(union);
+    if (before !== 0) unite(words, before);
     let old = 0;
     for (let pass = PASSES_AT; pass < OPENED_AT; pass += PASS_WORDS) {
       const generation = words[pass + GENERATION] as number;
@@ -228,7 +202,7 @@ export class Passes {
    */
   #passFor(at: number, group: number, path: Standing, unique: number, nowMs: number): number {
     const words = this.#words;
-    const own = at === NONE ? NONE : this.#passOf(at);
+    const own = at === NONE ? NONE : passOf(words, at);
     const process = at === NONE ? group : (words[at + GROUP] as number);
     if (own === NONE || !this.#isInProgress(own, nowMs)) {
       const newest = this.#newest(process, nowMs);
@@ -276,141 +250,5 @@ export class Passes {
     const generation = words[pass + GENERATION] as number;
     if (generation === 0 || since(nowMs, words[pass + LAST_MS] as number) >= this.#windowMs) return false;
     return generation === words[LIVE] || since(nowMs, words[pass + SUPERSEDED_MS] as number) < CAP_MS;
-  }
-
-  /** The thread's entry, if it is of this thread and not of an earlier one with its number. */
-  #current(thread: number, nowMs: number): number {
-    const words = this.#words;
-    const at = this.#find(thread);
-    if (at === NONE) return NONE;
-    if (words[at + GROUP] === 0 || since(nowMs, words[at + CHECKED_MS] as number) >= RECHECK_MS)
-      this.#check(at, nowMs);
-    return at;
-  }
-
-  /** Asks whose the thread is now; what another thread of its number did is forgotten. */
-  #check(at: number, nowMs: number): void {
-    const words = this.#words;
-    const groups = this.#groups;
-    const known = words[at + GROUP] as number;
-    const pass = this.#passOf(at);
-    words[at + CHECKED_MS] = nowMs;
-    if (!groups.find(words[at + THREAD] as number)) {
-      // Gone, or hidden from us: then each thread is for itself.
-      if (known === 0) words[at + GROUP] = words[at + THREAD] as number;
-      return;
-    }
-    const isSame =
-      known === 0
-        ? pass === NONE || !isLater(groups.startedMs, (words[pass + LAST_MS] as number) + START_MS)
-        : known === groups.group && !isLater(groups.startedMs, (words[at + STARTED_MS] as number) + START_MS);
-    if (!isSame) this.#leave(at);
-    words[at + GROUP] = groups.group;
-    words[at + STARTED_MS] = groups.startedMs;
-  }
-
-  /** The process of a thread without an entry. Remembered for a moment: a path has many names. */
-  #groupOf(thread: number, nowMs: number): number {
-    if (thread === this.#asked && since(nowMs, this.#askedMs) < RECHECK_MS) return this.#askedGroup;
-    this.#asked = thread;
-    this.#askedMs = nowMs;
-    this.#askedGroup = this.#groups.find(thread) ? this.#groups.group : thread;
-    return this.#askedGroup;
-  }
-
-  #find(thread: number): number {
-    const words = this.#words;
-    const from = threadSet(thread);
-    for (let at = from; at < from + THREAD_WAYS * THREAD_WORDS; at += THREAD_WORDS) {
-      if (words[at + THREAD] === thread) return at;
-    }
-    return NONE;
-  }
-
-  /** A new entry, in the place of what was not used for longest. `group` 0: it was not asked for. */
-  #enter(thread: number, group: number, nowMs: number): number {
-    const words = this.#words;
-    const from = threadSet(thread);
-    let place = from;
-    let longest = -1;
-    for (let at = from; at < from + THREAD_WAYS * THREAD_WORDS; at += THREAD_WORDS) {
-      const pass = this.#passOf(at);
-      const idle = pass === NONE ? Number.POSITIVE_INFINITY : since(nowMs, words[pass + LAST_MS] as number);
-      if (idle <= longest) continue;
-      longest = idle;
-      place = at;
-    }
-    this.#leave(place);
-    words[place + THREAD] = thread;
-    words[place + GROUP] = group;
-    words[place + UNIQUE] = 0;
-    words[place + STARTED_MS] = nowMs;
-    words[place + CHECKED_MS] = nowMs;
-    return place;
-  }
-
-  #passOf(at: number): number {
-    const place = this.#words[at + PASS] as number;
-    return place === 0 || place > THREADS ? NONE : PASSES_AT + (place - 1) * PASS_WORDS;
-  }
-
-  #leave(at: number): void {
-    const words = this.#words;
-    const pass = this.#passOf(at);
-    words[at + PASS] = 0;
-    if (pass === NONE) return;
-    words[pass + REFS] = (words[pass + REFS] as number) - 1;
-    if (words[pass + REFS] === 0) this.#end(pass);
-  }
-
-  #end(pass: number): void {
-    const words = this.#words;
-    const generation = words[pass + GENERATION] as number;
-    if (generation !== 0 && generation !== words[LIVE] && words[OLD] !== 0)
-      words[OLD] = (words[OLD] as number) - 1;
-    words[pass + GENERATION] = 0;
-  }
-
-  #join(at: number, pass: number): void {
-    const words = this.#words;
-    if (this.#passOf(at) === pass) return;
-    this.#leave(at);
-    words[at + FILE] = 0;
-    words[at + PASS] = (pass - PASSES_AT) / PASS_WORDS + 1;
-    words[pass + REFS] = (words[pass + REFS] as number) + 1;
-  }
-
-  /** A pass of its own for this thread. There is a place: there are as many as threads, and this one is in none. */
-  #begin(at: number, generation: number): number {
-    const words = this.#words;
-    this.#leave(at);
-    let pass = PASSES_AT + ((at - THREADS_AT) / THREAD_WORDS) * PASS_WORDS;
-    for (let tried = 0; words[pass + REFS] !== 0 && tried < THREADS; tried++) {
-      pass += PASS_WORDS;
-      if (pass === OPENED_AT) pass = PASSES_AT;
-    }
-    const born = ((words[LAST_BORN] as number) + 1) >>> 0;
-    words[LAST_BORN] = born;
-    words[pass + BORN] = born;
-    words[pass + PASS_GROUP] = words[at + GROUP] as number;
-    words[pass + RUN] = 0;
-    words[pass + LAST_INO] = 0;
-    words[pass + REFS] = 0;
-    words[pass + SUPERSEDED_MS] = words[ACTIVATED_MS] as number;
-    words[pass + GENERATION] = generation;
-    if (generation !== words[LIVE]) words[OLD] = (words[OLD] as number) + 1;
-    this.#join(at, pass);
-    return pass;
-  }
-
-  #merge({ pass, into, inos }: Union): void {
-    const words = this.#words;
-    for (const ino of inos) addOpened(words, into, ino);
-    if (isLater(words[pass + LAST_MS] as number, words[into + LAST_MS] as number)) {
-      for (const field of [LAST_MS, LAST_INO, RUN]) words[into + field] = words[pass + field] as number;
-    }
-    for (let at = THREADS_AT; at < PASSES_AT; at += THREAD_WORDS) {
-      if (this.#passOf(at) === pass) this.#join(at, into);
-    }
   }
 }

@@ -1,9 +1,14 @@
 /** Threads of one process that opened files of one set together, before it was known whose threads they are. */
+import { join, passOf } from './pass-table.ts';
 import {
+  addOpened,
   GENERATION,
   hasOpened,
+  isLater,
   isNewer,
   isOpened,
+  LAST_INO,
+  LAST_MS,
   OPENED_AT,
   OPENED_INO,
   OPENED_PASS,
@@ -13,9 +18,12 @@ import {
   PASSES_AT,
   PASSES_WORDS,
   REFS,
+  RUN,
+  THREAD_WORDS,
+  THREADS_AT,
 } from './pass-words.ts';
 
-export interface Union {
+interface Union {
   readonly pass: number;
   readonly into: number;
   /** What was opened in `pass`. */
@@ -23,10 +31,15 @@ export interface Union {
 }
 
 /**
- * Which passes of one generation are to become one: those of a process that have no file in common, each with the oldest that
- * it can. What is yielded is merged before the next is asked for. It allocates: only for an activation.
+ * Makes passes of one generation one: those of a process that have no file in common, each with the oldest that it can. It
+ * allocates: only for an activation.
  */
-export function* unions(words: Uint32Array, generation: number): Iterable<Union> {
+export function unite(words: Uint32Array, generation: number): void {
+  for (const union of unions(words, generation)) merge(words, union);
+}
+
+/** What is yielded is merged before the next is asked for. */
+function* unions(words: Uint32Array, generation: number): Iterable<Union> {
   const files = new Map<number, number[]>();
   const processes = new Map<number, number[]>();
   for (let pass = PASSES_AT; pass < OPENED_AT; pass += PASS_WORDS) {
@@ -52,5 +65,15 @@ export function* unions(words: Uint32Array, generation: number): Iterable<Union>
       if (into === undefined) kept.push(pass);
       else yield { pass, into, inos };
     }
+  }
+}
+
+function merge(words: Uint32Array, { pass, into, inos }: Union): void {
+  for (const ino of inos) addOpened(words, into, ino);
+  if (isLater(words[pass + LAST_MS] as number, words[into + LAST_MS] as number)) {
+    for (const field of [LAST_MS, LAST_INO, RUN]) words[into + field] = words[pass + field] as number;
+  }
+  for (let at = THREADS_AT; at < PASSES_AT; at += THREAD_WORDS) {
+    if (passOf(words, at) === pass) join(words, at, into);
   }
 }

@@ -44,6 +44,17 @@ test('a prober that ended since it pinned is told the operations again', async (
   assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin', 'apply']);
 });
 
+test('names are looked at once more, and what was pinned before is pinned anew', async () => {
+  const { prober, telling } = setUp();
+  const changes = changesOf('a');
+  await telling.pin(changes);
+  prober.answers = [undefined, 'dies'];
+  await telling.look(changes);
+  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin', 'discard', 'pin', 'discard']);
+  await telling.tell(changes);
+  assert.deepEqual(prober.words.slice(7), ['discard', 'pin', 'apply']);
+});
+
 test('a prober that ends over a question is asked again from the beginning', async () => {
   const { prober, telling, log } = setUp();
   const changes = changesOf('a');
