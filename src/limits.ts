@@ -69,9 +69,9 @@ export function metadataBytesMax(nodes: number): number {
   return Math.min(GENERATION_METADATA_BYTES_MAX, 4096 + nodes * NODE_BYTES_MAX);
 }
 
-/** A list of changes: each of so many names once removed and once added, and their inode numbers. */
+/** A list of changes: each of so many names once removed and once added, as operation and as file, and their inode numbers. */
 export function changesBytesMax(nodes: number): number {
-  return Math.min(512 * MIB, 4096 + 2 * nodes * (CHANGE_BYTES_MAX + 2 * 8));
+  return Math.min(512 * MIB, 4096 + 2 * nodes * (2 * CHANGE_BYTES_MAX + 2 * 8));
 }
 
 /** What --memory-max may be. It bounds typing errors, nothing else: the machine's own limits are looked at besides. */

@@ -163,7 +163,7 @@ export class Engine {
    * Makes a complete candidate live; the first one is what mounts. Nobody may write to it any more. Throws MountError, and
    * what was live stays, where the server can't serve it. The candidate is gone then.
    */
-  activate(candidate: Candidate): Promise<ChangeList['counts'] | undefined> {
+  activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     return this.#inTurn(() => this.#activate(candidate));
   }
 
@@ -267,7 +267,7 @@ export class Engine {
     return run;
   }
 
-  async #activate(candidate: Candidate): Promise<ChangeList['counts'] | undefined> {
+  async #activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     const { id } = candidate;
     const { nodesMax } = this.#options;
     const previous = this.#live;
@@ -283,7 +283,7 @@ export class Engine {
       if (previous === undefined) return undefined;
       this.#servers.tellSuccessor();
       await this.#telling.tell(changes);
-      return changes.counts;
+      return changes;
     } catch (error) {
       closeCandidate(candidate);
       if (this.#live !== id) {

@@ -226,7 +226,7 @@ export class Supervisor {
     logWarnings(this.#ports.log, result);
     this.#mounted = true;
     this.#notify(`STATUS=serial ${serial} at ${this.#mountpoint}`);
-    return changes;
+    return changes?.counts;
   }
 
   #startAgent(): void {

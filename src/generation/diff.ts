@@ -1,5 +1,5 @@
 /** What changed between two generations: for `status`, for hooks, for telling the kernel. */
-import type { ChangeList, Operation } from './changes.ts';
+import type { ChangeList, FileChange, Operation } from './changes.ts';
 import type { Generation } from './generation.ts';
 
 /**
@@ -11,9 +11,10 @@ export function changesBetween(before: Generation | undefined, after: Generation
   const operations: Operation[] = [];
   const directories: number[] = [];
   const superseded: number[] = [];
+  const files: FileChange[] = [];
   if (before === undefined) {
     counts.added = after.nodeCount - 1;
-    return { counts, superseded, directories, operations };
+    return { counts, superseded, directories, operations, files };
   }
 
   function sameAttributes(a: number, b: number): boolean {
@@ -34,6 +35,7 @@ export function changesBetween(before: Generation | undefined, after: Generation
   function remove(old: Generation, node: number, path: string): void {
     if (!old.isDirectory(node)) {
       operations.push({ kind: 'unlink', path });
+      files.push({ path, change: 'removed' });
       return;
     }
     removeBelow(old, node, `${path}/`);
@@ -42,7 +44,20 @@ export function changesBetween(before: Generation | undefined, after: Generation
 
   function add(node: number, path: string): void {
     operations.push({ kind: 'rename', path, ino: after.ino(node) });
-    counts.added += below(after, node);
+    counts.added += addBelow(node, path);
+  }
+
+  /** Returns how many nodes are below one, and lists the files of them; itself, if it is one. */
+  function addBelow(node: number, path: string): number {
+    if (!after.isDirectory(node)) {
+      files.push({ path, change: 'added' });
+      return 0;
+    }
+    const first = after.firstChild(node);
+    const end = first + after.childCount(node);
+    let nodes = end - first;
+    for (let child = first; child < end; child++) nodes += addBelow(child, `${path}/${after.name(child)}`);
+    return nodes;
   }
 
   function compare(old: Generation, a: number, b: number, path: string): void {
@@ -55,8 +70,13 @@ export function changesBetween(before: Generation | undefined, after: Generation
     }
     counts.changed += 1;
     // rename(2) replaces one file or symlink by another, and nothing else.
-    if (old.isDirectory(a) || isDirectory) remove(old, a, path);
-    add(b, path);
+    if (old.isDirectory(a) || isDirectory) {
+      remove(old, a, path);
+      add(b, path);
+      return;
+    }
+    operations.push({ kind: 'rename', path, ino: after.ino(b) });
+    files.push({ path, change: 'changed' });
   }
 
   /** Both listings are in the order of names. `prefix` is '' or ends in a slash. */
@@ -94,14 +114,5 @@ export function changesBetween(before: Generation | undefined, after: Generation
     const ino = before.ino(node);
     if (after.find(ino) < 0) superseded.push(ino);
   }
-  return { counts, superseded, directories, operations };
-}
-
-/** How many nodes are below one. */
-function below(generation: Generation, node: number): number {
-  let nodes = generation.childCount(node);
-  const first = generation.firstChild(node);
-  for (let child = first; child < first + generation.childCount(node); child++)
-    nodes += below(generation, child);
-  return nodes;
+  return { counts, superseded, directories, operations, files };
 }

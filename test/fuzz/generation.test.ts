@@ -152,6 +152,19 @@ test('the operations of a list make the old names the new ones, and the rest of 
       }
       assert.deepEqual(changes.counts, counts);
 
+      const isDirectory = (what: string | undefined) => what?.startsWith('4') === true;
+      const files = new Map<string, string>();
+      for (const path of paths) {
+        const [was, is] = [old, now].map((names) => (isDirectory(names.get(path)) ? undefined : names.get(path)));
+        if (was !== is)
+          files.set(path, was === undefined ? 'added' : is === undefined ? 'removed' : 'changed');
+      }
+      assert.deepEqual(
+        new Map(changes.files.map(({ path, change }) => [path, change] as const).sort()),
+        new Map([...files].sort()),
+      );
+      assert.equal(changes.files.length, files.size);
+
       const inosOf = (g: Generation) => new Map(Array.from({ length: g.nodeCount }, (_, n) => [g.ino(n), n]));
       const [oldInos, newInos] = [inosOf(before), inosOf(after)];
       assert.deepEqual(
@@ -302,8 +315,8 @@ test('a list of changes with any byte changed or cut off is refused, or has vali
   const valid = decodeChanges(encoded);
   const outcomeOf = (bytes: Buffer) => {
     try {
-      const { operations, superseded, directories } = decodeChanges(bytes);
-      for (const { path } of operations) {
+      const { operations, superseded, directories, files } = decodeChanges(bytes);
+      for (const { path } of [...operations, ...files]) {
         assert.ok(Buffer.byteLength(path) <= 4095);
         for (const part of path.split('/'))
           assert.ok(!['', '.', '..'].includes(part) && !part.includes('\0'));

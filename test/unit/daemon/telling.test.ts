@@ -12,7 +12,7 @@ const NO_COUNTS = { added: 0, changed: 0, removed: 0, unchanged: 0 };
 
 function changesOf(...paths: string[]): ChangeList {
   const operations = paths.map((path, i) => ({ kind: 'rename' as const, path, ino: 10 + i }));
-  return { counts: NO_COUNTS, superseded: [], directories: [5], operations };
+  return { counts: NO_COUNTS, superseded: [], directories: [5], operations, files: [] };
 }
 
 function setUp() {

@@ -285,7 +285,7 @@ test('operations are in the order of names, removals depth first, and of what wa
 test('without a previous generation everything is added and there is nothing to tell', () => {
   const { changes } = planGeneration(ENTRIES, { id: 1, serial: 1, nowSeconds: 1, preserve: false });
   const counts = { added: 7, changed: 0, removed: 0, unchanged: 0 };
-  assert.deepEqual(changes, { counts, superseded: [], directories: [], operations: [] });
+  assert.deepEqual(changes, { counts, superseded: [], directories: [], operations: [], files: [] });
 });
 
 test('operations are encoded apart too, and a part of them is as good as all', () => {
@@ -329,15 +329,26 @@ test('decodeChanges() refuses numbers, kinds, text and lengths that none has', (
       { kind: 'rename', path: 'ab', ino: 9 },
       { kind: 'unlink', path: 'c' },
     ],
+    files: [
+      { path: 'ab', change: 'changed' },
+      { path: 'c', change: 'removed' },
+    ],
   });
-  const operation = 36 + 16;
+  const operation = 40 + 16;
   const unlink = operation + 16 + 2;
+  const files = unlink + 16 + 1;
   const broken: readonly (readonly [string, (bytes: Buffer) => unknown])[] = [
     ['magic', (b) => b.write('S')],
     ['number of superseded', (b) => b.writeUInt32LE(0xffff_ffff, 28)],
-    ['superseded 0', (b) => b.writeUInt32LE(0, 36)],
-    ['superseded above 2^52', (b) => b.writeUInt32LE(1 << 20, 40)],
-    ['directory 0', (b) => b.writeUInt32LE(0, 44)],
+    ['operations longer than all', (b) => b.writeUInt32LE(0xffff_ffff, 36)],
+    ['operations cut', (b) => b.writeUInt32LE(18, 36)],
+    ['superseded 0', (b) => b.writeUInt32LE(0, 40)],
+    ['superseded above 2^52', (b) => b.writeUInt32LE(1 << 20, 44)],
+    ['directory 0', (b) => b.writeUInt32LE(0, 48)],
+    ['change 0', (b) => b.writeUInt32LE(0, files)],
+    ['change 4', (b) => b.writeUInt32LE(4, files)],
+    ['path of a file that leads out', (b) => b.write('..', files + 8)],
+    ['path of a file too long', (b) => b.writeUInt32LE(64, files + 4)],
     ['kind 0', (b) => b.writeUInt32LE(0, unlink)],
     ['kind 4', (b) => b.writeUInt32LE(4, unlink)],
     ['unlink with an inode', (b) => b.writeUInt32LE(1, operation)],
