@@ -34,6 +34,7 @@ const CODES = {
   'credentials-expired': 'config',
   'credentials-invalid': 'config',
   'clock-skewed': 'config',
+  'config-untrusted': 'config',
 
   'source-not-found': 'source',
   'source-denied': 'source',
@@ -97,6 +98,8 @@ const CODES = {
   'control-protocol': 'control',
   'control-directory': 'control',
   'control-unsupported': 'control',
+  'hook-unknown': 'control',
+  'hook-failed': 'control',
 
   'wait-timeout': 'timeout',
 

@@ -1,8 +1,9 @@
 /** The command line: which commands there are, and how their flags, the environment and --config become settings. */
 import yargs, { type Argv } from 'yargs';
-import { asWritten, flagName, resolveSettings, type SettingName, type Settings } from '../daemon/config.ts';
+import { asWritten, flagName, resolveSettings, type SettingName } from '../daemon/config.ts';
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
+import type { ConfigFile } from './config-file.ts';
 import { FLAGS } from './options.ts';
 import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
@@ -58,6 +59,11 @@ const COMMANDS: readonly { readonly name: string; readonly describe: string; loa
     load: async () => (await import('./remount.ts')).remount,
   },
   {
+    name: 'hook',
+    describe: 'run a hook of a mount now',
+    load: async () => (await import('./hook.ts')).hook,
+  },
+  {
     name: 'upgrade',
     describe: 'replace the processes of a mount by the program on disk',
     load: async () => (await import('./upgrade.ts')).upgrade,
@@ -98,7 +104,7 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
     for (const setting of command.settings) flags[setting] = args[setting];
     const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
     const config = configPath === undefined ? undefined : await loadConfig(configPath);
-    const layers = { flags, env, config };
+    const layers = { flags, env, config: config?.settings };
     const context: Context = {
       ui,
       env,
@@ -107,6 +113,7 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
       json,
       settings: resolveSettings(layers),
       asWritten: (setting) => asWritten(setting, layers),
+      untrustedConfig: config?.untrusted,
     };
     await command.run(args, context);
     await ui.flushed();
@@ -116,7 +123,7 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
   }
 }
 
-async function loadConfig(path: string): Promise<Settings> {
+async function loadConfig(path: string): Promise<ConfigFile> {
   const { readConfigFile } = await import('./config-file.ts');
   return readConfigFile(path);
 }

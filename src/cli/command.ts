@@ -4,6 +4,7 @@
  */
 import type { Argv } from 'yargs';
 import type { SettingName, Settings } from '../daemon/config.ts';
+import type { Untrusted } from '../system/trusted.ts';
 import type { Ui } from './ui.ts';
 
 export interface Context {
@@ -14,6 +15,8 @@ export interface Context {
   readonly settings: Settings;
   /** How the person wrote a setting: for messages. */
   asWritten(setting: SettingName): string;
+  /** What others than root could have changed about the file of --config: what it lets run as root is refused then. */
+  readonly untrustedConfig: Untrusted | undefined;
   readonly json: boolean;
 }
 

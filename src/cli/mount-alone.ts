@@ -19,6 +19,7 @@ const KERNEL_ONLY = [
   'retireAfter',
   'memoryMax',
   'uidBase',
+  'hooks',
 ] as const;
 
 export function mountAlone(options: MountOptions, context: Context, log: Log): RunningMount {
@@ -28,9 +29,10 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
     (settings.cache === 'page' ? 'cache' : undefined) ??
     (settings.consistency === 'process' ? 'consistency' : undefined);
   if (foreign !== undefined) {
+    const written = foreign === 'hooks' ? foreign : context.asWritten(foreign);
     throw new ConfigError(
       'config-invalid',
-      `cannot use ${context.asWritten(foreign)}: this mount takes the driver fuse-native`,
+      `cannot use ${written}: this mount takes the driver fuse-native`,
       {
         hint: `it is for the kernel driver (${options.driverReason}): leave it out, or mount as root on Linux`,
       },

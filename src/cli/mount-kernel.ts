@@ -8,7 +8,7 @@ import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
 export function kernelMount(options: MountOptions, context: Context, log: Log): RunningMount {
-  const { settings, asWritten } = context;
+  const { settings, asWritten, untrustedConfig } = context;
   const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase } = settings;
   if (fastOpen === true && cache === 'none') {
     throw new ConfigError(
@@ -20,6 +20,12 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
     );
   }
   const consistencyWindowMs = consistencyWindow(settings);
+  const { hooks = [] } = settings;
+  if (hooks.length > 0 && untrustedConfig !== undefined) {
+    throw new ConfigError('config-untrusted', `cannot use hooks of this config: ${untrustedConfig.problem}`, {
+      hint: `${untrustedConfig.hint}: whoever may write there could run anything as root`,
+    });
+  }
   return new Supervisor(
     {
       ...options,
@@ -30,6 +36,7 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
       consistencyWindowMs,
       memoryMax,
       uidBase,
+      hooks,
     },
     // A clock that is set must not let what lingers expire, nor keep it.
     { log, nowMs: () => performance.timeOrigin + performance.now() },

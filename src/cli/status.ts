@@ -60,7 +60,7 @@ export function describe(mount: Status, nowMs = Date.now()): string[] {
       `  lingering   generation ${id}, ${formatBytes(bytes)}${since}: ${reason ?? 'open files still hold it'}`,
     );
   }
-  lines.push(...describeMachine(mount), ...describeChecks(mount, nowMs));
+  lines.push(...describeMachine(mount), ...describeChecks(mount, nowMs), ...describeHooks(mount));
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
@@ -143,6 +143,28 @@ function describeMachine({ memory, processes = [] }: Status): string[] {
   for (const { role, pid, user, started, restarts } of processes) {
     const again = restarts === 0 ? '' : `, ${plural(restarts, 'restart')}`;
     lines.push(`  process     ${role} ${pid} as ${user} since ${started}${again}`);
+  }
+  return lines;
+}
+
+/** Of those that do what they should, how many; of the others, each. */
+function describeHooks({ hooks = [], probes = [] }: Status): string[] {
+  const lines: string[] = [];
+  const failed = hooks.filter(({ outcome }) => outcome === 'failed');
+  const astray = probes.filter(({ verdict }) => verdict === 'wrong' || verdict === 'unreachable');
+  if (hooks.length > 0) {
+    const served = probes.filter(({ verdict }) => verdict === 'served').length;
+    const seen =
+      probes.length === 0 ? '' : `, served as it should be at ${served} of ${plural(probes.length, 'place')}`;
+    lines.push(`  hooks       ${hooks.length - failed.length} of ${hooks.length} in order${seen}`);
+  }
+  for (const { name, error } of failed) lines.push(`  hook        ${name} failed: ${error}`);
+  for (const { hook, name, verdict, servedSerial, expectedSerial, since, error } of astray) {
+    const what =
+      verdict === 'wrong'
+        ? `serves serial ${servedSerial} since ${since}, want ${expectedSerial}`
+        : `can't be reached: ${error}`;
+    lines.push(`  probe       ${hook}: ${name} ${what}`);
   }
   return lines;
 }

@@ -8,6 +8,8 @@ import {
   type Arguments,
   answerSchema,
   type Failure,
+  type HookResult,
+  hookResultSchema,
   type Operation,
   PROTOCOL_VERSION,
   READ_ONLY_OPERATIONS,
@@ -28,6 +30,7 @@ const ACTIONS: Readonly<Record<Operation, string>> = {
   remount: 'remount',
   unmount: 'unmount',
   upgrade: 'upgrade',
+  hook: 'run the hook',
 };
 
 /** What each operation is answered with. */
@@ -37,6 +40,7 @@ export interface Results {
   remount: RemountResult;
   unmount: UnmountResult;
   upgrade: UpgradeResult;
+  hook: HookResult;
 }
 
 const RESULT_SCHEMAS = {
@@ -45,6 +49,7 @@ const RESULT_SCHEMAS = {
   remount: remountSchema,
   unmount: unmountSchema,
   upgrade: upgradeSchema,
+  hook: hookResultSchema,
 } as const;
 
 /**

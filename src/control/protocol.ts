@@ -10,15 +10,20 @@ export const PROTOCOL_VERSION = 1;
 export const REQUEST_BYTES_MAX = 4096;
 export const ANSWER_BYTES_MAX = 1024 * 1024;
 
-export const OPERATIONS = ['status', 'wait', 'remount', 'unmount', 'upgrade'] as const;
+export const OPERATIONS = ['status', 'wait', 'remount', 'unmount', 'upgrade', 'hook'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 /** What the status socket answers: nothing that changes anything. */
 export const READ_ONLY_OPERATIONS: readonly Operation[] = ['status', 'wait'];
+
+/** As settings have it. */
+export const hookName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 
 /** What an operation may be told. */
 export const argumentsSchema = z.object({
   /** remount: a bundle older than what was live before is taken, this once. */
   allowRollback: z.boolean().optional(),
+  /** hook: which one. */
+  hook: hookName.optional(),
 });
 export type Arguments = z.infer<typeof argumentsSchema>;
 
@@ -72,6 +77,39 @@ export type ProcessStatus = z.infer<typeof processSchema>;
 const lastingErrorSchema = failureSchema
   .extend({ since: z.string(), attempts: z.number().int() })
   .omit({ exitCode: true });
+const hookSchema = z.object({
+  name: z.string(),
+  /** run, nginx, haproxy, systemd, signal. */
+  kind: z.string(),
+  /** waiting: it will run in a moment. */
+  state: z.enum(['idle', 'waiting', 'running']),
+  lastRun: z
+    .object({ started: z.string(), ms: z.number(), generation: z.number().int(), serial: z.number().int() })
+    .nullable(),
+  outcome: z.enum(['done', 'failed']).nullable(),
+  error: z.string().nullable(),
+});
+export type HookStatus = z.infer<typeof hookSchema>;
+
+const probeStatusSchema = z.object({
+  /** Address and, where one is sent, name. */
+  name: z.string(),
+  /** Whose it is. */
+  hook: z.string(),
+  /** Inside the mount. */
+  certificate: z.string(),
+  /** unknown: not looked at yet, or nothing is known of the certificate. */
+  verdict: z.enum(['served', 'wrong', 'unreachable', 'unknown']),
+  servedSerial: z.string().nullable(),
+  expectedSerial: z.string().nullable(),
+  /** Since when that serial is served. */
+  since: z.string().nullable(),
+  /** From the upload (activation, where that is not known) to when it was first seen. */
+  propagationMs: z.number().nullable(),
+  checked: z.string().nullable(),
+  error: z.string().nullable(),
+});
+export type ProbeStatus = z.infer<typeof probeStatusSchema>;
 
 export const statusSchema = z.object({
   /** What status, remount and unmount call it. */
@@ -159,6 +197,8 @@ export const statusSchema = z.object({
   /** What it agreed to: the version of FUSE, and whether it will do that. null until it is mounted. */
   negotiated: z.object({ protocol: z.string(), resend: z.boolean() }).nullable().optional(),
   processes: z.array(processSchema).optional(),
+  hooks: z.array(hookSchema).optional(),
+  probes: z.array(probeStatusSchema).optional(),
   memory: z
     .object({
       /** All generations, with their metadata. */
@@ -198,6 +238,15 @@ export const upgradeSchema = z.object({
   processes: z.array(processSchema),
 });
 export type UpgradeResult = z.infer<typeof upgradeSchema>;
+
+export const hookResultSchema = z.object({
+  hook: z.string(),
+  outcome: z.literal('done'),
+  generation: z.number().int(),
+  serial: z.number().int(),
+  ms: z.number(),
+});
+export type HookResult = z.infer<typeof hookResultSchema>;
 
 export const answerSchema = z.discriminatedUnion('ok', [
   z.object({ v: z.literal(PROTOCOL_VERSION), ok: z.literal(true), result: z.unknown() }),

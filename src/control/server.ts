@@ -10,6 +10,7 @@ import { CONTROL_SOCKET, STATUS_SOCKET } from './directory.ts';
 import {
   type Arguments,
   failureOf,
+  type HookResult,
   OPERATIONS,
   type Operation,
   PROTOCOL_VERSION,
@@ -39,6 +40,8 @@ export interface Operations {
   unmount(): Promise<UnmountResult>;
   /** Resolves when every process runs the program that is now on disk. */
   upgrade(): Promise<UpgradeResult>;
+  /** Runs a hook now. Resolves when it has run. */
+  hook(args: Arguments): Promise<HookResult>;
 }
 
 export interface ControlServer {

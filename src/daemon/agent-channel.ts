@@ -4,10 +4,12 @@
  * sources, when it looks again and how its queue is, which are shown, and the operations of the control socket.
  *
  *   agent → supervisor      {"event":"looked","looks":[{"outcome":"changed","revision":"R"},…]} {"event":"noticing",…}
- *                           {"ask":1,"op":"status"} {"pong":1}
+ *                           {"ask":1,"op":"status"} {"ask":2,"op":"hook","args":{"hook":"web"}} {"pong":1}
+ *                           {"probed":1,"serial":"0a01","error":null}
  *   supervisor → agent      the task, first; {"known":[{"revision":"R","is":"live"},…]} {"ping":1}
  *                           {"answer":1,"ok":true,"result":…}
  *                           {"answer":1,"ok":false,"error":{"code":…,"message":…,"exitCode":…}}
+ *                           {"probe":1,"address":"127.0.0.1:443","servername":"web.test","timeoutMs":5000}
  */
 import * as z from 'zod';
 import {
@@ -19,6 +21,7 @@ import {
 } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { escapeInvisible, isErrorCode, SecretsfsError } from '../errors.ts';
+import type { ProbeAnswer } from '../hooks/probe-state.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Looked } from './rotation-ports.ts';
 
@@ -26,6 +29,10 @@ import type { Looked } from './rotation-ports.ts';
 export const REVISION_LENGTH_MAX = 4096;
 /** Questions that wait for their answers. Waiting for a mount to be ready is one, however many wait. */
 export const ASKS_MAX = 64;
+/** A probe's answer is this much later than its own time limit at the most. */
+const PROBE_GRACE_MS = 2_000;
+export const NO_AGENT: ProbeAnswer = { serial: null, error: 'no-agent' };
+
 export const awsSettingsSchema = z.strictObject({
   profile: z.string().optional(),
   region: z.string().optional(),
@@ -116,8 +123,29 @@ const agentMessageSchema = z.union([
   noticingSchema,
   z.strictObject({ ask: z.int().min(1), op: z.enum(OPERATIONS), args: argumentsSchema.optional() }),
   z.strictObject({ pong: z.int() }),
+  z.strictObject({
+    probed: z.int().min(1),
+    serial: z
+      .string()
+      .regex(/^([0-9a-f]{2}){1,64}$/)
+      .nullable(),
+    error: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{1,64}$/)
+      .nullable(),
+  }),
 ]);
 export type AgentMessage = z.infer<typeof agentMessageSchema>;
+
+/** A TLS handshake that the agent is to make, to see which certificate is served. */
+export const probeSchema = z.strictObject({
+  probe: z.int().min(1),
+  /** As settings have it: parseAddress(). */
+  address: z.string(),
+  servername: z.string().optional(),
+  timeoutMs: z.int().min(1),
+});
+export type ProbeRequest = Omit<z.infer<typeof probeSchema>, 'probe'>;
 
 const answerSchema = z.discriminatedUnion('ok', [
   z.object({ answer: z.int(), ok: z.literal(true), result: z.unknown() }),
@@ -126,6 +154,7 @@ const answerSchema = z.discriminatedUnion('ok', [
 export const supervisorMessageSchema = z.union([
   z.strictObject({ known: z.array(knownSchema) }),
   z.strictObject({ ping: z.int() }),
+  probeSchema,
   answerSchema,
 ]);
 export type SupervisorMessage = z.infer<typeof supervisorMessageSchema>;
@@ -155,6 +184,8 @@ export class AgentLink {
   readonly #events: AgentEvents;
   #asks = 0;
   #closed = false;
+  #nextProbe = 1;
+  readonly #probes = new Map<number, (answer: ProbeAnswer) => void>();
 
   /** Sends the task, and listens. */
   constructor(channel: Channel, task: AgentTask, operations: Operations, events: AgentEvents) {
@@ -175,9 +206,26 @@ export class AgentLink {
     this.#channel.send({ ping } satisfies SupervisorMessage);
   }
 
+  /** What the agent found; never rejects. One that does not answer is as good as a server that does not. */
+  probe(request: ProbeRequest): Promise<ProbeAnswer> {
+    const probe = this.#nextProbe++;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => settle(NO_AGENT), request.timeoutMs + PROBE_GRACE_MS);
+      const settle = (answer: ProbeAnswer) => {
+        clearTimeout(timer);
+        this.#probes.delete(probe);
+        resolve(answer);
+      };
+      if (this.#closed) return settle(NO_AGENT);
+      this.#probes.set(probe, settle);
+      this.#channel.send({ probe, ...request } satisfies SupervisorMessage);
+    });
+  }
+
   /** The agent sees the end, lets answers out that it has, and ends: to be waited for, or they are lost. */
   close(): void {
     this.#closed = true;
+    this.#forgetProbes();
     this.#channel.end();
   }
 
@@ -196,6 +244,9 @@ export class AgentLink {
     else if ('ask' in message) {
       if (this.#asks >= ASKS_MAX) this.#close('more questions than an agent asks');
       else void this.#answer(message.ask, message.op, message.args ?? {});
+    } else if ('probed' in message) {
+      // One that nobody waits for any more is late.
+      this.#probes.get(message.probed)?.({ serial: message.serial, error: message.error });
     } else if ('pong' in message) this.#events.alive?.(message.pong);
     else if (message.event === 'noticing') {
       const { nextLookMs, queue } = message;
@@ -223,8 +274,13 @@ export class AgentLink {
   #close(why: string): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#forgetProbes();
     this.#channel.close();
     this.#events.closed(why);
+  }
+
+  #forgetProbes(): void {
+    for (const settle of [...this.#probes.values()]) settle(NO_AGENT);
   }
 }
 

@@ -4,7 +4,14 @@
  */
 import type { Operations } from '../control/server.ts';
 import { describeBug } from '../errors.ts';
-import { AgentLink, type AgentTask, type NoticingState } from './agent-channel.ts';
+import type { ProbeAnswer } from '../hooks/probe-state.ts';
+import {
+  AgentLink,
+  type AgentTask,
+  NO_AGENT,
+  type NoticingState,
+  type ProbeRequest,
+} from './agent-channel.ts';
 import type { Child } from './children.ts';
 import { type ChildState, KeptChild } from './kept-child.ts';
 import type { Log } from './log.ts';
@@ -71,6 +78,11 @@ export class AgentKeeper {
   tell(known: AgentTask['known']): void {
     this.#known = known;
     this.#link?.tellKnown(known);
+  }
+
+  /** Which certificate is served there. Never rejects: without an agent, it is not known. */
+  async probe(request: ProbeRequest): Promise<ProbeAnswer> {
+    return (await this.#link?.probe(request)) ?? NO_AGENT;
   }
 
   /** Goes over to the program that is on disk now. Who is connected to the control sockets keeps waiting for a moment. */

@@ -7,7 +7,14 @@
  */
 import { Socket } from 'node:net';
 import { AwsAccess } from '../aws/access.ts';
-import type { Arguments, RemountResult, Status, UnmountResult, UpgradeResult } from '../control/protocol.ts';
+import type {
+  Arguments,
+  HookResult,
+  RemountResult,
+  Status,
+  UnmountResult,
+  UpgradeResult,
+} from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveListening } from '../control/server.ts';
 import { ControlError, describeBug, isErrorCode, SecretsfsError } from '../errors.ts';
 import type { Queue } from '../source/queue.ts';
@@ -23,6 +30,7 @@ import {
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
+import { probeTls } from './probes.ts';
 import { openQueueOf } from './queues.ts';
 import type { Looked } from './rotation-ports.ts';
 import { createSource } from './sources.ts';
@@ -115,6 +123,11 @@ class Agent {
       this.#send({ pong: message.ping });
       return;
     }
+    if ('probe' in message) {
+      const { probe, ...request } = message;
+      void probeTls(request).then((answer) => this.#send({ probed: probe, ...answer }));
+      return;
+    }
     const asked = this.#asked.get(message.answer);
     this.#asked.delete(message.answer);
     if (message.ok) {
@@ -171,6 +184,7 @@ class Agent {
       remount: (args) => this.#ask<RemountResult>('remount', args),
       unmount: () => this.#ask<UnmountResult>('unmount'),
       upgrade: () => this.#ask<UpgradeResult>('upgrade'),
+      hook: (args) => this.#ask<HookResult>('hook', args),
     };
   }
 

@@ -153,7 +153,7 @@ export function childCommand(options: ChildOptions): string[] {
     process.execPath,
     ...(process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : []),
     ...NODE_FLAGS,
-    ...(options.role === 'unsealer' ? [] : SMALL),
+    ...(options.role === 'unsealer' || options.role === 'haproxy' ? [] : SMALL),
     ...(options.nodeFlags ?? []),
     script,
   ];
@@ -197,6 +197,6 @@ export function childEnvironment(
       name === 'TZ' || (foreign && (name === 'HOME' || /^AWS_|^[A-Za-z]+_(PROXY|proxy)$/.test(name)));
     if (wanted) environment[name] = value;
   }
-  if (role === 'unsealer') environment['GLIBC_TUNABLES'] = OVERWRITE_FREED;
+  if (role === 'unsealer' || role === 'haproxy') environment['GLIBC_TUNABLES'] = OVERWRITE_FREED;
   return environment;
 }

@@ -7,6 +7,7 @@
 import * as z from 'zod';
 import { checksSchema, filesSchema } from '../checks/settings.ts';
 import { ConfigError, quote, type SecretsfsError, UsageError } from '../errors.ts';
+import { hooksSchema } from '../hooks/settings.ts';
 import {
   MEMORY_BYTES_MAX,
   MOUNT_BYTES_DEFAULT,
@@ -62,6 +63,7 @@ const sections = {
   source: sourceSection,
   checks: checksSchema,
   files: filesSchema,
+  hooks: hooksSchema,
 };
 
 /** Any of them may be missing. */

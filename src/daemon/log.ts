@@ -47,6 +47,13 @@ export type Event =
   | 'names-not-replaced'
   | 'upgraded'
   | 'upgrade-failed'
+  | 'hook-started'
+  | 'hook-output'
+  | 'hook-done'
+  | 'hook-failed'
+  | 'probe-served'
+  | 'probe-wrong'
+  | 'probe-unreachable'
   | 'stopping'
   | 'stopped';
 

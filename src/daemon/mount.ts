@@ -26,6 +26,7 @@ import { checksStatus, logWarnings } from './check-findings.ts';
 import { deferred } from './deferred.ts';
 import { describeNoticing, describeRefreshed, describeState, iso } from './describe.ts';
 import { FloorFile } from './floor.ts';
+import { unknownHook } from './hooks.ts';
 import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -274,6 +275,9 @@ export class Mount {
       describe: () => this.status(),
       refresh: async (options) =>
         describeRefreshed(await this.#rotation.refresh(options), describeGeneration),
+      hook: async (name) => {
+        throw unknownHook(name, []);
+      },
       upgrade: async () => {
         throw new ControlError(
           'control-unsupported',

@@ -1,5 +1,5 @@
 /** What the control sockets can ask of a mount, the same whichever driver serves it. */
-import type { Arguments, RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
+import type { Arguments, HookResult, RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 
 /** A mount, as its control sockets see it. */
@@ -9,6 +9,8 @@ export interface Operated {
   readonly ready: Promise<void>;
   refresh(options: Arguments): Promise<RemountResult>;
   upgrade(): Promise<UpgradeResult>;
+  /** Runs the hook of that name now. */
+  hook(name: string | undefined): Promise<HookResult>;
   /** Out of the mount table, where it is there already. One that fails leaves everything as it was. */
   detach(): Promise<void>;
   /** Ends it, also a start that is under way. */
@@ -30,6 +32,7 @@ export function operationsOf(mount: Operated): Operations {
       return mount.refresh(args);
     },
     upgrade: () => mount.upgrade(),
+    hook: ({ hook }) => mount.hook(hook),
     async unmount() {
       await mount.detach();
       void mount.stop();

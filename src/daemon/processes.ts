@@ -108,3 +108,18 @@ export function spawnUnsealer(
   setOomScore(child.pid, OOM_SCORES.unsealer);
   return child;
 }
+
+/** Reads files whoever owns them, and writes to a socket whoever owns that; and nothing else of root's, if it is root. */
+export function spawnHaproxyUpdater(user: ProcessUser): Child {
+  const child = spawnChild({
+    role: 'haproxy',
+    script: 'haproxy.mjs',
+    user: user.uid === 0 ? undefined : user,
+    capabilities: user.uid === 0 ? ['dac_override', 'dac_read_search'] : [],
+    fds: ['channel'],
+    // Sockets with a path are reached from every namespace.
+    emptyNetwork: true,
+  });
+  setOomScore(child.pid, OOM_SCORES.helper);
+  return child;
+}

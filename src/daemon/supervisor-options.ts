@@ -1,4 +1,5 @@
 /** What a supervisor is told, and what it keeps of a generation. */
+import type { HookSettings } from '../hooks/settings.ts';
 import type { Candidate } from './candidate.ts';
 import type { Log } from './log.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -13,6 +14,7 @@ export interface SupervisorOptions extends MountOptions {
   readonly consistencyWindowMs: number;
   readonly memoryMax: number | undefined;
   readonly uidBase: number | undefined;
+  readonly hooks: readonly HookSettings[];
 }
 
 export interface SupervisorPorts {

@@ -5,6 +5,7 @@ import type { NoticingState } from './agent-channel.ts';
 import { checksStatus } from './check-findings.ts';
 import { describeNoticing, describeState, iso } from './describe.ts';
 import type { EngineStatus } from './engine-ports.ts';
+import type { HooksStatus } from './hooks.ts';
 import type { Live, RotationState } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions } from './supervisor-options.ts';
 
@@ -21,6 +22,7 @@ export interface Described {
   readonly agent: EngineStatus['processes'];
   readonly noticing: NoticingState | undefined;
   readonly floor: Status['floor'];
+  readonly hooks: HooksStatus;
 }
 
 export function describeMount(described: Described): Status {
@@ -54,6 +56,7 @@ export function describeMount(described: Described): Status {
     ...describeNoticing(rotation, sources, described.noticing),
     ...checksStatus(rotation.live?.generation.result, Date.now(), options.checks),
     processes: describeProcesses(described),
+    ...(options.hooks.length === 0 ? {} : described.hooks),
     memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: memoryMax ?? null },
   };
 }

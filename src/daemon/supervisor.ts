@@ -27,10 +27,12 @@ import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
 import { Engine } from './engine.ts';
 import { FloorFile } from './floor.ts';
+import type { Hooks } from './hooks.ts';
 import { watchIdentity } from './identity-watch.ts';
 import { leaveSwap } from './leave-swap.ts';
 import { isS3Url } from './location.ts';
 import { errorFields } from './log.ts';
+import { activatedBy, mountHooks } from './mount-hooks.ts';
 import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
@@ -54,6 +56,7 @@ export class Supervisor {
   readonly #startedMs: number;
   readonly #rotation: Rotation<InStore>;
   readonly #floors: FloorFile;
+  readonly #hooks: Hooks;
   readonly #ready = deferred();
   readonly #ended = deferred();
   #mountpoint: string;
@@ -85,6 +88,7 @@ export class Supervisor {
       log: ports.log,
       nowMs: ports.nowMs,
     });
+    this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
     this.#rotation = new Rotation<InStore>({
       log: ports.log,
       nowMs: ports.nowMs,
@@ -170,6 +174,7 @@ export class Supervisor {
     this.#mountpoint = mountpoint;
     if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
     this.#users = users;
+    await this.#hooks.start(mountpoint);
     const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
     this.#cgroup = await leaveSwap(instance, onSwap);
     this.#sockets = openControlSockets(await makeSocketDirectory(runtimeDir, instance, 0), statusGid);
@@ -217,15 +222,14 @@ export class Supervisor {
     return takeInStore({ engine: this.#running, options: this.#options, user, log, nowMs }, options);
   }
 
-  async #activate({
-    generation: { candidate, result },
-    serial,
-  }: Opened<InStore>): Promise<Changes | undefined> {
+  async #activate(opened: Opened<InStore>): Promise<Changes | undefined> {
+    const { candidate, result } = opened.generation;
     if (!this.#mounted) await checkStillThere(this.#mountpoint);
     const changes = await this.#running.activate(candidate);
     logWarnings(this.#ports.log, result);
     this.#mounted = true;
-    this.#notify(`STATUS=serial ${serial} at ${this.#mountpoint}`);
+    this.#hooks.activated(activatedBy(opened, changes));
+    this.#notify(`STATUS=serial ${opened.serial} at ${this.#mountpoint}`);
     return changes?.counts;
   }
 
@@ -280,6 +284,7 @@ export class Supervisor {
     clearTimeout(this.#agentTimer);
     this.#mountWatch?.close();
     for (const watch of this.#watches) watch.close();
+    await this.#hooks.stop();
     if (this.#mounted) log.info('stopping');
     const failure = await this.#engine?.stop().catch((error: Error) => error);
     if (this.#mounted) log.info('stopped');
@@ -342,6 +347,7 @@ export class Supervisor {
         const replaced = await this.#upgradeOnce();
         return { replaced: [...replaced], processes: describeProcesses(this.#described()) };
       },
+      hook: (name) => this.#hooks.run(name),
       // A start that is under way is ended; it has nothing to lose.
       detach: async () => (this.#mounted ? this.#running.detach() : undefined),
       stop: () => this.stop(),
@@ -360,6 +366,7 @@ export class Supervisor {
       agent: this.#agent?.state() ?? [],
       noticing: this.#agent?.noticing(),
       floor: this.#floors.describe(),
+      hooks: this.#hooks.status(),
     };
   }
 }

@@ -184,8 +184,7 @@ function readInos(from: Buffer, start: number, count: number): number[] {
 
 /** Relative, of components that are names: nothing of it leads out of the directory that it is resolved below. */
 function readPath(from: Buffer, start: number, end: number): string {
-  if (end - start > PATH_BYTES_MAX || !isUtf8(from.subarray(start, end)))
-    throw invalid('path of a change');
+  if (end - start > PATH_BYTES_MAX || !isUtf8(from.subarray(start, end))) throw invalid('path of a change');
   const path = from.toString('utf8', start, end);
   const names = path.split('/');
   if (names.length > DEPTH_MAX || path.includes('\0')) throw invalid('path of a change');

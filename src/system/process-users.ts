@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ConfigError, quote } from '../errors.ts';
-import { run } from './run.ts';
+import { passwdLines } from './users.ts';
 
 export interface ProcessUser {
   readonly uid: number;
@@ -30,7 +30,6 @@ const DERIVED_BASE = 0x70000000;
 /** nobody and nogroup; 16 bits of -1; 32 bits of -1 and -2. */
 const REFUSED = [0, 65534, 65535, 0xffffffff, 0xfffffffe];
 const UID_MAX = 0xfffffffd;
-const GETENT_TIMEOUT_MS = 10_000;
 
 export interface ProcessUserOptions {
   readonly instance: string;
@@ -145,12 +144,6 @@ function invalid(why: string, hint: string): ConfigError {
 }
 
 const machine: UserSources = {
-  async passwd(names) {
-    // Every source of nsswitch.conf, not just /etc/passwd. One process: starting three takes 10 ms.
-    const outcome = await run('getent', ['passwd', '--', ...names], GETENT_TIMEOUT_MS);
-    // 2: not all of them are there. Without getent (busybox) there is only the file.
-    if (outcome.found) return outcome.stdout.split('\n');
-    return (await readFile('/etc/passwd', 'utf8').catch(() => '')).split('\n');
-  },
+  passwd: passwdLines,
   uidMap: () => readFile('/proc/self/uid_map', 'utf8'),
 };

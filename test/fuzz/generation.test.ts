@@ -155,7 +155,9 @@ test('the operations of a list make the old names the new ones, and the rest of 
       const isDirectory = (what: string | undefined) => what?.startsWith('4') === true;
       const files = new Map<string, string>();
       for (const path of paths) {
-        const [was, is] = [old, now].map((names) => (isDirectory(names.get(path)) ? undefined : names.get(path)));
+        const [was, is] = [old, now].map((names) =>
+          isDirectory(names.get(path)) ? undefined : names.get(path),
+        );
         if (was !== is)
           files.set(path, was === undefined ? 'added' : is === undefined ? 'removed' : 'changed');
       }

@@ -40,6 +40,7 @@ async function serve(t: TestContext, operations: Partial<Operations> = {}, statu
     remount: never,
     unmount: never,
     upgrade: never,
+    hook: never,
     ...operations,
   };
   const server = await serveControl({
@@ -225,7 +226,14 @@ test('sockets that somebody else listens on are served by their descriptors, and
   const server = await serveListening({
     controlFd,
     statusFd,
-    operations: { status: async () => STATUS, wait: never, remount: never, unmount: never, upgrade },
+    operations: {
+      status: async () => STATUS,
+      wait: never,
+      remount: never,
+      unmount: never,
+      upgrade,
+      hook: never,
+    },
     onBug: (error) => assert.fail(String(error)),
   });
   t.after(() => server.close());

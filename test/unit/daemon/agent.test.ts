@@ -141,6 +141,7 @@ async function startLinked(t: TestContext, operations: Partial<Operations> = {},
       remount: never,
       unmount: never,
       upgrade: never,
+      hook: never,
       ...operations,
     },
     {
@@ -373,7 +374,7 @@ test('a supervisor takes nothing else from an agent: garbage, long lines, too ma
     new AgentLink(
       new Channel(supervisorEnd),
       TASK,
-      { status: never, wait: never, remount: never, unmount: never, upgrade: never },
+      { status: never, wait: never, remount: never, unmount: never, upgrade: never, hook: never },
       {
         looked: () => assert.fail(String(why)),
         noticing: () => assert.fail(String(why)),

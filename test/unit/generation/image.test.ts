@@ -366,6 +366,6 @@ test('decodeChanges() refuses numbers, kinds, text and lengths that none has', (
   }
   assert.throws(() => decodeChanges(encoded.subarray(0, 30)), { name: 'GenerationError', reason: 'invalid' });
   const other = Buffer.from(encoded);
-  other.writeUInt32LE(2, 8);
+  other.writeUInt32LE(3, 8);
   assert.throws(() => decodeChanges(other), { name: 'GenerationError', reason: 'version' });
 });

@@ -1,0 +1,26 @@
+import { ask } from '../control/client.ts';
+import { UsageError } from '../errors.ts';
+import { type Command, optionalTextArg, textArg } from './command.ts';
+import { controlDirectory, resolveInstance } from './targets.ts';
+
+/** As long as a hook may take, and one that is under way before it. */
+const HOOK_MS_MAX = 2 * 61 * 60_000;
+
+export const hook: Command = {
+  usage: 'hook <action> <name> [mount]',
+  settings: ['runtimeDir'],
+  build: (yargs) =>
+    yargs
+      .positional('action', { type: 'string', describe: 'run' })
+      .positional('name', { type: 'string', describe: 'of the hook, as in the config' })
+      .positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
+  async run(args, context) {
+    if (textArg(args, 'action') !== 'run')
+      throw new UsageError('unknown action of hook', { hint: 'secretsfs hook run NAME' });
+    const runtimeDir = controlDirectory(context);
+    const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
+    const result = await ask(runtimeDir, instance, 'hook', HOOK_MS_MAX, { hook: textArg(args, 'name') });
+    if (context.json) return context.ui.printJson(result);
+    context.ui.print(`${instance}: hook ${result.hook} done in ${result.ms} ms, serial ${result.serial}`);
+  },
+};

@@ -1,0 +1,163 @@
+/** Hooks through a real mount: nginx and haproxy serve a renewed certificate, and nobody touches anything. */
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { freePort } from '../support/moto.ts';
+import { Bench, type Daemon, eventually } from '../support/program.ts';
+import { patient } from '../support/slowness.ts';
+import { makeCertificate, servedSerial, startNginx } from '../support/tls.ts';
+
+interface Set {
+  readonly bench: Bench;
+  /** Where nobody but root may write, as hooks want it of their config. */
+  readonly etc: string;
+  /** Packs a certificate of that serial to where the mount looks. */
+  renew(serial: string): Promise<void>;
+  /** Mounts with these hooks. */
+  mount(hooks: unknown): Promise<Daemon>;
+  status(): Promise<{ hooks: Record<string, unknown>[]; probes: Record<string, unknown>[] }>;
+}
+
+async function setUp(t: TestContext): Promise<Set> {
+  const bench = await Bench.create(t);
+  const etc = await mkdtemp('/run/secretsfs-test-');
+  bench.after(() => rm(etc, { recursive: true, force: true }));
+  for (const name of ['secrets', 'mnt']) await mkdir(bench.path(name));
+  await bench.must(['keygen', 'key']);
+  return {
+    bench,
+    etc,
+    async renew(serial) {
+      await makeCertificate(bench.path('secrets'), serial);
+      const parts = await Promise.all(
+        ['web.crt', 'web.key'].map((name) => readFile(bench.path('secrets', name), 'utf8')),
+      );
+      // With an empty line, as files that were put together often have.
+      await writeFile(bench.path('secrets/web.pem'), parts.join('\n'));
+      await bench.must(['pack', '--dir', 'secrets', '--key', 'local:key', '--name', 'web', 'new.enc.tar']);
+      await rename(bench.path('new.enc.tar'), bench.path('web.enc.tar'));
+    },
+    async mount(hooks) {
+      // YAML takes JSON.
+      await writeFile(path.join(etc, 'web.yaml'), JSON.stringify({ driver: 'kernel', hooks }));
+      const config = ['--config', path.join(etc, 'web.yaml')];
+      return bench.mount(['web.enc.tar', 'mnt', '--key', 'local:key', ...config]);
+    },
+    status: async () => JSON.parse(await bench.must(['status', 'web', '--json']))[0],
+  };
+}
+
+const serves = (port: number, serial: string) =>
+  eventually(async () => assert.equal(await servedSerial(port), serial), patient(15_000));
+
+test('nginx serves a renewed certificate by itself; a broken configuration is told, and its hook can be repeated', async (t) => {
+  const { bench, renew, mount, status } = await setUp(t);
+  const port = await freePort();
+  await renew('0A01');
+  const daemon = await mount([
+    {
+      name: 'web',
+      match: ['*.crt', '*.key'],
+      debounce: '100ms',
+      nginx: {
+        config: bench.path('nginx.conf'),
+        probes: [{ address: `127.0.0.1:${port}`, servername: 'web.test', certificate: 'web.crt' }],
+      },
+    },
+  ]);
+  await startNginx(bench, bench.path('mnt'), port);
+  assert.equal(await servedSerial(port), '0A01');
+  await renew('0B02');
+  await serves(port, '0B02');
+  await daemon.event('hook-done');
+  assert.equal(daemon.count('hook-started'), 1, 'once for all files, and not for the first generation');
+  assert.equal((await status()).hooks[0]?.['outcome'], 'done');
+
+  const right = await readFile(bench.path('nginx.conf'), 'utf8');
+  await writeFile(bench.path('nginx.conf'), `${right}\nnonsense;\n`);
+  await renew('0C03');
+  await daemon.event('hook-failed');
+  const broken = await status();
+  assert.equal(broken.hooks[0]?.['outcome'], 'failed');
+  assert.match(String(broken.hooks[0]?.['error']), /the test of the configuration exited with 1/);
+  assert.match(await bench.must(['status', 'web']), /hook +web failed: the test of the configuration/);
+  assert.ok(daemon.lines.some(({ event, line }) => event === 'hook-output' && /nonsense/.test(String(line))));
+  assert.equal(await servedSerial(port), '0B02');
+  const again = await bench.secretsfs(['hook', 'run', 'web']);
+  assert.equal(again.code, 8);
+  assert.match(again.stderr, /the test of the configuration exited with 1 \(hook-failed\)/);
+
+  await writeFile(bench.path('nginx.conf'), right);
+  assert.match(await bench.must(['hook', 'run', 'web']), /^web: hook web done in \d+ ms, serial \d+$/m);
+  await serves(port, '0C03');
+  assert.equal((await status()).hooks[0]?.['outcome'], 'done');
+  assert.match((await bench.secretsfs(['hook', 'run', 'other'])).stderr, /no such hook \(hook-unknown\)/);
+});
+
+test('haproxy serves a renewed certificate through its runtime API, and by a reload what that can not do', async (t) => {
+  const { bench, etc, renew, mount } = await setUp(t);
+  const port = await freePort();
+  const at = (name: string) => path.join(etc, name);
+  await renew('0A01');
+  const daemon = await mount([
+    {
+      name: 'lb',
+      match: ['*.pem'],
+      debounce: '100ms',
+      haproxy: {
+        socket: at('admin.sock'),
+        pidfile: at('haproxy.pid'),
+        probes: [{ address: `127.0.0.1:${port}`, certificate: 'web.pem' }],
+      },
+    },
+  ]);
+  await writeFile(
+    at('haproxy.cfg'),
+    `global
+  stats socket ${at('admin.sock')} mode 600 level admin
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend web
+  bind 127.0.0.1:${port} ssl crt ${bench.path('mnt/web.pem')}
+  http-request return status 200
+`,
+  );
+  bench.start('haproxy', ['-W', '-db', '-p', at('haproxy.pid'), '-f', at('haproxy.cfg')]);
+  await serves(port, '0A01');
+  const workerOf = async () => {
+    const master = (await readFile(at('haproxy.pid'), 'utf8')).trim();
+    return readFile(`/proc/${master}/task/${master}/children`, 'utf8');
+  };
+  const worker = await workerOf();
+
+  await renew('0B02');
+  await serves(port, '0B02');
+  await daemon.event('hook-done');
+  assert.equal(await workerOf(), worker, 'it was not reloaded');
+
+  // A file that it has not loaded: the API can't, so it is reloaded.
+  await writeFile(bench.path('secrets/other.pem'), 'x');
+  await renew('0C03');
+  await serves(port, '0C03');
+  await daemon.event('hook-done', 2);
+  await eventually(async () => assert.notEqual(await workerOf(), worker));
+  assert.equal(daemon.count('hook-failed'), 0);
+});
+
+test('a config that others than root may write to runs no hooks: which directory, and what mends it', async (t) => {
+  const { bench, renew } = await setUp(t);
+  await renew('0A01');
+  const config = JSON.stringify({ hooks: [{ name: 'web', run: ['/bin/true'] }] });
+  await writeFile(bench.path('web.yaml'), config);
+  const refused = await bench.secretsfs([
+    ...['mount', 'web.enc.tar', 'mnt', '--key', 'local:key', '--driver', 'kernel'],
+    ...['--config', bench.path('web.yaml')],
+  ]);
+  assert.equal(refused.code, 3);
+  assert.match(refused.stderr, /"\/tmp" is writable by everybody \(mode 1777\) \(config-untrusted\)/);
+  assert.match(refused.stderr, /hint: chmod go-w \/tmp/);
+});
