@@ -30,7 +30,9 @@ interface LastRun {
 export class Hook {
   readonly settings: HookSettings;
   readonly probes: HookProbes;
+  /** Of `run`, and of who speaks to haproxy. Everything else is root's. */
   readonly #user: Account;
+  readonly #root: Account;
   readonly #mountpoint: string;
   readonly #ports: HooksPorts;
   readonly #queue: HookQueue;
@@ -39,9 +41,15 @@ export class Hook {
   #running: Promise<void> = Promise.resolve();
   #last: LastRun | undefined;
 
-  constructor(settings: HookSettings, user: Account, mountpoint: string, ports: HooksPorts) {
+  constructor(
+    settings: HookSettings,
+    { user, root }: { readonly user: Account; readonly root: Account },
+    mountpoint: string,
+    ports: HooksPorts,
+  ) {
     this.settings = settings;
     this.#user = user;
+    this.#root = root;
     this.#mountpoint = mountpoint;
     this.#ports = ports;
     this.probes = new HookProbes(settings.name, settings.probes, ports);
@@ -162,7 +170,7 @@ export class Hook {
 
   #tools(batch: Batch, leftMs: () => number): ActionTools {
     const { log, spawnHaproxyUpdater } = this.#ports;
-    const { name } = this.settings;
+    const { name, action } = this.settings;
     const { generation, serial, changed } = batch;
     const program = async (
       argv: readonly [string, ...string[]],
@@ -172,7 +180,7 @@ export class Hook {
       const more = Math.max(0, changed.length - PATHS_MAX);
       const end = await runProgram({
         argv,
-        user: this.#user,
+        user: action.kind === 'run' ? this.#user : this.#root,
         environment: { SECRETSFS_GENERATION: `${generation}`, SECRETSFS_SERIAL: `${serial}` },
         stdin: Buffer.from(`${JSON.stringify({ ...told, more })}\n`),
         timeoutMs: Math.max(1, leftMs()),

@@ -53,9 +53,12 @@ export class Hooks {
   async start(mountpoint: string): Promise<void> {
     if (this.#settings.length === 0) return;
     const hooks: Hook[] = [];
+    const root = await account('0');
     for (const settings of this.#settings) {
       for (const program of programsOf(settings.action)) checkProgram(program, mountpoint);
-      hooks.push(new Hook(settings, await account(userOf(settings.action) ?? '0'), mountpoint, this.#ports));
+      const named = userOf(settings.action);
+      const user = named === undefined ? root : await account(named);
+      hooks.push(new Hook(settings, { user, root }, mountpoint, this.#ports));
     }
     this.#hooks = hooks;
     if (hooks.some(({ probes }) => probes.count > 0)) this.#lookAroundLater();

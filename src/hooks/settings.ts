@@ -147,14 +147,14 @@ const hookSchema = z
 export const hooksSchema = z
   .array(hookSchema)
   .max(HOOKS_MAX)
-  .refine(
-    (hooks) => new Set(hooks.map(({ name }) => name)).size === hooks.length,
-    'must not have two of one name',
-  )
-  .refine(
-    (hooks) => hooks.reduce((count, { probes }) => count + probes.length, 0) <= PROBES_MAX,
-    `may have ${PROBES_MAX} probes in all`,
-  );
+  // Not refine(), which also looks at what was refused already.
+  .transform((hooks, context) => {
+    const refuse = (message: string) => context.addIssue({ code: 'custom', message });
+    if (new Set(hooks.map(({ name }) => name)).size < hooks.length) refuse('must not have two of one name');
+    const count = hooks.reduce((sum, { probes }) => sum + probes.length, 0);
+    if (count > PROBES_MAX) refuse(`has ${count} probes, want at most ${PROBES_MAX}`);
+    return hooks;
+  });
 
 /** One hook, with its defaults. */
 export type HookSettings = z.infer<typeof hooksSchema>[number];

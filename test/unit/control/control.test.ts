@@ -112,6 +112,24 @@ test('the status socket answers status and refuses what changes anything', async
   }
 });
 
+test('a hook is run through the control socket alone, by its name', async (t) => {
+  const names: unknown[] = [];
+  const { runtimeDir, directory } = await serve(
+    t,
+    {
+      hook: async ({ hook }) => {
+        names.push(hook);
+        return { hook: hook ?? '', outcome: 'done', generation: 1, serial: 2, ms: 3 };
+      },
+    },
+    process.getgid?.(),
+  );
+  assert.equal((await ask(runtimeDir, 'web', 'hook', 1000, { hook: 'nginx' })).hook, 'nginx');
+  const request = '{"v":1,"op":"hook","hook":"nginx"}\n';
+  assert.match(await send(path.join(directory, 'status.sock'), request), /control-denied/);
+  assert.deepEqual(names, ['nginx']);
+});
+
 test('malformed, oversized, cut off and foreign requests are answered with an error, and the next one works', async (t) => {
   const { runtimeDir, socket } = await serve(t);
   const requests = [

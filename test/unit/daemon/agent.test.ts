@@ -256,6 +256,34 @@ test('every operation of the control socket is the supervisor to answer, failure
   assert.equal(bugs.length, 1);
 });
 
+test('a hook is named by who asks for it, and its result is the supervisor to give', async (t) => {
+  const asked: unknown[] = [];
+  const { runtimeDir } = await startLinked(t, {
+    hook: async (args) => {
+      asked.push(args);
+      return { hook: 'web', outcome: 'done', generation: 1, serial: 2, ms: 3 };
+    },
+  });
+  assert.equal((await ask(runtimeDir, 'web', 'hook', 5000, { hook: 'web' })).serial, 2);
+  assert.deepEqual(asked, [{ hook: 'web' }]);
+  await assert.rejects(ask(runtimeDir, 'web', 'hook', 5000, { hook: 'a b' }), { code: 'control-protocol' });
+});
+
+test('a probe is made by the agent, each answered to who asked for it, and none waits for an agent that is gone', async (t) => {
+  const { link, supervisorEnd } = await startLinked(t);
+  const refused = link.probe({ address: '127.0.0.1:1', timeoutMs: 5000 });
+  const invalid = link.probe({ address: 'nonsense', timeoutMs: 5000 });
+  assert.deepEqual(await refused, { serial: null, error: 'ECONNREFUSED' });
+  assert.deepEqual(await invalid, { serial: null, error: 'address-invalid' });
+  const lost = link.probe({ address: '192.0.2.1:443', timeoutMs: 60_000 });
+  supervisorEnd.destroy();
+  assert.deepEqual(await lost, { serial: null, error: 'no-agent' });
+  assert.deepEqual(await link.probe({ address: '127.0.0.1:1', timeoutMs: 5000 }), {
+    serial: null,
+    error: 'no-agent',
+  });
+});
+
 test('wait waits, and however many wait, the supervisor is asked once', async (t) => {
   let waits = 0;
   let ready: (status: Status) => void = () => undefined;
@@ -363,6 +391,9 @@ test('a supervisor takes nothing else from an agent: garbage, long lines, too ma
     [/no agent sends/, '{"event":"noticing","nextLookMs":-1,"queue":null}\n'],
     [/no agent sends/, '{"ask":1,"op":"toString"}\n'],
     [/no agent sends/, '{"ask":-1,"op":"status"}\n'],
+    [/no agent sends/, '{"ask":1,"op":"hook","args":{"hook":"a b"}}\n'],
+    [/no agent sends/, '{"probed":1,"serial":"0A","error":null}\n'],
+    [/no agent sends/, '{"probed":1,"serial":null,"error":"a\\u001bb"}\n'],
     [/too long/, 'x'.repeat(1_000_000)],
     [/more questions/, many],
     [/gone/, undefined],
