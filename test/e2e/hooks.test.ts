@@ -69,7 +69,9 @@ test('nginx serves a renewed certificate by itself; a broken configuration is to
   await startNginx(bench, bench.path('mnt'), port);
   assert.equal(await servedSerial(port), '0A01');
   await renew('0B02');
+  const renewedMs = performance.now();
   await serves(port, '0B02');
+  t.diagnostic(`nginx: ${Math.round(performance.now() - renewedMs)} ms from the file to the handshake`);
   await daemon.event('hook-done');
   assert.equal(daemon.count('hook-started'), 1, 'once for all files, and not for the first generation');
   assert.equal((await status()).hooks[0]?.['outcome'], 'done');
@@ -135,7 +137,9 @@ frontend web
   const worker = await workerOf();
 
   await renew('0B02');
+  const renewedMs = performance.now();
   await serves(port, '0B02');
+  t.diagnostic(`haproxy: ${Math.round(performance.now() - renewedMs)} ms from the file to the handshake`);
   await daemon.event('hook-done');
   assert.equal(await workerOf(), worker, 'it was not reloaded');
 
@@ -146,6 +150,25 @@ frontend web
   await daemon.event('hook-done', 2);
   await eventually(async () => assert.notEqual(await workerOf(), worker));
   assert.equal(daemon.count('hook-failed'), 0);
+});
+
+test('a program of a hook has no descriptor of the mount', async (t) => {
+  const { renew, mount } = await setUp(t);
+  await renew('0A01');
+  const hook = { name: 'ls', atStart: true, run: ['/bin/ls', '-l', '/proc/self/fd'] };
+  const daemon = await mount([hook, { ...hook, name: 'nobody', user: 'nobody' }]);
+  await daemon.event('hook-done', 2);
+  for (const name of ['ls', 'nobody']) {
+    const said = daemon.lines.filter(({ event, hook }) => event === 'hook-output' && hook === name);
+    const fds = said.map(({ line }) => / (\d+) -> (.*)$/.exec(String(line))).filter((each) => each !== null);
+    // The fourth is the directory that ls reads.
+    assert.deepEqual(
+      fds.map(([, fd]) => fd),
+      ['0', '1', '2', '3'],
+    );
+    for (const [, , target = ''] of fds)
+      assert.match(target, /^(\/memfd:secretsfs \(deleted\)|socket:.*|\/proc\/\d+\/fd)$/);
+  }
 });
 
 test('a config that others than root may write to runs no hooks: which directory, and what mends it', async (t) => {
@@ -160,4 +183,10 @@ test('a config that others than root may write to runs no hooks: which directory
   assert.equal(refused.code, 3);
   assert.match(refused.stderr, /"\/tmp" is writable by everybody \(mode 1777\) \(config-untrusted\)/);
   assert.match(refused.stderr, /hint: chmod go-w \/tmp/);
+  const alone = await bench.secretsfs([
+    ...['mount', 'web.enc.tar', 'mnt', '--key', 'local:key', '--driver', 'fuse-native'],
+    ...['--config', bench.path('web.yaml')],
+  ]);
+  assert.equal(alone.code, 3);
+  assert.match(alone.stderr, /cannot use hooks: this mount takes the driver fuse-native \(config-invalid\)/);
 });
