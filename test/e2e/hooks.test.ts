@@ -1,10 +1,12 @@
 /** Hooks through a real mount: nginx and haproxy serve a renewed certificate, and nobody touches anything. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { freePort } from '../support/moto.ts';
-import { Bench, type Daemon, eventually } from '../support/program.ts';
+import { Bench, Daemon, eventually } from '../support/program.ts';
+import { script } from '../support/root-directory.ts';
 import { patient } from '../support/slowness.ts';
 import { makeCertificate, servedSerial, startNginx } from '../support/tls.ts';
 
@@ -169,6 +171,48 @@ test('a program of a hook has no descriptor of the mount', async (t) => {
     for (const [, , target = ''] of fds)
       assert.match(target, /^(\/memfd:secretsfs \(deleted\)|socket:.*|\/proc\/\d+\/fd)$/);
   }
+});
+
+test('units that run are reloaded by systemctl, those that do not are left alone, and one that is none fails', async (t) => {
+  const { bench, etc, renew } = await setUp(t);
+  await renew('0A01');
+  // In a mount namespace of its own, systemctl is a program that says what it was asked.
+  const fake = await script(
+    etc,
+    'systemctl',
+    `#!/bin/sh
+echo "$*" >> ${etc}/said
+case "$*" in
+  *none.service*) printf 'Id=none.service\\nLoadState=not-found\\nActiveState=inactive\\n' ;;
+  *show*) printf 'Id=a.service\\nLoadState=loaded\\nActiveState=active\\n\\nId=b.service\\nLoadState=loaded\\nActiveState=inactive\\n' ;;
+esac
+`,
+  );
+  const hooks = [
+    { name: 'units', atStart: true, systemd: { reload: ['a', 'b'], restart: ['c'] } },
+    { name: 'none', atStart: true, systemd: { reload: ['none'] } },
+  ];
+  await writeFile(path.join(etc, 'web.yaml'), JSON.stringify({ hooks }));
+  const mount = ['mount', 'web.enc.tar', 'mnt', '--key', 'local:key', '--config', path.join(etc, 'web.yaml')];
+  const inside = 'mount --bind "$1" /usr/bin/systemctl && shift && exec "$@"';
+  const command = ['-m', '/bin/sh', '-c', inside, 'sh', fake, process.execPath, bench.program, ...mount];
+  const child = spawn('unshare', command, {
+    cwd: bench.directory,
+    env: bench.env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const daemon = new Daemon(child);
+  bench.after(() => daemon.stop());
+  await daemon.event('hook-done');
+  assert.equal((await daemon.event('hook-failed'))['error'], 'there is no unit none.service');
+  const said = (await readFile(path.join(etc, 'said'), 'utf8'))
+    .split('\n')
+    .filter((line) => /[abc]\.service/.test(line));
+  assert.deepEqual(said, [
+    '--no-ask-password --no-pager show --property=Id,LoadState,ActiveState -- a.service b.service',
+    '--no-ask-password --no-pager reload -- a.service',
+    '--no-ask-password --no-pager try-restart -- c.service',
+  ]);
 });
 
 test('a config that others than root may write to runs no hooks: which directory, and what mends it', async (t) => {
