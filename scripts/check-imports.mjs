@@ -19,7 +19,7 @@ const MAY_IMPORT = {
   generation: ['bundle'],
   vfs: ['generation'],
   checks: ['bundle', 'generation'],
-  hooks: ['daemon/config-values.ts'],
+  hooks: ['checks', 'daemon/config-values.ts'],
   system: [],
   store: ['system', 'generation'],
   aws: [],

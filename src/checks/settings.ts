@@ -24,7 +24,8 @@ function checked(why: (value: string) => string | undefined) {
   });
 }
 
-const glob = checked(whyNotGlob);
+/** What compileGlob() takes. */
+export const glob = checked(whyNotGlob);
 
 const pair = z
   .strictObject({

@@ -1,8 +1,8 @@
 /** One hook: its queue, its probes, what became of its last run. */
+import { compileGlob, type Glob } from '../checks/glob.ts';
 import type { HookResult, HookStatus } from '../control/protocol.ts';
 import { ControlError, quote } from '../errors.ts';
 import type { Activated } from '../hooks/changes.ts';
-import { matchesAny } from '../hooks/glob.ts';
 import { type Batch, HookQueue } from '../hooks/queue.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Account } from '../system/users.ts';
@@ -33,6 +33,7 @@ export class Hook {
   /** Of `run`, and of who speaks to haproxy. Everything else is root's. */
   readonly #user: Account;
   readonly #root: Account;
+  readonly #match: readonly Glob[];
   readonly #mountpoint: string;
   readonly #ports: HooksPorts;
   readonly #queue: HookQueue;
@@ -50,6 +51,7 @@ export class Hook {
     this.settings = settings;
     this.#user = user;
     this.#root = root;
+    this.#match = settings.match.map(compileGlob);
     this.#mountpoint = mountpoint;
     this.#ports = ports;
     this.probes = new HookProbes(settings.name, settings.probes, ports);
@@ -71,7 +73,7 @@ export class Hook {
       else if (this.probes.count > 0) void this.#lookAtStart(generation, serial);
       return;
     }
-    const matching = changed.filter(({ path }) => matchesAny(this.settings.match, path));
+    const matching = changed.filter(({ path }) => this.#match.some((glob) => glob.match(path) !== undefined));
     if (matching.length > 0) this.#queue.notice(generation, serial, matching);
   }
 

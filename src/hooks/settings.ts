@@ -1,5 +1,6 @@
 /** `hooks:` of the config file: who is told of a new generation, how, and where to look whether it arrived. */
 import * as z from 'zod';
+import { glob } from '../checks/settings.ts';
 import { duration, text } from '../daemon/config-values.ts';
 
 export const HOOKS_MAX = 64;
@@ -102,7 +103,7 @@ const hookSchema = z
   .strictObject({
     name,
     /** Globs over paths inside the mount; none: any path. */
-    match: z.array(text).min(1).max(64).optional(),
+    match: z.array(glob).min(1).max(64).optional(),
     timeout: duration
       .refine((ms) => ms >= 100 && ms <= 3_600_000, 'must be from 100ms to 1h')
       .default(TIMEOUT_DEFAULT_MS),

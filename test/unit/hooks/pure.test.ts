@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { followedBy, serialOf } from '../../../src/hooks/changes.ts';
-import { matchesGlob } from '../../../src/hooks/glob.ts';
 import {
   isAccepted,
   isCommitted,
@@ -13,51 +12,6 @@ import {
 import { LINE_LENGTH_MAX, LINES_MAX, OutputLines } from '../../../src/hooks/output.ts';
 import { ProbeState } from '../../../src/hooks/probe-state.ts';
 import { parseUnits } from '../../../src/hooks/units.ts';
-
-const GLOBS: readonly (readonly [string, readonly string[], readonly string[]])[] = [
-  ['tls/web.crt', ['tls/web.crt'], ['web.crt', 'tls/web.crt/x', 'a/tls/web.crt']],
-  ['tls/*', ['tls/a', 'tls/a.pem', 'tls/.a'], ['tls', 'tls/a/b']],
-  ['*.pem', ['a.pem', '.pem'], ['a/b.pem', 'a.pe']],
-  ['**', ['a', 'a/b/c'], []],
-  ['**/*.pem', ['a.pem', 'x/a.pem', 'x/y/a.pem'], ['a.pem/x']],
-  ['a/**/b', ['a/b', 'a/x/b', 'a/x/y/b'], ['a', 'b', 'a/bb', 'xa/b']],
-  ['a/**', ['a/b', 'a/b/c', 'a'], ['b']],
-  ['w?b', ['web', 'wéb'], ['wb', 'w/b', 'weeb']],
-  ['a[b].{c}', ['a[b].{c}'], ['ab.c']],
-  ['*a*b*', ['ab', 'xaxbx'], ['ba', 'a']],
-];
-for (const [pattern, yes, no] of GLOBS) {
-  test(`the glob ${pattern}`, () => {
-    for (const path of yes) assert.ok(matchesGlob(pattern, path), path);
-    for (const path of no) assert.ok(!matchesGlob(pattern, path), path);
-  });
-}
-
-test('a glob matches what the regular expression of it does', () => {
-  const part = fc.stringMatching(/^[ab*?]{1,4}$/);
-  const pattern = fc.array(fc.oneof(part, fc.constant('**')), { minLength: 1, maxLength: 4 });
-  const path = fc.array(fc.stringMatching(/^[ab]{1,4}$/), { minLength: 1, maxLength: 4 });
-  const naive = (parts: readonly string[], names: readonly string[]): boolean => {
-    const [first, ...rest] = parts;
-    if (first === undefined) return names.length === 0;
-    if (first === '**') return naive(rest, names) || (names.length > 0 && naive(parts, names.slice(1)));
-    const expression = first.replaceAll('?', '.').replaceAll(/\*+/g, '.*');
-    return (
-      names.length > 0 && new RegExp(`^${expression}$`).test(names[0] ?? '') && naive(rest, names.slice(1))
-    );
-  };
-  fc.assert(
-    fc.property(pattern, path, (parts, names) => {
-      assert.equal(matchesGlob(parts.join('/'), names.join('/')), naive(parts, names));
-    }),
-    { numRuns: 2000 },
-  );
-});
-
-test('a name that is made to be slow to match is not', () => {
-  assert.equal(matchesGlob(`${'*a'.repeat(60)}b`, 'a'.repeat(4000)), false);
-  assert.equal(matchesGlob(`${'**/a/'.repeat(30)}b`, 'a/'.repeat(60).slice(0, -1)), false);
-});
 
 test('two changes of a path are one', () => {
   const all = ['added', 'changed', 'removed'] as const;

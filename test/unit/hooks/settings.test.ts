@@ -55,6 +55,7 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['{ name: a, run: [/x], timeout: 0s }', /hooks\.0\.timeout: must be from 100ms to 1h/],
   ['{ name: a, run: [/x], shell: true }', /line 2, column 27: hooks\.0\.shell: is not known there/],
   ['{ name: a, run: [/x], match: [] }', /hooks\.0\.match/],
+  ['{ name: a, run: [/x], match: [/etc/x] }', /hooks\.0\.match\.0: must be a path below the mountpoint/],
   ['{ name: a, systemd: {} }', /needs reload: or restart:/],
   ['{ name: a, systemd: { reload: [--now] } }', /must be the name of a unit/],
   ['{ name: a, systemd: { reload: ["a b"] } }', /must be the name of a unit/],
