@@ -11,6 +11,7 @@ const CHANGES: ChangeList = {
   superseded: [7],
   directories: [],
   operations: [],
+  files: [],
 };
 
 function setUp({ windowMs = WINDOW_MS } = {}) {
