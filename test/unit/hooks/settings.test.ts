@@ -53,7 +53,7 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['{ name: a, run: [] }', /hooks\.0\.run/],
   ['{ name: "a b", run: [/x] }', /hooks\.0\.name: must be 1 to 64/],
   ['{ name: a, run: [/x], timeout: 0s }', /hooks\.0\.timeout: must be from 100ms to 1h/],
-  ['{ name: a, run: [/x], shell: true }', /line 2, column 27: hooks\.0\.shell: is not known there/],
+  ['{ name: a, run: [/x], shell: true }', /line 2, column 27: hooks\.0\.shell: is not a setting/],
   ['{ name: a, run: [/x], match: [] }', /hooks\.0\.match/],
   ['{ name: a, run: [/x], match: [/etc/x] }', /hooks\.0\.match\.0: must be a path below the mountpoint/],
   ['{ name: a, systemd: {} }', /needs reload: or restart:/],
