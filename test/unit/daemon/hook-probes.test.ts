@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HookProbes, type Look } from '../../../src/daemon/hook-probes.ts';
 import type { ProbeAnswer } from '../../../src/hooks/probe-state.ts';
-import { VirtualTime } from '../../support/timers.ts';
+import { VirtualTime } from '../../support/virtual-time.ts';
 
 const SETTINGS = [{ address: 'a:1', servername: 'n', certificate: 'web.crt' }];
 const serves = (serial: string): ProbeAnswer => ({ serial, error: null });
 
 function probesOf(answer: () => ProbeAnswer | Promise<ProbeAnswer>, settings = SETTINGS) {
-  const time = new VirtualTime();
+  const time = new VirtualTime(0);
   const log: string[] = [];
   const askedMs: number[] = [];
   const note = (event: string, fields: Record<string, unknown> = {}) =>

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { FileChange } from '../../../src/hooks/changes.ts';
 import { type Batch, HookQueue } from '../../../src/hooks/queue.ts';
-import { VirtualTime } from '../../support/timers.ts';
+import { VirtualTime } from '../../support/virtual-time.ts';
 
 const DEBOUNCE_MS = 1000;
 const changed = (path: string): FileChange => ({ path, change: 'changed' });
@@ -14,7 +14,7 @@ interface Run extends Batch {
 
 /** A queue whose runs take as long as `takesMs` says, and fail where `fails` does. */
 function queueOf(takesMs: (run: number) => number, fails: (run: number) => boolean = () => false) {
-  const time = new VirtualTime();
+  const time = new VirtualTime(0);
   const runs: Run[] = [];
   let running = 0;
   const queue = new HookQueue(DEBOUNCE_MS, {
