@@ -22,17 +22,21 @@ export function mountHooks(
   });
 }
 
-/** What went live. `changes`: undefined for the first generation of a mount. */
+/**
+ * What went live. `changes`: undefined for the first generation of a mount, which is as late as the mount is: when it was
+ * uploaded says nothing of how long it took to arrive.
+ */
 export function activatedBy(
   { generation: { candidate, result }, serial }: Opened<InStore>,
   changes: Pick<ChangeList, 'files'> | undefined,
 ): Activated {
+  const first = changes === undefined;
   return {
     generation: candidate.id,
     serial,
-    first: changes === undefined,
+    first,
     changed: changes?.files ?? [],
     certificates: result.certificates,
-    uploaded: result.uploaded,
+    uploaded: first ? null : result.uploaded,
   };
 }
