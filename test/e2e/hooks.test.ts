@@ -50,6 +50,23 @@ async function setUp(t: TestContext): Promise<Set> {
   };
 }
 
+/** The only probe expects that serial, which the checks found in the mount, and sees it served. */
+const probed = (status: Set['status'], serial: string) =>
+  eventually(async () => {
+    const probe = (await status()).probes[0];
+    const { verdict, expectedSerial, servedSerial } = probe ?? {};
+    const wanted = serial.toLowerCase();
+    assert.deepEqual(
+      { verdict, expectedSerial, servedSerial },
+      {
+        verdict: 'served',
+        expectedSerial: wanted,
+        servedSerial: wanted,
+      },
+    );
+    assert.equal(typeof probe?.['propagationMs'], 'number');
+  }, patient(15_000));
+
 const serves = (port: number, serial: string) =>
   eventually(async () => assert.equal(await servedSerial(port), serial), patient(15_000));
 
@@ -77,6 +94,7 @@ test('nginx serves a renewed certificate by itself; a broken configuration is to
   await daemon.event('hook-done');
   assert.equal(daemon.count('hook-started'), 1, 'once for all files, and not for the first generation');
   assert.equal((await status()).hooks[0]?.['outcome'], 'done');
+  await probed(status, '0B02');
 
   const right = await readFile(bench.path('nginx.conf'), 'utf8');
   await writeFile(bench.path('nginx.conf'), `${right}\nnonsense;\n`);
@@ -88,6 +106,7 @@ test('nginx serves a renewed certificate by itself; a broken configuration is to
   assert.match(await bench.must(['status', 'web']), /hook +web failed: the test of the configuration/);
   assert.ok(daemon.lines.some(({ event, line }) => event === 'hook-output' && /nonsense/.test(String(line))));
   assert.equal(await servedSerial(port), '0B02');
+  assert.equal(broken.probes[0]?.['expectedSerial'], '0c03');
   const again = await bench.secretsfs(['hook', 'run', 'web']);
   assert.equal(again.code, 8);
   assert.match(again.stderr, /the test of the configuration exited with 1 \(hook-failed\)/);
@@ -95,12 +114,13 @@ test('nginx serves a renewed certificate by itself; a broken configuration is to
   await writeFile(bench.path('nginx.conf'), right);
   assert.match(await bench.must(['hook', 'run', 'web']), /^web: hook web done in \d+ ms, serial \d+$/m);
   await serves(port, '0C03');
+  await probed(status, '0C03');
   assert.equal((await status()).hooks[0]?.['outcome'], 'done');
   assert.match((await bench.secretsfs(['hook', 'run', 'other'])).stderr, /no such hook \(hook-unknown\)/);
 });
 
 test('haproxy serves a renewed certificate through its runtime API, and by a reload what that can not do', async (t) => {
-  const { bench, etc, renew, mount } = await setUp(t);
+  const { bench, etc, renew, mount, status } = await setUp(t);
   const port = await freePort();
   const at = (name: string) => path.join(etc, name);
   await renew('0A01');
@@ -144,12 +164,14 @@ frontend web
   t.diagnostic(`haproxy: ${Math.round(performance.now() - renewedMs)} ms from the file to the handshake`);
   await daemon.event('hook-done');
   assert.equal(await workerOf(), worker, 'it was not reloaded');
+  await probed(status, '0B02');
 
   // A file that it has not loaded: the API can't, so it is reloaded.
   await writeFile(bench.path('secrets/other.pem'), 'x');
   await renew('0C03');
   await serves(port, '0C03');
   await daemon.event('hook-done', 2);
+  await probed(status, '0C03');
   await eventually(async () => assert.notEqual(await workerOf(), worker));
   assert.equal(daemon.count('hook-failed'), 0);
 });
