@@ -46,8 +46,15 @@ const DESCRIPTORS: Readonly<Record<string, readonly RegExp[]>> = {
   notifier: [FUSE, SOCKET],
   // Channel, control, and in place of a status socket nothing.
   agent: [SOCKET, SOCKET, /^\/dev\/null$/],
-  // Candidate, changes, previous, bundle, key.
-  unsealer: [SOCKET, /^\/candidate-\d+$/, /^\/changes-\d+$/, /^\/gen-\d+$/, /\/web\.enc$/, /\/key$/],
+  // Candidate, changes, previous, bundle (perhaps put anew meanwhile), key.
+  unsealer: [
+    SOCKET,
+    /^\/candidate-\d+$/,
+    /^\/changes-\d+$/,
+    /^\/gen-\d+$/,
+    /\/web\.enc( \(deleted\))?$/,
+    /\/key$/,
+  ],
 };
 /** Node's own, and images that the server has open for reading. An agent watches files and may talk to AWS. */
 const FURTHER: Readonly<Record<string, RegExp>> = {
@@ -57,6 +64,7 @@ const FURTHER: Readonly<Record<string, RegExp>> = {
 };
 const NODES_OWN = /^(anon_inode:|pipe:|\/dev\/null$)/;
 const ENVIRONMENT = /^(PATH|LANG|TZ|SECRETSFS_PARENT|SECRETSFS_FDS)$/;
+const ENVIRONMENT_OF_SERVER = /^(PATH|LANG|TZ|SECRETSFS_PARENT|SECRETSFS_FDS|SECRETSFS_RULES)$/;
 // glibc cuts its tunables into pieces where they stand.
 const ENVIRONMENT_OF_AWS =
   /^(PATH|LANG|TZ|SECRETSFS_PARENT|SECRETSFS_FDS|SECRETSFS_FILES|HOME|AWS_\w+|\w+_(PROXY|proxy)|GLIBC_TUNABLES|glibc\.[\w.]+)$/;
@@ -264,7 +272,11 @@ test('what changes programs from outside (NODE_OPTIONS, LD_*) reaches no child',
       .split('\0')
       .filter(Boolean)
       .map((pair) => pair.slice(0, pair.indexOf('=')));
-    const wanted = /agent|unsealer/.test(role) ? ENVIRONMENT_OF_AWS : ENVIRONMENT;
+    const wanted = /agent|unsealer/.test(role)
+      ? ENVIRONMENT_OF_AWS
+      : /server|successor/.test(role)
+        ? ENVIRONMENT_OF_SERVER
+        : ENVIRONMENT;
     for (const name of names) assert.match(name, wanted, role);
     // The control: what is let through is there.
     assert.equal(names.includes('AWS_REGION'), /agent|unsealer/.test(role), role);
