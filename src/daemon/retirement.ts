@@ -30,7 +30,7 @@ export interface RetirementPorts {
   onRetired(superseded: Superseded, why: 'released' | 'expired' | 'crowded'): void;
   readonly nowMs: () => number;
   readonly retireAfterMs: number;
-  /** More than these, and the oldest goes. */
+  /** More than these, and one goes: the oldest that is not held, else the oldest. */
   readonly lingeringMax: number;
 }
 
@@ -86,8 +86,12 @@ export class Retirement {
       if (await this.#isReleased(superseded)) await this.#retire(superseded, 'released');
       else if (nowMs() - superseded.sinceMs >= retireAfterMs) await this.#retire(superseded, 'expired');
     }
-    for (const superseded of this.#lingering.slice(0, -lingeringMax || 0)) {
-      if (this.#lingering.length > lingeringMax) await this.#retire(superseded, 'crowded');
+    // Rather one that somebody may open more of than one that somebody has open.
+    for (const mayBeHeld of [false, true]) {
+      for (const superseded of [...this.#lingering]) {
+        if (this.#lingering.length <= lingeringMax) return;
+        if (mayBeHeld || (await this.#isForgotten(superseded))) await this.#retire(superseded, 'crowded');
+      }
     }
   }
 

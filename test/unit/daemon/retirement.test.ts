@@ -46,6 +46,21 @@ test('what the kernel holds, and nobody opens more of, is told of', async () => 
   assert.deepEqual([seen.held, seen.retired], [[1], []]);
 });
 
+test('where it is crowded, one that is only in use goes before one that is held', async () => {
+  const { world, seen, retirement, add } = setUp({ lingeringMax: 2 });
+  world.held.add(1);
+  for (const id of [1, 2, 3]) {
+    add(id);
+    world.inUse.add(id);
+  }
+  await retirement.sweep();
+  assert.deepEqual(seen.retired, ['2 crowded']);
+  for (const id of [3, 4]) world.held.add(id);
+  add(4);
+  await retirement.sweep();
+  assert.deepEqual(seen.retired, ['2 crowded', '1 crowded']);
+});
+
 test('time limit and crowding do not ask who may open more', async () => {
   const { world, seen, retirement, add } = setUp({ lingeringMax: 1 });
   for (const id of [1, 2]) {
