@@ -2,82 +2,128 @@
  * What children say on their standard error, into the log of the supervisor: a pipe for each, read line by line. A child
  * may be subverted, so a line is foreign: cut, escaped, rate-limited, and always under the child's own role and pid.
  *
- * Invariants: no child can block the log, fill it faster than LINES_A_SECOND, or write as somebody else; nothing here waits
- * for a child, and a child waits for nobody here (child.ts: what does not fit into the pipe is lost).
+ * Invariants: no child can block the log, fill it faster than LINES_A_SECOND (nor can one that takes its place: what may be
+ * said is its role's), keep the supervisor reading, or write as somebody else; a child waits for nobody here (child.ts: what
+ * does not fit into the pipe is lost).
  */
 import type { Readable } from 'node:stream';
+import { escapeInvisible } from '../errors.ts';
+import { realTimers, type Timers } from '../system/timers.ts';
 import type { Log, ServerEvent } from './log.ts';
 import type { Role } from './roles.ts';
 
 /** Of a line; what is longer is cut. Ours have a few hundred. */
 const LINE_BYTES_MAX = 2_000;
-/** At once; and in the long run. */
+/** At once; and in the long run. An empty line is one, and so is every LINE_BYTES_MAX that are read. */
 const LINES_MAX = 100;
 const LINES_A_SECOND = 5;
-/** Fields of a line, and of a text among them. */
-const FIELDS_MAX = 10;
+/** For so long nothing is read of one that has said all that it may. */
+const PAUSE_MS = 1_000;
 const TEXT_LENGTH_MAX = 500;
 const NEWLINE = 0x0a;
 
-/** What processes of ours say in lines of JSON (server-log.ts). */
-const EVENTS: Readonly<Record<ServerEvent, 'warn' | 'error'>> = {
-  'malformed-request': 'warn',
-  'unknown-request': 'warn',
-  'reply-refused': 'error',
-  'generation-unreadable': 'error',
-  bug: 'error',
+/** What processes of ours say in lines of JSON (server-log.ts), and of what kind each field is. */
+const EVENTS: Readonly<
+  Record<ServerEvent, { level: 'warn' | 'error'; fields: Readonly<Record<string, 'number' | 'string'>> }>
+> = {
+  'malformed-request': { level: 'warn', fields: { opcode: 'number', bytes: 'number', count: 'number' } },
+  'unknown-request': { level: 'warn', fields: { opcode: 'number', count: 'number' } },
+  'reply-refused': { level: 'error', fields: { errno: 'number', opcode: 'number' } },
+  'generation-unreadable': { level: 'error', fields: { generation: 'number', why: 'string' } },
+  bug: { level: 'error', fields: { error: 'string', count: 'number' } },
 };
 
-/** Reads until the child has closed it. */
-export function relayLog(
-  stderr: Readable,
-  child: { readonly role: Role; readonly pid: number },
-  log: Log,
-  nowMs: () => number = () => performance.now(),
-): void {
-  const who = { process: child.role, pid: child.pid };
-  let line = Buffer.alloc(0);
-  let cut = false;
-  let allowed = LINES_MAX;
-  let lastMs = nowMs();
-  let lost = 0;
-  const say = () => {
-    const now = nowMs();
-    allowed = Math.min(LINES_MAX, allowed + ((now - lastMs) * LINES_A_SECOND) / 1000);
-    lastMs = now;
-    const said = line.toString();
-    line = Buffer.alloc(0);
-    cut = false;
-    if (said === '') return;
-    if (allowed < 1) {
-      lost += 1;
-      return;
-    }
-    allowed -= 1;
-    tellLost();
-    const { level, event, fields } = parseLine(said);
-    log[level](event, { ...fields, ...who });
-  };
-  const tellLost = () => {
-    if (lost > 0) log.warn('child-output-lost', { lines: lost, ...who });
-    lost = 0;
-  };
-  stderr.on('data', (chunk: Buffer) => {
-    for (let from = 0; from < chunk.length; ) {
-      const newline = chunk.indexOf(NEWLINE, from);
-      const end = newline < 0 ? chunk.length : newline;
-      if (!cut) line = Buffer.concat([line, chunk.subarray(from, end)]).subarray(0, LINE_BYTES_MAX);
-      cut = line.length === LINE_BYTES_MAX;
-      if (newline >= 0) say();
-      from = end + 1;
-    }
-  });
-  stderr.on('end', () => {
-    if (line.length > 0) say();
-    tellLost();
-  });
-  // Its end is told otherwise.
-  stderr.on('error', () => undefined);
+export interface ChildLogTime {
+  readonly timers: Timers;
+  readonly nowMs: () => number;
+}
+
+const REAL_TIME: ChildLogTime = { timers: realTimers, nowMs: () => performance.now() };
+
+/** Of all children of a mount. */
+export class ChildLog {
+  readonly #log: Log;
+  readonly #time: ChildLogTime;
+  readonly #allowances = new Map<Role, Allowance>();
+
+  constructor(log: Log, time = REAL_TIME) {
+    this.#log = log;
+    this.#time = time;
+  }
+
+  /** Reads until the child has closed it. */
+  relay(stderr: Readable, child: { readonly role: Role; readonly pid: number }): void {
+    const log = this.#log;
+    const { timers, nowMs } = this.#time;
+    const who = { process: child.role, pid: child.pid };
+    const allowance = this.#allowances.get(child.role) ?? new Allowance(nowMs);
+    this.#allowances.set(child.role, allowance);
+    let line = Buffer.alloc(0);
+    let lost = 0;
+    const tellLost = () => {
+      if (lost > 0) log.warn('child-output-lost', { lines: lost, ...who });
+      lost = 0;
+    };
+    const say = () => {
+      const said = line.toString();
+      line = Buffer.alloc(0);
+      if (!allowance.take()) {
+        if (said !== '') lost += 1;
+        return;
+      }
+      if (said === '') return;
+      tellLost();
+      const { level, event, fields } = parseLine(said);
+      log[level](event, { ...fields, ...who });
+    };
+    stderr.on('data', (chunk: Buffer) => {
+      for (let from = 0; from < chunk.length; ) {
+        const newline = chunk.indexOf(NEWLINE, from);
+        const end = newline < 0 ? chunk.length : newline;
+        if (end > from && line.length < LINE_BYTES_MAX)
+          line = Buffer.concat([line, chunk.subarray(from, end)]).subarray(0, LINE_BYTES_MAX);
+        if (newline >= 0) say();
+        from = end + 1;
+      }
+      if (allowance.charge(chunk.length / LINE_BYTES_MAX)) return;
+      stderr.pause();
+      timers.set(() => stderr.resume(), PAUSE_MS);
+    });
+    stderr.on('end', () => {
+      if (line.length > 0) say();
+      tellLost();
+    });
+    // Its end is told otherwise.
+    stderr.on('error', () => undefined);
+  }
+}
+
+/** So many lines at once, and so many a second. */
+class Allowance {
+  readonly #nowMs: () => number;
+  #lines = LINES_MAX;
+  #lastMs: number;
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+    this.#lastMs = nowMs();
+  }
+
+  /** One line: whether it may be said. */
+  take(): boolean {
+    const now = this.#nowMs();
+    this.#lines = Math.min(LINES_MAX, this.#lines + ((now - this.#lastMs) * LINES_A_SECOND) / 1000);
+    this.#lastMs = now;
+    if (this.#lines < 1) return false;
+    this.#lines -= 1;
+    return true;
+  }
+
+  /** What reading cost: whether anything may still be said. */
+  charge(lines: number): boolean {
+    this.#lines = Math.max(0, this.#lines - lines);
+    return this.#lines >= 1;
+  }
 }
 
 interface Line {
@@ -86,13 +132,9 @@ interface Line {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** What is no line of ours is text. The log escapes what a terminal would obey. */
+/** What is no line of ours is text. Of one that is, what does not belong to its event is left out. */
 function parseLine(said: string): Line {
-  const text: Line = {
-    level: 'warn',
-    event: 'child-output',
-    fields: { text: said.slice(0, TEXT_LENGTH_MAX) },
-  };
+  const text: Line = { level: 'warn', event: 'child-output', fields: { text: fitForLog(said) } };
   let value: unknown;
   try {
     value = JSON.parse(said);
@@ -100,13 +142,18 @@ function parseLine(said: string): Line {
     return text;
   }
   if (typeof value !== 'object' || value === null) return text;
-  const { event, level: _level, time: _time, ...rest } = value as Record<string, unknown>;
+  const { event, ...rest } = value as Record<string, unknown>;
   if (typeof event !== 'string' || !Object.hasOwn(EVENTS, event)) return text;
+  const known = EVENTS[event as ServerEvent];
   const fields: Record<string, unknown> = {};
-  for (const [name, each] of Object.entries(rest).slice(0, FIELDS_MAX)) {
-    if (!/^[a-z][a-zA-Z]{0,30}$/.test(name)) continue;
-    if (typeof each === 'number') fields[name] = each;
-    else if (typeof each === 'string') fields[name] = each.slice(0, TEXT_LENGTH_MAX);
+  for (const [name, kind] of Object.entries(known.fields)) {
+    const each = rest[name];
+    if (typeof each === kind) fields[name] = typeof each === 'string' ? fitForLog(each) : each;
   }
-  return { level: EVENTS[event as ServerEvent], event: event as ServerEvent, fields };
+  return { level: known.level, event: event as ServerEvent, fields };
+}
+
+/** JSON escapes less than a terminal obeys. */
+function fitForLog(text: string): string {
+  return escapeInvisible(text.slice(0, TEXT_LENGTH_MAX));
 }

@@ -3,7 +3,7 @@
 import { closeSync, openSync } from 'node:fs';
 import type { FileRule } from '../checks/ownership.ts';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
-import { relayLog } from './child-log.ts';
+import { ChildLog } from './child-log.ts';
 import { type Child, type ChildOptions, spawnChild } from './children.ts';
 import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
@@ -13,8 +13,13 @@ import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
 import { RULES_VARIABLE } from './roles.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';
 
+/** One for each log: a process that takes another's place may say what that one left. */
+const childLogs = new WeakMap<Log, ChildLog>();
+
 function relayTo(log: Log): ChildOptions['hear'] {
-  return (stderr, child) => relayLog(stderr, child, log);
+  const childLog = childLogs.get(log) ?? new ChildLog(log);
+  childLogs.set(log, childLog);
+  return (stderr, child) => childLog.relay(stderr, child);
 }
 
 export interface EngineProcessesOptions {
