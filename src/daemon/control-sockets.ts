@@ -19,7 +19,7 @@ export interface ControlSockets {
   readonly controlFd: number;
   /** For the group that may look and no more. */
   readonly statusFd: number | undefined;
-  /** Nobody finds them any more; who is connected still gets an answer. */
+  /** Nobody finds them any more; who is connected still gets an answer. Never throws: an unmount goes on. */
   hide(): void;
   /** The end of them, hidden or not. */
   close(): void;
@@ -34,11 +34,11 @@ export function openControlSockets(directory: string, statusGid: number | undefi
   const fds: number[] = [];
   const hide = () => {
     for (const each of made.splice(0)) unlinkQuietly(each);
-    lock.release();
     try {
+      lock.release();
       rmdirSync(directory);
     } catch {
-      // Somebody put something else there, or it is gone.
+      // Somebody put something else there, or it is gone, or can't be written to any more.
     }
   };
   const close = () => {
@@ -75,8 +75,9 @@ function lockPlace(directory: string): Lock {
   let held = true;
   return {
     release() {
-      if (held) lock.release();
+      if (!held) return;
       held = false;
+      lock.release();
     },
   };
 }

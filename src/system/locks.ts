@@ -2,7 +2,7 @@
  * A file that one process holds: flock(2), which ends with the process, however that ends. Node closes its descriptors on exec,
  * so no child holds it on.
  */
-import { closeSync, constants, fstatSync, openSync, statSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, unlinkSync } from 'node:fs';
 import { late, libc } from './libc.ts';
 
 // sys/file.h
@@ -12,7 +12,7 @@ const flock = late('int flock(int, int)');
 const ATTEMPTS = 100;
 
 export interface Lock {
-  /** The file goes with it. */
+  /** The file goes with it; one that somebody put in its place stays. */
   release(): void;
 }
 
@@ -27,16 +27,27 @@ export function lockFile(path: string): Lock | undefined {
       if (failure.code === 'EAGAIN') return undefined;
       throw failure;
     }
-    if (statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
+    if (isFileAt(path, fd)) {
       return {
         release() {
           // Removed while it is held: whoever waits for its end finds another file, or makes one.
-          unlinkSync(path);
-          closeSync(fd);
+          try {
+            if (isFileAt(path, fd)) unlinkSync(path);
+          } catch (error) {
+            if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+          } finally {
+            closeSync(fd);
+          }
         },
       };
     }
     closeSync(fd);
   }
   return undefined;
+}
+
+function isFileAt(path: string, fd: number): boolean {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  const held = fstatSync(fd);
+  return there?.ino === held.ino && there.dev === held.dev;
 }

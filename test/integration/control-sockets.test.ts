@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { test } from 'node:test';
 import { openControlSockets } from '../../src/daemon/control-sockets.ts';
@@ -31,6 +32,46 @@ test('a place that is taken is refused, also by one that does not listen yet, an
     'the end of the first is nothing to the second',
   );
   second.close();
+});
+
+test('an end goes on where the lock is gone, or is another’s by now', async (t) => {
+  const directory = path.join(await temporaryDirectory(t), 'web');
+  const lockPath = path.join(directory, 'lock');
+  fs.mkdirSync(directory);
+  const first = openControlSockets(directory, undefined);
+  fs.unlinkSync(lockPath);
+  first.hide();
+  assert.equal(fs.existsSync(directory), false);
+  fs.mkdirSync(directory);
+  const second = openControlSockets(directory, undefined);
+  fs.rmSync(directory, { recursive: true });
+  second.hide();
+  fs.mkdirSync(directory);
+  const third = openControlSockets(directory, undefined);
+  fs.renameSync(lockPath, `${lockPath}.old`);
+  fs.writeFileSync(lockPath, 'another');
+  third.hide();
+  assert.equal(fs.readFileSync(lockPath, 'utf8'), 'another');
+  for (const each of [first, second, third]) each.close();
+});
+
+test('sockets are hidden without a word where nothing can be removed', async (t) => {
+  const directory = path.join(await temporaryDirectory(t), 'web');
+  fs.mkdirSync(directory);
+  const sockets = openControlSockets(directory, undefined);
+  // What unlink(2) fails with for root, too.
+  const unlink = t.mock.method(fs, 'unlinkSync', () => {
+    throw Object.assign(new Error('read-only'), { code: 'EROFS' });
+  });
+  syncBuiltinESMExports();
+  try {
+    sockets.hide();
+    assert.ok(unlink.mock.callCount() > 0);
+  } finally {
+    unlink.mock.restore();
+    syncBuiltinESMExports();
+  }
+  sockets.close();
 });
 
 test('a lock ends with its holder, and a lock file that was left is no lock', async (t) => {
