@@ -22,6 +22,8 @@ const HINT_EVERY_MS = 1_000;
 /** How often it is asked whether it still listens, and how many answers in a row may be missing. */
 const PING_EVERY_MS = 3_000;
 const PONGS_MISSING_MAX = 2;
+/** The same, before its first answer: it starts, for some 20 s at most. */
+const FIRST_PONGS_MISSING_MAX = 7;
 /** Its last answers go out within this, or not at all. */
 const STOP_MS_MAX = 2_000;
 
@@ -125,9 +127,9 @@ export class AgentKeeper {
     this.#pingTimer = setInterval(() => this.#ping(child), PING_EVERY_MS);
   }
 
-  /** One that never answered may be of a version that does not know the question. */
   #ping(child: Child): void {
-    if (this.#answered > 0 && this.#pinged - this.#answered >= PONGS_MISSING_MAX) {
+    const missingMax = this.#answered === 0 ? FIRST_PONGS_MISSING_MAX : PONGS_MISSING_MAX;
+    if (this.#pinged - this.#answered >= missingMax) {
       this.#ports.log.error('agent-hung', { pid: child.pid });
       child.kill('SIGKILL');
       return;

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Operations } from '../../../src/control/server.ts';
+import { AgentKeeper } from '../../../src/daemon/agent-keeper.ts';
+import { FakeChild, settled } from '../../support/fake-child.ts';
+import { FakeLog } from '../../support/fake-log.ts';
+
+const PING_MS = 3_000;
+
+function setUp(t: TestContext) {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const children: FakeChild[] = [];
+  const log = new FakeLog();
+  const keeper = new AgentKeeper({
+    spawn() {
+      const child = new FakeChild();
+      children.push(child);
+      return child;
+    },
+    task: () => ({
+      sources: [{ location: '/b', aws: {} }],
+      pollMs: 1000,
+      spreadMs: 0,
+      queue: null,
+      aws: {},
+      statusSocket: false,
+    }),
+    onLooked: () => undefined,
+    operations: {} as Operations,
+    log,
+  });
+  t.after(async () => {
+    const stopped = keeper.stop();
+    for (const child of children) child.end();
+    await stopped;
+  });
+  const pings = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      t.mock.timers.tick(PING_MS);
+      await settled();
+    }
+  };
+  return { children, log, pings };
+}
+
+test('an agent that hangs before its first answer has some 20 s, and is replaced', async (t) => {
+  const { children, log, pings } = setUp(t);
+  await pings(6);
+  assert.deepEqual([log.events, children[0]?.signals], [[], []]);
+  await pings(1);
+  assert.deepEqual(log.events, ['agent-hung', 'agent-died']);
+  assert.deepEqual(children[0]?.signals, ['SIGKILL']);
+});
+
+test('one that has answered once is replaced after two that it does not answer', async (t) => {
+  const { children, log, pings } = setUp(t);
+  children[0]?.say({ pong: 1 });
+  await settled();
+  await pings(2);
+  assert.deepEqual(log.events, []);
+  await pings(1);
+  assert.deepEqual(log.events, ['agent-hung', 'agent-died']);
+});
