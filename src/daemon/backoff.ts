@@ -31,6 +31,11 @@ export class Backoff {
     return this.#failures === 0 ? firstMs : Math.min(minMs * 2 ** this.#failures, maxMs);
   }
 
+  /** Whether somebody has to wait who wants it started: it ended more than once in a row. */
+  get isBinding(): boolean {
+    return this.#timer !== undefined && this.#failures > 1;
+  }
+
   later(): void {
     const { delayMs } = this;
     this.#failures += 1;
@@ -49,10 +54,14 @@ export class Backoff {
 
   cancel(): void {
     this.#timers.clear(this.#timer);
+    this.#timer = undefined;
   }
 
   #set(delayMs: number): void {
     this.cancel();
-    this.#timer = this.#timers.set(this.#start, delayMs);
+    this.#timer = this.#timers.set(() => {
+      this.#timer = undefined;
+      this.#start();
+    }, delayMs);
   }
 }

@@ -1,7 +1,7 @@
 /**
  * A child that answers one question after the other (prober, notifier), seen from the supervisor. It may hang for as long
  * as the server does: whoever asks gives a time limit, and an answer that comes later is dropped. A child that is gone is
- * started again: at the next question, or after a while without one.
+ * started again: at the next question, or after a while without one; after two that died in a row, only after a while.
  */
 import { MountError } from '../errors.ts';
 import type { Message } from './channel.ts';
@@ -87,7 +87,7 @@ export class Helper {
 
   /** Throws NoAnswer, or MountError for an answer that says no. */
   async ask(message: Message, timeoutMs: number): Promise<Answer> {
-    this.start();
+    if (!this.#kept.mustWait) this.start();
     if (this.#kept.isStopped || this.#kept.child === undefined) throw new NoAnswer('ended');
     clearTimeout(this.#idleTimer);
     const answer = await new Promise<Answer | NoAnswer>((resolve) => {

@@ -70,6 +70,11 @@ export class KeptChild {
     return this.#stopped;
   }
 
+  /** It ended, or was not started, twice in a row: it is not to be started before its time. */
+  get mustWait(): boolean {
+    return this.#backoff.isBinding;
+  }
+
   /** Of the child that runs, if one does. */
   states<R extends string>(role: R): ChildState<R>[] {
     const { pid } = this;

@@ -124,3 +124,23 @@ test('after stop() there is no answer', async () => {
   assert.deepEqual(last().signals.slice(0, 1), ['SIGKILL']);
   await assert.rejects(helper.ask({ do: 'b' }, LONG_MS), because('ended'));
 });
+
+test('a question does not start another where two ended in a row: there is no answer until its time has come', async (t) => {
+  const { helper, children, last } = setUp();
+  t.after(() => helper.stop());
+  helper.start();
+  last().end();
+  await settled();
+  const second = helper.ask({ do: 'a' }, LONG_MS);
+  assert.equal(children.length, 2);
+  last().end();
+  await assert.rejects(second, because('ended'));
+  await assert.rejects(helper.ask({ do: 'b' }, LONG_MS), because('ended'));
+  assert.equal(children.length, 2);
+  const end = Date.now() + patient(5000);
+  while (children.length === 2 && Date.now() < end) await sleep(5);
+  const third = helper.ask({ do: 'c' }, LONG_MS);
+  last().say({ ok: true });
+  assert.deepEqual(await third, { ok: true });
+  assert.equal(children.length, 3);
+});
