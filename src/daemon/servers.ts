@@ -53,6 +53,8 @@ export class Servers {
   readonly #ports: ServersPorts;
   #active: Server | undefined;
   #successor: Server | undefined;
+  /** Of an upgrade, as long as it is neither: it gets ready. */
+  #fresh: Server | undefined;
   readonly #backoff = new Backoff(() => this.#prepareOrLater(), RESTARTS);
   #restarts = 0;
   #deaths = { request: '', count: 0 };
@@ -124,7 +126,14 @@ export class Servers {
    */
   async upgrade(handOver: (isGone: Promise<unknown>) => Promise<void>): Promise<void> {
     const fresh = this.#tryToStart();
+    this.#fresh = fresh;
     const problem = fresh === undefined ? NOT_STARTED : await fresh.ready;
+    this.#fresh = undefined;
+    if (this.#stopped) {
+      throw new MountError('upgrade-refused', 'cannot upgrade: the mount is stopping', {
+        hint: 'the next mount is of the program that is on disk',
+      });
+    }
     if (fresh === undefined || problem !== undefined) {
       if (fresh !== undefined) {
         fresh.expected = true;
@@ -154,7 +163,7 @@ export class Servers {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#backoff.cancel();
-    const servers = [this.#active, this.#successor].filter((server) => server !== undefined);
+    const servers = [this.#active, this.#successor, this.#fresh].filter((server) => server !== undefined);
     for (const server of servers) {
       server.expected = true;
       server.child.kill('SIGKILL');
