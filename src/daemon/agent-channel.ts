@@ -20,7 +20,7 @@ import {
   OPERATIONS,
 } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
-import { escapeInvisible, isErrorCode, SecretsfsError } from '../errors.ts';
+import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import type { ProbeAnswer } from '../hooks/probe-state.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Looked } from './rotation-ports.ts';
@@ -71,7 +71,13 @@ export const queueTaskSchema = z.union([
 ]);
 export type QueueTask = z.infer<typeof queueTaskSchema>;
 
-export const agentTaskSchema = z.strictObject({
+/**
+ * Of the task: another one with each change of its schema, or of what its fields mean. An agent is of the program on disk, the
+ * supervisor of the one that it was started from.
+ */
+export const AGENT_TASK_VERSION = 1;
+
+const agentTaskSchema = z.strictObject({
   /** In their order; a location is absolute, or s3://…. */
   sources: z.array(z.strictObject({ location: z.string(), aws: awsSettingsSchema })).min(1),
   pollMs: z.number().positive(),
@@ -85,6 +91,19 @@ export const agentTaskSchema = z.strictObject({
   statusSocket: z.boolean(),
 });
 export type AgentTask = z.infer<typeof agentTaskSchema>;
+
+/** Undefined for what is no task. Throws MountError for one of another version. */
+export function parseAgentTask({ version, ...task }: Message): AgentTask | undefined {
+  if (version !== AGENT_TASK_VERSION) throw foreignVersion('cannot watch the source');
+  return agentTaskSchema.safeParse(task).data;
+}
+
+/** A supervisor of another version gave a task. */
+export function foreignVersion(what: string): MountError {
+  return new MountError('unsealer-failed', `${what}: the running supervisor is of another version`, {
+    hint: 'restart the mount: secretsfs upgrade replaces every process but the supervisor',
+  });
+}
 
 const toldErrorSchema = z.strictObject({
   code: errorCode,
@@ -192,7 +211,7 @@ export class AgentLink {
     this.#channel = channel;
     this.#operations = operations;
     this.#events = events;
-    channel.send(task);
+    channel.send({ version: AGENT_TASK_VERSION, ...task });
     void this.#listen();
   }
 

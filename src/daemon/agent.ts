@@ -23,13 +23,13 @@ import {
   type AgentMessage,
   type AgentTask,
   ASKS_MAX,
-  agentTaskSchema,
+  parseAgentTask,
   type QueueTask,
   supervisorMessageSchema,
   toldError,
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
-import { enterChild, writeToLog } from './child.ts';
+import { CHILD_EXIT_WRONG, enterChild, exitWith, writeToLog } from './child.ts';
 import { probeTls } from './probes.ts';
 import { openQueueOf } from './queues.ts';
 import type { Looked } from './rotation-ports.ts';
@@ -53,7 +53,7 @@ export interface AgentPorts {
   log(line: string): void;
 }
 
-/** Serves until the supervisor closes the channel, or says what no supervisor says. */
+/** Serves until the supervisor closes the channel, or says what no supervisor says. Throws MountError for one of another version. */
 export async function serveAgent(ports: AgentPorts): Promise<void> {
   await new Agent(ports).ended;
 }
@@ -70,7 +70,11 @@ export async function runAgent(): Promise<never> {
       sources.map(({ location, aws }) => createSource(location, new AwsAccess({ env: process.env, ...aws }))),
     openQueue: (queue, { aws }) => openQueueOf(queue, new AwsAccess({ env: process.env, ...aws })),
     log,
-  }).catch((error: unknown) => log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })));
+  }).catch((error: unknown) => {
+    if (error instanceof SecretsfsError)
+      exitWith('agent', `${error.message}: ${error.hint}`, CHILD_EXIT_WRONG);
+    log(JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) }));
+  });
   process.exit();
 }
 
@@ -101,7 +105,7 @@ class Agent {
 
   async #listen(): Promise<void> {
     try {
-      const task = agentTaskSchema.safeParse(await this.#ports.channel.receive()).data;
+      const task = parseAgentTask(await this.#ports.channel.receive());
       if (task === undefined) throw new Error('the first message is no task');
       this.#start(task);
       for (;;) this.#take(await this.#ports.channel.receive());
@@ -200,7 +204,7 @@ class Agent {
     const ask = this.#nextAsk++;
     return new Promise<T>((resolve, reject) => {
       this.#asked.set(ask, { resolve: (result) => resolve(result as T), reject });
-      this.#send({ ask, op, args });
+      this.#send({ ask, op, ...(Object.keys(args).length === 0 ? {} : { args }) });
     });
   }
 

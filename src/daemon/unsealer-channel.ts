@@ -8,7 +8,7 @@ import { CERTIFICATES_MAX, FINDINGS_MAX, KEPT_MAX, NAMES_MAX, RULES } from '../c
 import { checksTaskSchema, fileRulesSchema } from '../checks/settings.ts';
 import { isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
-import { awsSettingsSchema, foreignRevision, foreignText } from './agent-channel.ts';
+import { awsSettingsSchema, foreignRevision, foreignText, foreignVersion } from './agent-channel.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Exit } from './children.ts';
 
@@ -28,7 +28,13 @@ const count = z.int().min(0);
 const openedFile = z.union([descriptor, z.string().regex(/^E[A-Z0-9]{1,20}$/)]);
 const pairs = z.record(z.string(), z.string());
 
-export const unsealerTaskSchema = z.strictObject({
+/**
+ * Of the task: another one with each change of its schema, or of what its fields mean. An unsealer is of the program on disk,
+ * the supervisor of the one that it was started from.
+ */
+export const UNSEALER_TASK_VERSION = 1;
+
+const unsealerTaskSchema = z.strictObject({
   /** As a person wrote it, or absolute: for messages only where `bundleFile` is given. */
   location: z.string(),
   bundleFile: openedFile.nullable(),
@@ -70,6 +76,12 @@ export const unsealerTaskSchema = z.strictObject({
   }),
 });
 export type UnsealerTask = z.infer<typeof unsealerTaskSchema>;
+
+/** Throws MountError unsealer-failed for one of another version; whatever else is wrong with it is a bug. */
+export function parseTask({ version, ...task }: Message): UnsealerTask {
+  if (version !== UNSEALER_TASK_VERSION) throw foreignVersion('cannot open the bundle');
+  return unsealerTaskSchema.parse(task);
+}
 
 const nodes = count.max(GENERATION_NODES_MAX);
 /** Whoever shows it quotes it. */
@@ -178,7 +190,7 @@ export async function unseal(
   signal.addEventListener('abort', abort, { once: true });
   try {
     if (signal.aborted) unsealer.kill();
-    channel.send(task);
+    channel.send({ version: UNSEALER_TASK_VERSION, ...task });
     const said = await lastWord(channel, () => silence.refresh()).catch((error: Error) => error);
     clearTimeout(silence);
     // It has nothing left to do; nor has one that says what is no message.

@@ -32,9 +32,9 @@ import {
   ALIVE_EVERY_MS,
   FILES_VARIABLE,
   type OpenedResult,
+  parseTask,
   type UnsealerResult,
   type UnsealerTask,
-  unsealerTaskSchema,
 } from './unsealer-channel.ts';
 
 const CHANNEL_FD = 3;
@@ -69,20 +69,33 @@ export async function runUnsealer(): Promise<never> {
   let result: UnsealerResult;
   const alive = setInterval(() => channel.send({ alive: true }), ALIVE_EVERY_MS);
   try {
-    const task = unsealerTaskSchema.parse(channel.receive());
-    result = await performTask(task, files);
+    result = await performTask(parseTask(channel.receive() ?? {}), files);
   } catch (error) {
-    writeToLog(`${JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })}\n`);
-    result = {
-      outcome: 'failed',
-      code: 'unsealer-failed',
-      message: 'cannot open the bundle: internal error of the unsealer',
-      hint: 'please report it; the log says where it is',
-    };
+    result = failureOf(error);
   }
   clearInterval(alive);
   channel.send(result);
   process.exit();
+}
+
+function failureOf(error: unknown): UnsealerResult {
+  if (error instanceof SecretsfsError) {
+    const { code, message, hint, revision } = error;
+    return {
+      outcome: 'failed',
+      code,
+      message,
+      ...(hint === undefined ? {} : { hint }),
+      ...(revision === undefined ? {} : { revision }),
+    };
+  }
+  writeToLog(`${JSON.stringify({ level: 50, event: 'bug', error: describeBug(error) })}\n`);
+  return {
+    outcome: 'failed',
+    code: 'unsealer-failed',
+    message: 'cannot open the bundle: internal error of the unsealer',
+    hint: 'please report it; the log says where it is',
+  };
 }
 
 /** Throws for bugs only. */
@@ -126,14 +139,7 @@ export async function performTask(task: UnsealerTask, files: UnsealerFiles): Pro
     };
   } catch (error) {
     if (!(error instanceof SecretsfsError)) throw error;
-    const { code, message, hint, revision } = error;
-    return {
-      outcome: 'failed',
-      code,
-      message,
-      ...(hint === undefined ? {} : { hint }),
-      ...(revision === undefined ? {} : { revision }),
-    };
+    return failureOf(error);
   } finally {
     for (const client of clients) client.destroy();
   }

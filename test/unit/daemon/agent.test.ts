@@ -9,6 +9,7 @@ import type { Status } from '../../../src/control/protocol.ts';
 import type { Operations } from '../../../src/control/server.ts';
 import { serveAgent } from '../../../src/daemon/agent.ts';
 import {
+  AGENT_TASK_VERSION,
   AgentLink,
   type AgentTask,
   ASKS_MAX,
@@ -16,7 +17,7 @@ import {
 } from '../../../src/daemon/agent-channel.ts';
 import { Channel } from '../../../src/daemon/channel.ts';
 import type { Looked } from '../../../src/daemon/rotation-ports.ts';
-import { BundleError, SourceError } from '../../../src/errors.ts';
+import { BundleError, type MountError, SourceError } from '../../../src/errors.ts';
 import type { Queue } from '../../../src/source/queue.ts';
 import type { Found, Source } from '../../../src/source/source.ts';
 import { listenUnix } from '../../../src/system/sockets.ts';
@@ -350,7 +351,7 @@ test('an answer that is sent before the supervisor closes still reaches the clie
 
 test('an agent passes over what it does not know, and ends at a line without end', async (t) => {
   const { supervisorEnd, world, ended } = await start(t);
-  supervisorEnd.write(`${JSON.stringify(TASK)}\n`);
+  supervisorEnd.write(`${JSON.stringify({ version: AGENT_TASK_VERSION, ...TASK })}\n`);
   supervisorEnd.write('{"answer":77,"ok":true}\n{"answer":"x"}\n{"later":"version"}\n');
   await eventually(() => world.task !== undefined, 'it has its task');
   let text = '';
@@ -367,11 +368,38 @@ test('an agent passes over what it does not know, and ends at a line without end
 });
 
 test('an agent without a task ends with an error', async (t) => {
-  for (const line of ['{}\n', `${JSON.stringify({ ...TASK, more: 1 })}\n`]) {
+  const { supervisorEnd, ended } = await start(t);
+  supervisorEnd.write(`${JSON.stringify({ version: AGENT_TASK_VERSION, ...TASK, more: 1 })}\n`);
+  await assert.rejects(ended, /no task/);
+});
+
+test('an agent of another version than its supervisor ends, and says to restart the mount', async (t) => {
+  for (const foreign of [{ ...TASK }, { version: AGENT_TASK_VERSION + 1, of: 'later' }]) {
     const { supervisorEnd, ended } = await start(t);
-    supervisorEnd.write(line);
-    await assert.rejects(ended, /no task/);
+    supervisorEnd.write(`${JSON.stringify(foreign)}\n`);
+    await assert.rejects(
+      ended,
+      (error: MountError) =>
+        error.code === 'unsealer-failed' &&
+        /is of another version/.test(error.message) &&
+        /restart the mount/.test(error.hint ?? ''),
+    );
   }
+});
+
+test('a question has arguments only where it has some: a supervisor may not know of them', async (t) => {
+  const { supervisorEnd, runtimeDir, world } = await start(t);
+  supervisorEnd.write(`${JSON.stringify({ version: AGENT_TASK_VERSION, ...TASK })}\n`);
+  await eventually(() => world.task !== undefined, 'it has its task');
+  let text = '';
+  supervisorEnd.setEncoding('utf8').on('data', (chunk) => {
+    text += chunk;
+  });
+  const asked = ask(runtimeDir, 'web', 'status', 5000);
+  await eventually(() => text.includes('"ask"'), 'it asks');
+  assert.match(text, /\{"ask":1,"op":"status"\}\n/);
+  supervisorEnd.write(`${JSON.stringify({ answer: 1, ok: true, result: STATUS })}\n`);
+  assert.deepEqual(await asked, STATUS);
 });
 
 test('a supervisor takes nothing else from an agent: garbage, long lines, too many questions, an end', async (t) => {

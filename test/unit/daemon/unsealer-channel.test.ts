@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import * as z from 'zod';
 import { DEFAULT_CHECKS } from '../../../src/checks/settings.ts';
 import { LINE_BYTES_MAX } from '../../../src/daemon/channel.ts';
 import {
   parseResult,
+  parseTask,
+  UNSEALER_TASK_VERSION,
   type UnsealerResult,
   type UnsealerTask,
   unseal,
-  unsealerTaskSchema,
 } from '../../../src/daemon/unsealer-channel.ts';
 import type { MountError } from '../../../src/errors.ts';
 import { FakeChild, settled } from '../../support/fake-child.ts';
@@ -154,12 +156,35 @@ const TASK: UnsealerTask = {
 };
 
 test('a task names no descriptor of the channel, the candidate or the store', () => {
-  assert.ok(unsealerTaskSchema.safeParse(TASK).success);
+  const parse = (change: object) => parseTask({ version: UNSEALER_TASK_VERSION, ...TASK, ...change });
+  assert.deepEqual(parse({}), TASK);
   for (const fd of [0, 3, 4, 6, -1, 7.5]) {
-    assert.equal(unsealerTaskSchema.safeParse({ ...TASK, bundleFile: fd }).success, false);
-    assert.equal(unsealerTaskSchema.safeParse({ ...TASK, keyFiles: { '/k': fd } }).success, false);
+    assert.throws(() => parse({ bundleFile: fd }), z.ZodError);
+    assert.throws(() => parse({ keyFiles: { '/k': fd } }), z.ZodError);
   }
-  assert.equal(unsealerTaskSchema.safeParse({ ...TASK, more: 1 }).success, false);
+  assert.throws(() => parse({ more: 1 }), z.ZodError);
+});
+
+test('a task of a supervisor of another version, or of one that had none, says to restart the mount', () => {
+  for (const foreign of [{ ...TASK, more: 1 }, { version: UNSEALER_TASK_VERSION + 1, of: 'later' }, {}]) {
+    assert.throws(
+      () => parseTask(foreign),
+      (error: MountError) =>
+        error.code === 'unsealer-failed' &&
+        /is of another version/.test(error.message) &&
+        /restart the mount/.test(error.hint ?? ''),
+    );
+  }
+});
+
+test('the supervisor says of what version its task is', async () => {
+  const child = new FakeChild();
+  child.closes = true;
+  const result = unseal(child, TASK, limits(60_000));
+  await settled();
+  assert.deepEqual(parseTask(child.heard[0] ?? {}), TASK);
+  child.end();
+  await assert.rejects(result);
 });
 
 const limits = (silenceMs: number) => ({
