@@ -113,7 +113,8 @@ test('one that takes another’s place may say what that one left; other roles h
   other.end('c\n');
   await settled();
   timers.pass(0);
-  const said = (text: string) => log.lines.filter(({ fields }) => (fields as { text?: string }).text === text);
+  const said = (text: string) =>
+    log.lines.filter(({ fields }) => (fields as { text?: string }).text === text);
   assert.deepEqual([said('a').length, said('b').length, said('c').length], [100, 0, 1]);
 });
 
