@@ -131,7 +131,7 @@ function describeChecks({ warnings = [], certificates = [], kept = [] }: Status,
   return lines;
 }
 
-function describeMachine({ memory, processes = [] }: Status): string[] {
+function describeMachine({ memory, processes = [], successorProblem }: Status): string[] {
   const lines: string[] = [];
   if (memory !== undefined) {
     const { storeBytes, maxBytes, availableBytes } = memory;
@@ -143,6 +143,12 @@ function describeMachine({ memory, processes = [] }: Status): string[] {
   for (const { role, pid, user, started, restarts } of processes) {
     const again = restarts === 0 ? '' : `, ${plural(restarts, 'restart')}`;
     lines.push(`  process     ${role} ${pid} as ${user} since ${started}${again}`);
+  }
+  if (successorProblem != null) {
+    lines.push(
+      `  warning     no successor is ready: ${successorProblem}`,
+      '  hint        install a version of the program that can serve this mount: it is tried again',
+    );
   }
   return lines;
 }

@@ -199,6 +199,8 @@ export const statusSchema = z.object({
   processes: z.array(processSchema).optional(),
   hooks: z.array(hookSchema).optional(),
   probes: z.array(probeStatusSchema).optional(),
+  /** Why no server could take over if the one that serves ended now, in words; null: one could, or is about to. */
+  successorProblem: z.string().nullable().optional(),
   memory: z
     .object({
       /** All generations, with their metadata. */

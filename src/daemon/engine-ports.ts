@@ -45,6 +45,8 @@ export interface EngineStatus {
     readonly startedMs: number;
     readonly restarts: number;
   }[];
+  /** Why no server could take over now, in words. */
+  readonly successorProblem: string | undefined;
   readonly requests: number;
   /** With the kernel; undefined before it is mounted. */
   readonly negotiated: { readonly protocol: string; readonly resend: boolean } | undefined;

@@ -205,6 +205,7 @@ export class Engine {
         ...this.#prober.states('prober'),
         ...this.#notifier.states('notifier'),
       ],
+      successorProblem: this.#servers.successorProblem,
       requests: this.#page.status?.requests ?? 0,
       negotiated: this.#page.negotiated,
     };

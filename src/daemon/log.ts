@@ -38,6 +38,8 @@ export type Event =
   | 'server-not-started'
   | 'request-refused'
   | 'successor-died'
+  | 'successor-not-ready'
+  | 'successor-ready'
   | 'prober-died'
   | 'prober-hung'
   | 'notifier-died'

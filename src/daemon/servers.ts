@@ -37,6 +37,7 @@ interface Server {
   readonly startedMs: number;
   /** undefined: it will serve. Otherwise why not. */
   readonly ready: Promise<string | undefined>;
+  isReady: boolean;
   /** Nobody is to be told of its end. */
   expected: boolean;
   /** We ended it, because it left a request unanswered. */
@@ -56,6 +57,8 @@ export class Servers {
   /** Of an upgrade, as long as it is neither: it gets ready. */
   #fresh: Server | undefined;
   readonly #backoff = new Backoff(() => this.#prepareOrLater(), RESTARTS);
+  /** Why there is no successor, though one was started. */
+  #problem: string | undefined;
   #restarts = 0;
   #deaths = { request: '', count: 0 };
   #taking: Promise<void> | undefined;
@@ -68,6 +71,11 @@ export class Servers {
   /** How often the active one was replaced. */
   get restarts(): number {
     return this.#restarts;
+  }
+
+  /** Why nobody could take over from the active one now; undefined: one can, or is being started. */
+  get successorProblem(): string | undefined {
+    return this.#problem;
   }
 
   /** The pid that answers the kernel now. */
@@ -90,7 +98,11 @@ export class Servers {
   #wait(server: Server): void {
     this.#successor = server;
     void server.ready.then((problem) => {
-      if (problem === undefined && this.#successor === server) this.#backoff.reset();
+      if (this.#stopped || server.expected) return;
+      this.#note(problem);
+      if (problem === undefined) return this.#backoff.reset();
+      // Its end starts another, after a while: the program may be the right one by then.
+      server.child.kill('SIGKILL');
     });
   }
 
@@ -145,6 +157,7 @@ export class Servers {
     }
     const old = this.#successor;
     this.#successor = fresh;
+    this.#note(undefined);
     if (old !== undefined) {
       old.expected = true;
       old.child.kill('SIGKILL');
@@ -184,7 +197,17 @@ export class Servers {
         resolve(`it ended with ${signal ?? `code ${code}`}`);
       });
     });
-    const server: Server = { child, startedMs: Date.now(), ready, expected: false, hung: false };
+    const server: Server = {
+      child,
+      startedMs: Date.now(),
+      ready,
+      isReady: false,
+      expected: false,
+      hung: false,
+    };
+    void ready.then((problem) => {
+      server.isReady = problem === undefined;
+    });
     void child.exited.then((how) => this.#ended(server, how));
     return server;
   }
@@ -205,7 +228,7 @@ export class Servers {
     if (server === this.#successor) {
       this.#successor = undefined;
       if (this.#stopped) return;
-      if (!server.expected) log.warn('successor-died', { pid, ...how });
+      if (!server.expected && server.isReady) log.warn('successor-died', { pid, ...how });
       this.#backoff.later();
       return;
     }
@@ -232,8 +255,6 @@ export class Servers {
       }
       const problem = await next.ready;
       if (problem !== undefined || this.#successor !== next) {
-        // Its end starts another, after a while.
-        if (this.#successor === next) next.child.kill('SIGKILL');
         await sleep(Math.max(RESTARTS.minMs, this.#backoff.delayMs));
         continue;
       }
@@ -274,8 +295,21 @@ export class Servers {
   #prepareOrLater(): void {
     if (this.#stopped || this.#successor !== undefined) return;
     const server = this.#tryToStart();
-    if (server === undefined) this.#backoff.later();
-    else this.#wait(server);
+    if (server !== undefined) {
+      this.#wait(server);
+    } else {
+      this.#problem = NOT_STARTED;
+      this.#backoff.later();
+    }
+  }
+
+  /** Said when it begins, changes or ends, not at each attempt. */
+  #note(problem: string | undefined): void {
+    const { log } = this.#ports;
+    if (problem === this.#problem) return;
+    if (problem !== undefined) log.warn('successor-not-ready', { error: problem });
+    else log.info('successor-ready');
+    this.#problem = problem;
   }
 }
 

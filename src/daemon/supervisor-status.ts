@@ -57,6 +57,7 @@ export function describeMount(described: Described): Status {
     ...checksStatus(rotation.live?.generation.result, Date.now(), options.checks),
     processes: describeProcesses(described),
     ...(options.hooks.length === 0 ? {} : described.hooks),
+    successorProblem: engine?.successorProblem ?? null,
     memory: { storeBytes: engine?.storeBytes ?? 0, maxBytes: memoryMax ?? null },
   };
 }

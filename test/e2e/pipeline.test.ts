@@ -358,6 +358,38 @@ test('a server that can not read the store is refused by an upgrade, up and down
   await assertNoneFailed(readers);
 });
 
+test('while the program on disk can not serve, that is said, and what ends waits for one that can', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  await otherProgram(bench.path('v1'));
+  await otherProgram(bench.path('other'), [
+    { file: 'server.mjs', from: /CONTROL_VERSION=1;/, to: 'CONTROL_VERSION=2;' },
+  ]);
+  await install(bench, 'v1');
+  bench.program = bench.path('current/secretsfs.mjs');
+  const daemon = await bench.mount(ARGS);
+  const readers = pipeline.readers(2);
+  const before = await allUp(pipeline);
+  assert.equal((await pipeline.status()).successorProblem, null);
+  await install(bench, 'other');
+  assert.equal((await bench.secretsfs(['upgrade', 'web'])).code, 7);
+  kill(before.get('successor') ?? 0);
+  assert.match(`${(await daemon.event('successor-not-ready'))['error']}`, /format of the store/);
+  assert.match((await pipeline.status()).successorProblem ?? '', /format of the store/);
+  assert.match(await bench.must(['status']), /warning +no successor is ready: it does not know the format/);
+  // It is tried again and again, and said once.
+  await sleep(2_000);
+  assert.equal(daemon.count('successor-not-ready'), 1);
+  kill(before.get('server') ?? 0);
+  await daemon.event('server-died');
+  await install(bench, 'v1');
+  await daemon.event('successor-ready');
+  const after = await allUp(pipeline);
+  assert.notEqual(after.get('server'), before.get('server'));
+  assert.equal((await pipeline.status()).successorProblem, null);
+  await assertNoneFailed(readers);
+});
+
 test('while the program is gone from the disk, what dies comes back when it does', async (t) => {
   const pipeline = await setUp(t);
   const { bench } = pipeline;
