@@ -211,6 +211,7 @@ const ERRNO_WORDS: Readonly<Record<string, string>> = {
   ELOOP: 'too many symlinks',
   ENAMETOOLONG: 'its name is too long',
   EPIPE: 'its reader went away',
+  ETIMEDOUT: 'its file system does not answer',
 };
 
 /** Why a system call failed, in words where there are any, else by the name of its errno. */

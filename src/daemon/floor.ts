@@ -6,12 +6,13 @@
  * grows, but where an operator allowed one rollback; a file that can't be read or written costs this protection, is said
  * in the log and in the status, and never keeps a mount from serving.
  */
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, quote } from '../errors.ts';
+import { FILE_MS_MAX, FileLane } from '../system/file-lane.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
@@ -42,6 +43,7 @@ export interface FloorOptions {
 export class FloorFile {
   readonly #options: FloorOptions;
   readonly #file: string;
+  readonly #lane = new FileLane();
   #recorded: { readonly serial: number; readonly sha256: string } | undefined;
   #problem: string | undefined;
 
@@ -77,7 +79,7 @@ export class FloorFile {
     if (!(await this.#makeDirectory())) return;
     let text: string;
     try {
-      text = await this.#read();
+      text = await this.#inTime(() => this.#read());
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') log.warn('floor-missing', { file: this.#file });
@@ -100,7 +102,8 @@ export class FloorFile {
     this.#recorded = { serial, sha256 };
     const recorded = new Date(nowMs()).toISOString();
     try {
-      await this.#write(`${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`);
+      const text = `${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`;
+      await this.#inTime(() => this.#write(text));
       this.#problem = undefined;
     } catch (error) {
       this.#fail(`cannot write it: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
@@ -113,16 +116,22 @@ export class FloorFile {
     this.#problem = problem;
   }
 
+  /** A mount serves, and ends, also where the file system of its records does not answer. */
+  #inTime<T>(call: () => Promise<T>): Promise<T> {
+    return this.#lane.run(call, { timeoutMs: FILE_MS_MAX });
+  }
+
   /** False where there is none and none can be made. */
   async #makeDirectory(): Promise<boolean> {
     const { directory, uid } = this.#options;
+    let stat: Stats;
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await this.#inTime(() => mkdir(directory, { recursive: true, mode: 0o700 }));
+      stat = await this.#inTime(() => lstat(directory));
     } catch (error) {
       this.#fail(`cannot make its directory: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
       return false;
     }
-    const stat = await lstat(directory);
     if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) return true;
     throw new ConfigError(
       'config-invalid',

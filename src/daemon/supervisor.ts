@@ -13,6 +13,7 @@ import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
+import { FileLane } from '../system/file-lane.ts';
 import { keepDescriptors } from '../system/files.ts';
 import { trimMemory } from '../system/footprint.ts';
 import { loadNative } from '../system/native.ts';
@@ -57,6 +58,7 @@ export class Supervisor {
   readonly #rotation: Rotation<InStore>;
   readonly #floors: FloorFile;
   readonly #hooks: Hooks;
+  readonly #lane = new FileLane();
   readonly #ready = deferred();
   readonly #ended = deferred();
   #mountpoint: string;
@@ -202,7 +204,8 @@ export class Supervisor {
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
     sources.forEach(({ bundle }, source) => {
       if (isS3Url(bundle)) return;
-      this.#watches.push(watchIdentity(bundle, () => this.#rotation.noteLook(changedAt(source))));
+      const changed = () => this.#rotation.noteLook(changedAt(source));
+      this.#watches.push(watchIdentity(bundle, this.#lane, changed));
     });
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
@@ -219,7 +222,8 @@ export class Supervisor {
   #take(options: TakeOptions): Promise<Taken<InStore>> {
     const { log, nowMs } = this.#ports;
     const user = (this.#users as ProcessUsers).unsealer;
-    return takeInStore({ engine: this.#running, options: this.#options, user, log, nowMs }, options);
+    const [engine, lane] = [this.#running, this.#lane];
+    return takeInStore({ engine, options: this.#options, user, lane, log, nowMs }, options);
   }
 
   async #activate(opened: Opened<InStore>): Promise<Changes | undefined> {

@@ -7,6 +7,7 @@
 import type { SerialFloor } from '../bundle/policy.ts';
 import { MountError } from '../errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
+import type { FileLane } from '../system/file-lane.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Engine } from './engine.ts';
 import type { Log } from './log.ts';
@@ -18,6 +19,7 @@ export interface TakingPorts {
   readonly engine: Pick<Engine, 'candidate' | 'discard' | 'storeBytes'>;
   readonly options: UnsealingOptions;
   readonly user: ProcessUser;
+  readonly lane: FileLane;
   readonly log: Log;
   readonly nowMs: () => number;
   /** unsealInto(), but for tests. */
@@ -26,7 +28,7 @@ export interface TakingPorts {
 
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
-  { engine, options, user, log, nowMs, unseal = unsealInto }: TakingPorts,
+  { engine, options, user, lane, log, nowMs, unseal = unsealInto }: TakingPorts,
   { source, revision: wanted, knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
@@ -41,6 +43,7 @@ export async function takeInStore(
       liveSha256,
       floor,
       heldBytes: engine.storeBytes,
+      lane,
       log,
       signal,
     });

@@ -21,6 +21,8 @@ export const ALIVE_EVERY_MS = 2_000;
 
 /** To exit, once it has said its result. */
 const EXIT_MS_MAX = 2_000;
+/** To be gone, once it was killed. */
+const GONE_MS_MAX = 10_000;
 
 const descriptor = z.int().min(FILES_FD);
 const count = z.int().min(0);
@@ -179,28 +181,37 @@ export async function unseal(
   const { timeoutMs, silenceMs, signal } = limits;
   let late: string | undefined;
   let grace: NodeJS.Timeout | undefined;
+  let stuck: NodeJS.Timeout | undefined;
+  let giveUp: () => void;
+  const stays = new Promise<undefined>((resolve) => {
+    giveUp = () => resolve(undefined);
+  });
+  const kill = () => {
+    unsealer.kill();
+    // As it ends it closes files, and their file system may not answer that. It writes no more all the same.
+    stuck ??= setTimeout(giveUp, GONE_MS_MAX);
+  };
   const endAfter = (ms: number, why: string) =>
     setTimeout(() => {
       late ??= `${why} ${Math.round(ms / 1000)} s`;
-      unsealer.kill();
+      kill();
     }, ms);
   const timer = endAfter(timeoutMs, 'it took longer than');
   const silence = endAfter(silenceMs, 'it said nothing for');
-  const abort = () => unsealer.kill();
-  signal.addEventListener('abort', abort, { once: true });
+  signal.addEventListener('abort', kill, { once: true });
   try {
-    if (signal.aborted) unsealer.kill();
+    if (signal.aborted) kill();
     channel.send({ version: UNSEALER_TASK_VERSION, ...task });
     const said = await lastWord(channel, () => silence.refresh()).catch((error: Error) => error);
     clearTimeout(silence);
     // It has nothing left to do; nor has one that says what is no message.
-    if (said instanceof Error) unsealer.kill();
-    grace = setTimeout(() => unsealer.kill(), EXIT_MS_MAX);
-    const end = await exited;
+    if (said instanceof Error) kill();
+    grace = setTimeout(kill, EXIT_MS_MAX);
+    const end = await Promise.race([exited, stays]);
     signal.throwIfAborted();
     if (late !== undefined) throw failed(late);
     if (said instanceof Error) {
-      throw failed(`${said.message}; it ended with ${end.signal ?? end.code ?? 'nothing'}`);
+      throw failed(`${said.message}; it ended with ${end?.signal ?? end?.code ?? 'nothing'}`);
     }
     const result = parseResult(said);
     if (result === undefined) throw failed('its result is not readable');
@@ -212,7 +223,8 @@ export async function unseal(
     clearTimeout(timer);
     clearTimeout(silence);
     clearTimeout(grace);
-    signal.removeEventListener('abort', abort);
+    clearTimeout(stuck);
+    signal.removeEventListener('abort', kill);
     channel.close();
   }
 }

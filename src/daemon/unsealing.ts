@@ -2,7 +2,7 @@
  * Opens what the source has, in a process of its own. The files that the settings name are opened here, as root, and passed
  * on; what may be accepted is said here, so that neither the unsealer nor the agent can choose it.
  */
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { freemem } from 'node:os';
 import type { SerialFloor } from '../bundle/policy.ts';
 import type { FileRule } from '../checks/ownership.ts';
@@ -10,7 +10,8 @@ import type { Checks } from '../checks/settings.ts';
 import { parseAcceptedKey } from '../keyring/spec.ts';
 import { changesBytesMax, metadataBytesMax } from '../limits.ts';
 import { memoryHeadroom } from '../system/cgroups.ts';
-import { closeQuietly, O_PATH } from '../system/files.ts';
+import type { FileLane } from '../system/file-lane.ts';
+import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
@@ -54,6 +55,8 @@ export interface UnsealingRequest {
   readonly floor: SerialFloor | undefined;
   /** What the store holds already. */
   readonly heldBytes: number;
+  /** What the settings name is opened in it. */
+  readonly lane: FileLane;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -65,29 +68,29 @@ export interface UnsealingRequest {
 export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
-  const { options, user, candidate, knownRevision, revision, liveSha256, floor, heldBytes, log, signal } =
-    request;
+  const { options, user, candidate, knownRevision, revision, liveSha256, floor } = request;
+  const { heldBytes, lane, log, signal } = request;
   const source = options.sources[request.source];
   if (source === undefined) throw new Error('there is no such source');
   const { bundle } = source;
   const { name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
+  const devNull = openSync('/dev/null', 'r');
   const opened: number[] = [];
-  const open = (path: string): number | string => {
+  const open = async (path: string): Promise<number | string> => {
     try {
-      opened.push(openRegular(path));
-      return FILES_FD + opened.length - 2;
+      opened.push(await lane.openRegular(path, signal));
+      return FILES_FD + opened.length - 1;
     } catch (error) {
+      signal.throwIfAborted();
       // The unsealer says what is wrong, as it does for what it opens itself.
       return (error as NodeJS.ErrnoException).code ?? 'EIO';
     }
   };
   try {
-    const devNull = openSync('/dev/null', 'r');
-    opened.push(devNull);
-    const bundleFile = isS3Url(bundle) ? null : open(bundle);
+    const bundleFile = isS3Url(bundle) ? null : await open(bundle);
     const keyFiles: Record<string, number | string> = {};
     for (const spec of acceptedKeys.map(parseAcceptedKey)) {
-      if (spec.kind === 'local') keyFiles[spec.path] = open(spec.path);
+      if (spec.kind === 'local') keyFiles[spec.path] = await open(spec.path);
     }
     const task: UnsealerTask = {
       location: bundle,
@@ -113,27 +116,17 @@ export async function unsealInto(
       memory: { availableBytes: await availableMemory(), heldBytes, maxBytes: memoryMax ?? null },
     };
     const { imageFd, changesFd, previousFd } = candidate;
-    const files = [imageFd, changesFd, previousFd ?? devNull, ...opened.slice(1)];
+    const files = [imageFd, changesFd, previousFd ?? devNull, ...opened];
     const child = spawnUnsealer(user, files, imageBytesMax(options), log);
     return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, silenceMs: silenceMsMax(bytesMax), signal });
   } finally {
-    closeQuietly(...opened);
+    closeQuietly(devNull);
+    lane.close(...opened);
   }
 }
 
 function silenceMsMax(bytesMax: number): number {
   return SILENCE_MS + bytesMax / WORK_BYTES_A_MS;
-}
-
-/** Opening a device or a fifo may do something: what it is, is looked at first. */
-function openRegular(path: string): number {
-  const looked = openSync(path, O_PATH);
-  try {
-    if (!fstatSync(looked).isFile()) throw Object.assign(new Error('not a file'), { code: 'ENXIO' });
-    return openSync(`/proc/self/fd/${looked}`, constants.O_RDONLY);
-  } finally {
-    closeSync(looked);
-  }
 }
 
 /** No sparse file of it may look larger than that: whoever reads it back would fill the memory. */

@@ -187,6 +187,12 @@ function cannotRead(path: string, cause: unknown): KeyError {
       cause,
     });
   }
+  if (code === 'ETIMEDOUT') {
+    return new KeyError('key-unreachable', `cannot read key file ${quote(path)}: ${errnoWords(cause)}`, {
+      hint: 'look at the disk, or the server of a network file system; or keep the key on a disk of this machine',
+      cause,
+    });
+  }
   return new KeyError('key-invalid', `cannot read key file ${quote(path)}: ${errnoWords(cause)}`, {
     hint: 'make a key file with: secretsfs keygen PATH',
     cause,

@@ -4,12 +4,12 @@
  *
  * It may be given as an open descriptor too, to a process that could not open it: then it is that one file for ever.
  */
-import { constants, fstat, read } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type BigIntStats, constants, fstat, open, read, stat } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { errnoWords, quote, SourceError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
+import { FILE_MS_MAX, FileLane } from '../system/file-lane.ts';
 import { fileIdentity } from './file-identity.ts';
 import { type FileWatchOptions, watchFile } from './file-watch.ts';
 import type { FetchedBundle, Found, Source, Watch } from './source.ts';
@@ -19,6 +19,8 @@ const ATTEMPTS = 5;
 const RETRY_AFTER_MS = 50;
 const CHUNK_BYTES = 1024 * 1024;
 
+const openAt = promisify(open);
+const statAt = promisify(stat);
 const statOf = promisify(fstat);
 const readAt = promisify(read);
 
@@ -30,6 +32,7 @@ export class FileSource implements Source {
   readonly #path: string;
   readonly #opened: number | string | undefined;
   readonly #watchOptions: FileWatchOptions;
+  readonly #lane = new FileLane();
 
   /**
    * `opened`: a descriptor to read from, which stays the caller's to close, or an errno's name where it could not be
@@ -58,7 +61,7 @@ export class FileSource implements Source {
         if (before.revision === options.knownRevision) return 'unchanged';
         if (options.revision !== undefined && before.revision !== options.revision) throw this.#gone();
         if (before.size > options.bytesMax) throw this.#tooLarge(before.size, options.bytesMax);
-        const bytes = await readBytes(fd, before.size);
+        const bytes = await this.#readBytes(fd, before.size);
         const after = await this.#identify(fd);
         if (bytes.length !== before.size || after.revision !== before.revision) return 'changing';
         return { revision: before.revision, bytes, uploadedMs: before.modifiedMs };
@@ -88,7 +91,7 @@ export class FileSource implements Source {
     try {
       return await this.#reading(async (fd) => {
         const { revision, size } = await this.#identify(fd);
-        return { bytes: await readBytes(fd, Math.min(bytes, size)), revision, size };
+        return { bytes: await this.#readBytes(fd, Math.min(bytes, size)), revision, size };
       });
     } catch (error) {
       if (error instanceof SourceError && error.code === 'source-not-found') return undefined;
@@ -105,8 +108,8 @@ export class FileSource implements Source {
       // No permission to read it is needed: who watches a bundle need not be one who may open it.
       const found =
         typeof this.#opened !== 'number'
-          ? await stat(this.#path, { bigint: true })
-          : await statOf(this.#opened, { bigint: true });
+          ? await this.#inTime(() => statAt(this.#path, { bigint: true }))
+          : await this.#stat(this.#opened);
       const revision = fileIdentity(found);
       return revision === options.knownRevision ? { outcome: 'same' } : { outcome: 'changed', revision };
     } catch (error) {
@@ -119,23 +122,26 @@ export class FileSource implements Source {
   }
 
   async #reading<T>(use: (fd: number) => Promise<T>): Promise<T> {
-    let handle: FileHandle | undefined;
+    let own: number | undefined;
     try {
       if (typeof this.#opened === 'string')
         throw Object.assign(new Error(this.#opened), { code: this.#opened });
       if (this.#opened !== undefined) return await use(this.#opened);
       // Without O_NONBLOCK opening a fifo would wait for its writer.
-      handle = await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
-      return await use(handle.fd);
+      own = await this.#lane.run(() => openAt(this.#path, constants.O_RDONLY | constants.O_NONBLOCK), {
+        timeoutMs: FILE_MS_MAX,
+        onLate: (fd) => this.#lane.close(fd),
+      });
+      return await use(own);
     } catch (error) {
       throw this.#readError(error);
     } finally {
-      await handle?.close();
+      if (own !== undefined) this.#lane.close(own);
     }
   }
 
   async #identify(fd: number): Promise<{ revision: string; size: number; modifiedMs: number }> {
-    const stat = await statOf(fd, { bigint: true });
+    const stat = await this.#stat(fd);
     if (!stat.isFile()) {
       throw new SourceError(
         'source-invalid',
@@ -193,20 +199,29 @@ export class FileSource implements Source {
       });
     }
     return new SourceError('source-unreachable', `${what}: ${errnoWords(error)}`, {
-      hint: 'look at the disk and at the log of the kernel (dmesg)',
+      hint: 'look at the disk, or the server of a network file system, and at the log of the kernel (dmesg)',
       cause: error,
     });
   }
-}
 
-/** Up to `length` bytes from the start; fewer where the file ends before. */
-async function readBytes(fd: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(length);
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await readAt(fd, bytes, done, Math.min(CHUNK_BYTES, length - done), done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
+  /** Up to `length` bytes from the start; fewer where the file ends before. */
+  async #readBytes(fd: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(length);
+    for (let done = 0; ; ) {
+      const wanted = Math.min(CHUNK_BYTES, length - done);
+      if (wanted === 0) return bytes;
+      const { bytesRead } = await this.#inTime(() => readAt(fd, bytes, done, wanted, done));
+      if (bytesRead === 0) return bytes.subarray(0, done);
+      done += bytesRead;
+    }
   }
-  return bytes.subarray(0, done);
+
+  #stat(fd: number): Promise<BigIntStats> {
+    return this.#inTime(() => statOf(fd, { bigint: true }));
+  }
+
+  /** Each call: a large file may take longer. */
+  #inTime<T>(call: () => Promise<T>): Promise<T> {
+    return this.#lane.run(call, { timeoutMs: FILE_MS_MAX });
+  }
 }
