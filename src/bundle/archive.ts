@@ -133,11 +133,6 @@ export async function listArchive(tar: Buffer, pauses: Yielding = {}): Promise<A
   return listings;
 }
 
-/** Throws BundleError archive-invalid where listArchive() would: what is packed should at least be a whole tar. */
-export async function assertTar(tar: Buffer): Promise<void> {
-  for await (const _ of membersOf(tar, true));
-}
-
 /**
  * Writes entries as a tar, in their order; the same entries always give the same bytes. Times are 0: a mount's come
  * from the rotation. The tar is the caller's to wipe, and holds the only copy of the contents that is made.

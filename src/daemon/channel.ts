@@ -101,20 +101,6 @@ export class Channel {
     return new Promise((resolve, reject) => this.#takers.push({ resolve, reject }));
   }
 
-  /**
-   * Sends, and takes the next message for the answer: for children that speak only when asked. One that does not answer
-   * in time is not asked again: the channel is closed, since a late answer would be taken for the next one's.
-   */
-  async ask(message: Message, timeoutMs: number): Promise<Message> {
-    const timer = setTimeout(() => this.#fail(new ChannelError('no answer in time')), timeoutMs);
-    try {
-      this.send(message);
-      return await this.receive();
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   close(): void {
     this.#fail(new ChannelError('closed'));
   }

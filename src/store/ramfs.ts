@@ -93,17 +93,6 @@ export class RamfsStore {
     return bytes;
   }
 
-  /** Ids, in ascending order. */
-  list(): { readonly generations: readonly number[]; readonly candidates: readonly number[] } {
-    const names = this.#contents();
-    const ids = (prefix: string) =>
-      names
-        .filter((name) => name.startsWith(prefix))
-        .map((name) => Number(name.slice(prefix.length)))
-        .sort((a, b) => a - b);
-    return { generations: ids('gen-'), candidates: ids('candidate-') };
-  }
-
   /** Two empty files for an unsealer. Throws EEXIST where the id is taken. */
   createCandidate(id: number): Candidate {
     if (fs.existsSync(this.#path(`gen-${id}`))) throw new Error(`generation ${id} exists`);

@@ -57,7 +57,7 @@ const umount2 = late('int umount2(const char *, int)');
 type Parameter = readonly [key: string, value?: string];
 
 /** A filesystem that is attached nowhere: the descriptor of its root directory. It ends with the last descriptor. */
-function makeFilesystem(type: string, parameters: readonly Parameter[]): number {
+export function makeFilesystem(type: string, parameters: readonly Parameter[]): number {
   const base = libc();
   const context = base.made(`fsopen(${type})`, fsopen(SYS_FSOPEN, type, FSOPEN_CLOEXEC));
   try {
@@ -87,11 +87,6 @@ export function createRamfs(mode: number): number {
   ]);
 }
 
-/** A tmpfs of the same kind, for tests: unlike ramfs it can be swapped. */
-export function createTmpfs(mode: number): number {
-  return makeFilesystem('tmpfs', [['mode', mode.toString(8)]]);
-}
-
 export interface AttachedMount {
   /** What is attached, for asking about it and for changing its flags. */
   readonly mountFd: number;
@@ -118,17 +113,14 @@ export function mountFuse(options: {
     // Never allow_other without it: everybody would pass (libfuse/libfuse#15).
     ['default_permissions'],
   ]);
-  try {
-    return { mountFd, cloneFd: attachReadOnly(mountFd, options.directoryFd) };
-  } catch (error) {
-    closeSync(mountFd);
-    throw error;
-  }
+  return attach(mountFd, options.directoryFd);
 }
 
-/** See mountFuse(): a tmpfs instead, for tests of what works on a mount. */
-export function mountTmpfs(directoryFd: number): AttachedMount {
-  const mountFd = createTmpfs(0o755);
+/**
+ * On the directory, read-only, with a view that is not. `mountFd`, from makeFilesystem(), is closed where that fails. Throws
+ * SystemCallError.
+ */
+export function attach(mountFd: number, directoryFd: number): AttachedMount {
   try {
     return { mountFd, cloneFd: attachReadOnly(mountFd, directoryFd) };
   } catch (error) {

@@ -28,11 +28,6 @@ export function mapShared(fd: number, bytes: number, options: { readonly write: 
   return { address, bytes, memory: base.koffi.view(address, bytes) };
 }
 
-/** Every view of `mapping.memory` dangles from now on: for the end of a process, and for tests. */
-export function unmapShared(mapping: Mapping): void {
-  libc().check('munmap', munmap(mapping.address, mapping.bytes));
-}
-
 const PAGE_BYTES = 4096;
 /** What mincore(2) is asked for at a time. */
 const WINDOW_BYTES = 256 * 1024 * 1024;

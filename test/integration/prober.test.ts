@@ -10,7 +10,7 @@ import { Prober } from '../../src/daemon/prober.ts';
 import { PROBER_CAPABILITIES } from '../../src/daemon/prober-capabilities.ts';
 import { encodeOperations, type Operation } from '../../src/generation/changes.ts';
 import { openDirectoryPath } from '../../src/system/files.ts';
-import { mountTmpfs } from '../../src/system/mounts.ts';
+import { mountTmpfs } from '../support/mappings.ts';
 import { cleanups, temporaryDirectory } from '../support/server.ts';
 
 const PROCESSES = fileURLToPath(new URL('../../src/processes/', import.meta.url));
@@ -48,7 +48,10 @@ async function fixture(t: TestContext): Promise<Fixture> {
   });
   const { channel } = prober;
   assert.ok(channel);
-  const ask = (message: Message) => channel.ask(message, 10_000);
+  const ask = (message: Message) => {
+    channel.send(message);
+    return channel.receive();
+  };
   const pin = (operations: Operation[]) => {
     return ask({ do: 'pin', operations: encodeOperations(operations).toString('base64') });
   };

@@ -4,12 +4,13 @@ import * as fs from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
-import { openDirectoryPath, rewind } from '../../src/system/files.ts';
+import { openDirectoryPath } from '../../src/system/files.ts';
 import { libc, SystemCallError } from '../../src/system/libc.ts';
-import { createRamfs, MNT_DETACH, mountTmpfs, unmount } from '../../src/system/mounts.ts';
-import { mapShared, unmapShared } from '../../src/system/shared.ts';
+import { createRamfs, MNT_DETACH, unmount } from '../../src/system/mounts.ts';
+import { mapShared } from '../../src/system/shared.ts';
 import { listenUnix } from '../../src/system/sockets.ts';
 import { poll, schedYield } from '../../src/system/wait.ts';
+import { mountTmpfs, unmapShared } from '../support/mappings.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { cleanups, exec, temporaryDirectory as unmountedDirectory } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -122,18 +123,6 @@ test('listenUnix() has its owner and mode before anybody can connect', async (t)
   assert.throws(() => listenUnix(file, 0o600, 0, 0), /bind failed: EADDRINUSE/);
   assert.ok(fs.existsSync(file));
   assert.throws(() => listenUnix(`/${'x'.repeat(120)}`, 0o600, 0, 0), RangeError);
-});
-
-test('rewind() moves the position that a descriptor shares', async (t) => {
-  const file = path.join(await temporaryDirectory(t), 'file');
-  fs.writeFileSync(file, 'ab');
-  const fd = fs.openSync(file, 'r');
-  t.after(() => fs.closeSync(fd));
-  const byte = Buffer.alloc(1);
-  fs.readSync(fd, byte, 0, 1, null);
-  rewind(fd);
-  fs.readSync(fd, byte, 0, 1, null);
-  assert.equal(byte.toString(), 'a');
 });
 
 /** Runs a module body in a process of its own, started by `argv`. */

@@ -22,7 +22,6 @@ export class PagesPipe {
   readonly #write: WritePages;
   readonly #buffer = Buffer.alloc(BATCH * NODEID_BYTES);
   readonly #waiting = new Set<number>();
-  #lost = 0;
   /** Requests to pass over before the pipe is tried again. */
   #pause = 0;
 
@@ -34,14 +33,9 @@ export class PagesPipe {
     return this.#waiting.size > 0;
   }
 
-  /** How many were given up because nobody read the pipe for long. */
-  get lost(): number {
-    return this.#lost;
-  }
-
   drop(nodeid: number): void {
-    if (this.#waiting.size < PENDING_MAX || this.#waiting.has(nodeid)) this.#waiting.add(nodeid);
-    else this.#lost++;
+    // More are given up: nobody has read the pipe for long.
+    if (this.#waiting.size < PENDING_MAX) this.#waiting.add(nodeid);
   }
 
   /** `force`: also where it was full a moment ago. */

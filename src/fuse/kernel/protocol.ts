@@ -37,9 +37,6 @@ export const PROTOCOL_MINOR_MAX = 45;
 /** FUSE_ROOT_ID. */
 export const ROOT_NODEID = 1;
 
-/** FUSE_MIN_READ_BUFFER: a smaller read(2) of /dev/fuse is EINVAL. */
-export const READ_BUFFER_BYTES_MIN = 8192;
-
 // fuse_in_header, fuse_out_header
 
 /** `extensions`: u16 length in 8-byte units of what follows the arguments (7.38), u16 padding. */
@@ -58,9 +55,6 @@ export const IN_HEADER_BYTES = IN_HEADER.words * WORD_BYTES;
 /** `error`: 0 or a negative errno; in a notification (unique 0) its code. */
 export const OUT_HEADER = struct({ len: U32, error: U32, unique: U64 });
 export const OUT_HEADER_BYTES = OUT_HEADER.words * WORD_BYTES;
-
-/** Set in the high word of `unique` when a request is sent again (FUSE_UNIQUE_RESEND, 7.40). Answered as it came. */
-export const UNIQUE_RESENT = 1 << 31;
 
 /** enum fuse_opcode. What is not named here is ENOSYS. */
 export const OPCODE = {
@@ -201,10 +195,6 @@ export const ATTR_OUT = struct({
   dummy: U32,
   attr: ATTR.words,
 });
-
-export const FORGET_IN = struct({ nlookup: U64 });
-export const BATCH_FORGET_IN = struct({ count: U32, dummy: U32 });
-export const FORGET_ONE = struct({ nodeid: U64, nlookup: U64 });
 
 export const ACCESS_IN = struct({ mask: U32, padding: U32 });
 

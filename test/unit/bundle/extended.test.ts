@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { assertTar, lintArchive, listArchive, readArchive } from '../../../src/bundle/archive.ts';
+import { lintArchive, listArchive, readArchive } from '../../../src/bundle/archive.ts';
 import { refusal } from '../../support/bundles.ts';
 import { member, pax, tarOf } from '../../support/tars.ts';
 
@@ -180,7 +180,7 @@ test('a bomb of pax headers without members between is refused at once', async (
   ];
   const rssBefore = process.memoryUsage().rss;
   for (const tar of bombs) {
-    for (const reading of [() => readArchive(tar, LIMITS), () => listArchive(tar), () => assertTar(tar)]) {
+    for (const reading of [() => readArchive(tar, LIMITS), () => listArchive(tar)]) {
       const started = performance.now();
       await assert.rejects(reading(), refusal('archive-invalid'));
       assert.ok(performance.now() - started < 500, `${performance.now() - started} ms`);

@@ -26,22 +26,6 @@ test('a channel takes lines however they are cut, in their order', async () => {
   assert.deepEqual(await channel.receive(), { c: 3 });
 });
 
-test('ask() sends a line and takes the next for the answer', async () => {
-  const { channel, sent, say } = pair();
-  const answer = channel.ask({ do: 'statfs' }, 1000);
-  say('{"ok":true}\n');
-  assert.deepEqual(await answer, { ok: true });
-  assert.deepEqual(sent, ['{"do":"statfs"}\n']);
-});
-
-test('a channel whose answer is late is of no more use', async () => {
-  const { channel, say, stream } = pair();
-  await assert.rejects(channel.ask({ do: 'statfs' }, 20), /no answer in time/);
-  say('{"ok":true}\n');
-  await assert.rejects(channel.receive(), ChannelError);
-  assert.ok(stream.destroyed);
-});
-
 for (const [what, bytes] of [
   ['a line that is not JSON', '{"a":\n'],
   ['a line that is not UTF-8', Buffer.from([0x22, 0xff, 0x22, 0x0a])],
@@ -89,10 +73,12 @@ test('the synchronous side speaks the same, over a real socket', async (t) => {
   channel.send({ n: 'é' });
   assert.deepEqual(await channel.receive(), { got: { n: 1 } });
   assert.deepEqual(await channel.receive(), { got: { n: 'é' } });
-  const { big } = await channel.ask({ big: 200_000 }, 10_000);
+  channel.send({ big: 200_000 });
+  const { big } = await channel.receive();
   assert.equal((big as string).length, 200_000);
   const long = 'y'.repeat(200_000);
-  assert.deepEqual(await channel.ask({ long }, 10_000), { got: { long } });
+  channel.send({ long });
+  assert.deepEqual(await channel.receive(), { got: { long } });
   channel.close();
   assert.equal(await exited, 7);
 });
