@@ -503,6 +503,80 @@ test('WATCHDOG=1 comes while the mount answers, and stops while nobody can answe
   assert.equal(await versionAt(pipeline), 1);
 });
 
+test('an unsealer that stands still is ended: a clear failure, what was live stays, and the next one works', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  // How long one may be silent grows with what it may have to open.
+  const daemon = await bench.mount([...ARGS, '--max-bytes', '1M']);
+  const live = await versionAt(pipeline);
+  const readers = pipeline.readers(1);
+  const bytes = await storeBytes(pipeline);
+  await pipeline.replace();
+  let stopped = 0;
+  const caught = await until(() => {
+    stopped = runningUnsealer(daemon) ?? 0;
+    return stopped > 0 && kill(stopped, 'SIGSTOP');
+  }, patient(10_000));
+  assert.ok(caught, 'control: there was an unsealer to stop');
+  const failed = await daemon.event('refresh-failed', 1, patient(60_000));
+  assert.equal(failed['code'], 'unsealer-failed');
+  assert.match(`${failed['error']}`, /it said nothing for 2\d s/);
+  assert.equal(stateOf(stopped), undefined);
+  assert.equal(await versionAt(pipeline), live);
+  assert.equal(await storeBytes(pipeline), bytes);
+  assert.match(await bench.must(['remount', 'web']), /serial/);
+  assert.equal(await versionAt(pipeline), live + 1);
+  await assertNoneFailed(readers);
+});
+
+test('of two supervisors of one instance that start at once one serves, and the other takes nothing from it', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  await mkdir(bench.path('mnt2'));
+  bench.after(() => run('umount', ['-l', bench.path('mnt2')]));
+  for (let round = 0; round < 5; round++) {
+    const both = ['mnt', 'mnt2'].map((place) => ({
+      place: bench.path(place),
+      daemon: bench.startMount(['web.enc', place, '--key', 'local:key', '--instance', 'web']),
+    }));
+    const [winner, loser] = await Promise.race(
+      both
+        .map(async (each, i) => {
+          await each.daemon.event('ready');
+          return [each, both[1 - i] as typeof each] as const;
+        })
+        .map((found) => found.catch(() => new Promise<never>(() => {}))),
+    );
+    assert.equal(await loser.daemon.ended, 8, loser.daemon.text);
+    assert.match(loser.daemon.text, /\(control-busy\)/);
+    assert.ok((await readFile(path.join(winner.place, 'churn/0/file-0'), 'latin1')).startsWith('0 1 '));
+    assert.equal((await pipeline.status()).mountpoint, winner.place);
+    assert.deepEqual(await readdir(loser.place), []);
+    assert.equal(await winner.daemon.stop(), 0);
+  }
+});
+
+test('an end that hangs leaves no mount, and readers with an error', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench, mountpoint } = pipeline;
+  bench.program = await otherProgram(bench.path('hangs'), [
+    { file: 'secretsfs-parts', from: /(?<=STOP_MS_MAX\s*=\s*)2e4/, to: '1e3' },
+    {
+      file: 'secretsfs-parts',
+      from: /(?<="STOPPING=1"\);)(?=\s*const rotation)/,
+      to: 'await new Promise(()=>{});',
+    },
+  ]);
+  const daemon = await bench.mount(ARGS);
+  const held = await open(path.join(mountpoint, 'churn/0/file-0'), 'r');
+  bench.after(() => held.close().catch(() => undefined));
+  daemon.child.kill('SIGTERM');
+  assert.equal(await daemon.ended, 7, daemon.text);
+  assert.equal(daemon.count('stopping'), 0, 'control: it came to no end');
+  assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(mountpoint));
+  await assert.rejects(held.read(Buffer.alloc(1), 0, 1, 0), { code: /ENOTCONN|ECONNABORTED/ });
+});
+
 test('SIGSTOP of the prober is told in log and status, and no server is replaced for it', async (t) => {
   const pipeline = await setUp(t);
   const daemon = await pipeline.bench.mount(ARGS);

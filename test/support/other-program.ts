@@ -1,9 +1,10 @@
 /** The built program in another version: a copy with some of its text replaced. */
-import { chmod, cp, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { PROGRAM, REPOSITORY } from './paths.ts';
 
 export interface Replacement {
+  /** Or a directory: whichever of its files have it. */
   readonly file: string;
   readonly from: RegExp;
   readonly to: string;
@@ -20,9 +21,19 @@ export async function otherProgram(
   await chmod(directory, 0o755);
   await chmod(path.dirname(directory), 0o711);
   for (const { file, from, to } of replacements) {
-    const text = await readFile(path.join(directory, file), 'utf8');
-    if (!from.test(text)) throw new Error(`${file} has nothing like ${from}`);
-    await writeFile(path.join(directory, file), text.replace(from, to));
+    let found = false;
+    for (const each of await filesOf(path.join(directory, file))) {
+      const text = await readFile(each, 'utf8');
+      if (!from.test(text)) continue;
+      found = true;
+      await writeFile(each, text.replace(from, to));
+    }
+    if (!found) throw new Error(`${file} has nothing like ${from}`);
   }
   return path.join(directory, path.basename(PROGRAM));
+}
+
+async function filesOf(place: string): Promise<string[]> {
+  if (!(await stat(place)).isDirectory()) return [place];
+  return (await readdir(place)).map((name) => path.join(place, name));
 }
