@@ -7,11 +7,13 @@ import { BundleError, KeyError, quote } from '../errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
 import type { AcceptedKey, BundleHeader } from './header.ts';
 
-/** The newest bundle that was ever accepted. */
+/** The lowest acceptable serial: of the newest bundle that was ever accepted, or what a setting demands. */
 export interface SerialFloor {
   readonly serial: number;
   /** SHA-256 of that bundle's bytes, in hex. Without it any bundle may have this very serial. */
   readonly sha256?: string | undefined;
+  /** For the hint: a setting, what the mount serves, or the record that an earlier mount left in a file. */
+  readonly from?: 'setting' | 'live' | { readonly file: string } | undefined;
 }
 
 export interface Policy {
@@ -78,9 +80,7 @@ function checkSerial(header: BundleHeader, { floor, nowMs, sha256 }: Policy): vo
     throw new BundleError(
       'bundle-serial-low',
       `cannot accept bundle: its serial is ${serial}, want at least ${floor.serial}`,
-      {
-        hint: 'a newer one was accepted before: secretsfs reseal gives older content a new serial; remount --allow-rollback takes this one',
-      },
+      { hint: `${hintAbove(floor)}secretsfs reseal gives older content a new serial` },
     );
   }
   const differs = sha256 !== undefined && floor?.sha256 !== undefined && sha256 !== floor.sha256;
@@ -98,4 +98,12 @@ function checkSerial(header: BundleHeader, { floor, nowMs, sha256 }: Policy): vo
       { hint: 'a serial is milliseconds since 1970: check the clock here, and the one where it was sealed' },
     );
   }
+}
+
+/** What else there is to do than to seal it again. */
+function hintAbove({ from }: SerialFloor): string {
+  if (from === undefined) return '';
+  if (from === 'setting') return 'minSerial demands it, --allow-rollback or not: set it lower, or ';
+  if (from === 'live') return 'a newer one is live: remount --allow-rollback takes this one; ';
+  return `a newer one was live before: remove its record, ${quote(from.file)}, to start with this one; `;
 }

@@ -46,7 +46,13 @@ const unsealerTaskSchema = z.strictObject({
   /** The ciphertext that is live: found again, it is not opened again. */
   liveSha256: z.string().nullable(),
   /** The lowest acceptable serial, and the ciphertext that may have it; any may, where none is named. */
-  floor: z.strictObject({ serial: count, sha256: z.string().optional() }).nullable(),
+  floor: z
+    .strictObject({
+      serial: count,
+      sha256: z.string().optional(),
+      from: z.union([z.enum(['setting', 'live']), z.strictObject({ file: z.string() })]).optional(),
+    })
+    .nullable(),
   name: z.string(),
   context: pairs,
   /** As settings have them: local:PATH or the ARN of a KMS key. */

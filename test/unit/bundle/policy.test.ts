@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AcceptedKey, BundleHeader } from '../../../src/bundle/header.ts';
-import { checkHeader, type Policy } from '../../../src/bundle/policy.ts';
-import { KeyError } from '../../../src/errors.ts';
+import { checkHeader, type Policy, type SerialFloor } from '../../../src/bundle/policy.ts';
+import { KeyError, type SecretsfsError } from '../../../src/errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../../../src/limits.ts';
 import { refusal } from '../../support/bundles.ts';
 
@@ -72,6 +72,24 @@ test('checkHeader() refuses a serial that went back', () => {
     () => check({ floor, sha256: 'aa' }),
     refusal('bundle-serial-low', /serial is 1000, want at least 1001/),
   );
+});
+
+test('checkHeader() says of a serial that went back what can be done where its floor is from', () => {
+  const hint = (from: SerialFloor['from']): string => {
+    try {
+      check({ floor: { serial: 1001, from } });
+    } catch (error) {
+      return (error as SecretsfsError).hint ?? '';
+    }
+    return assert.fail('it was accepted');
+  };
+  const hints = [undefined, 'setting', 'live', { file: '/s/web.floor.json' }] as const;
+  const [plain = '', setting = '', live = '', recorded = ''] = hints.map(hint);
+  for (const each of [plain, setting, live, recorded]) assert.match(each, /secretsfs reseal/);
+  assert.match(setting, /minSerial/);
+  assert.match(live, /remount --allow-rollback takes/);
+  assert.match(recorded, /remove its record, "\/s\/web\.floor\.json"/);
+  for (const each of [plain, setting, recorded]) assert.doesNotMatch(each, /remount/);
 });
 
 test('checkHeader() accepts an equal serial only with the same ciphertext', () => {
