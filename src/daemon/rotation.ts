@@ -123,7 +123,10 @@ export class Rotation<G> {
       }
     });
     if (changed !== undefined) void this.hint(changed);
-    else if (idle && looks.some(({ outcome }) => outcome !== 'unasked')) this.#conclude(false);
+    else if (idle && looks.some(({ outcome }) => outcome !== 'unasked')) {
+      this.#conclude(false);
+      void this.#keepRecord();
+    }
   }
 
   /** Ends a fetch that is under way and lets nothing start again; resolves when nothing runs. */
@@ -177,7 +180,10 @@ export class Rotation<G> {
         return step;
       }
       if (step === 'settling') return { outcome: 'unchanged', live: this.#live as Live<G> };
-      if (step === 'live') break;
+      if (step === 'live') {
+        await this.#keepRecord();
+        break;
+      }
     }
     const problem = this.#conclude(true);
     if (problem !== undefined) throw problem;
@@ -266,6 +272,11 @@ export class Rotation<G> {
     await floors.record(opened.serial, sha256);
     log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
     return { outcome: 'activated', live, changes };
+  }
+
+  /** That of what is live, again where it failed. */
+  async #keepRecord(): Promise<void> {
+    if (this.#live !== undefined) await this.#ports.floors.record(this.#live.serial, this.#live.sha256);
   }
 
   /** What follows from all that is known of the sources; whoever looks at them looks again by itself. */

@@ -24,7 +24,7 @@ function floorsInMemory(): RotationPorts<unknown>['floors'] {
 }
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
-function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute'>> = {}) {
+function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute' | 'floors'>> = {}) {
   const world = {
     revision: 1,
     nowMs: 1_000_000,
@@ -69,6 +69,7 @@ function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPe
     sources: [{ isLocal: false }],
     unsealsPerMinute: undefined,
     retryMs: 10_000,
+    floors: floorsInMemory(),
     ...ports,
     timers: {
       set: (callback, delayMs) => {
@@ -87,7 +88,6 @@ function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPe
       },
     },
     random: () => 0.5,
-    floors: floorsInMemory(),
     take: takeHere({
       sources: [source],
       bytesMax: 100,
@@ -129,6 +129,27 @@ test('a rollback is measured by what the settings demand, and what went live is 
   await rotation.refresh();
   const [, rollback, after] = world.floors;
   assert.deepEqual([rollback, after], [{ serial: 1 }, { serial: 3, sha256: sha256('3') }]);
+});
+
+test('what is live is recorded again by whatever finds it unchanged: a refresh, a look', async () => {
+  const recorded: string[] = [];
+  const floors = {
+    floor: undefined,
+    floorOfRollback: undefined,
+    record: async (serial: number, sha: string) => {
+      recorded.push(`${serial} ${sha}`);
+    },
+  };
+  const { rotation } = setUp({ floors });
+  await rotation.refresh();
+  const once = `1 ${sha256('1')}`;
+  assert.deepEqual(recorded, [once]);
+  await rotation.refresh();
+  assert.deepEqual(recorded, [once, once]);
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
+  assert.deepEqual(recorded, [once, once, once]);
+  rotation.noteLook([{ outcome: 'unasked' }]);
+  assert.equal(recorded.length, 3);
 });
 
 test('the same bytes under another revision are unchanged and are not opened again', async () => {
