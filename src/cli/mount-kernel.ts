@@ -39,7 +39,7 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
       hooks,
     },
     // A clock that is set must not let what lingers expire, nor keep it.
-    { log, nowMs: () => performance.timeOrigin + performance.now() },
+    { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now },
   );
 }
 

@@ -6,9 +6,10 @@ import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { createLog } from '../daemon/log.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
-import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
+import { describeBug, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
+import { endForSure } from './end-for-sure.ts';
 import { resolveRules } from './file-rules.ts';
 import {
   AWS_SETTINGS,
@@ -19,9 +20,6 @@ import {
 } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { versionText } from './version.ts';
-
-/** An end that takes longer hangs on something: readers are better off with an error than with nothing. */
-const STOP_MS_MAX = 20_000;
 
 export const mount: Command = {
   usage: 'mount [bundle] [mountpoint]',
@@ -104,13 +102,8 @@ export const mount: Command = {
       driver === 'kernel'
         ? (await import('./mount-kernel.ts')).kernelMount(common, context, log)
         : (await import('./mount-alone.ts')).mountAlone(common, context, log);
-    const stop = () => {
-      setTimeout(() => {
-        mount.abandon?.();
-        process.exit(EXIT_CODES.mount);
-      }, STOP_MS_MAX).unref();
-      void mount.stop();
-    };
+    endForSure(mount, process);
+    const stop = () => void mount.stop();
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
     process.on('SIGHUP', () => void mount.reload());
     process.on('SIGUSR2', () => void mount.upgrade());

@@ -1,10 +1,11 @@
 /**
- * The lowest serial that a bundle of a name may have from now on, kept across restarts: STATE_DIR/NAME.floor.json, one line
- * of JSON, no secret in it. Without it whoever writes to the bucket could wait for a reboot and serve an old bundle.
+ * The lowest serial that the bundle of an instance may have from now on, kept across restarts: STATE_DIR/INSTANCE.floor.json,
+ * one line of JSON, no secret in it. Without it whoever writes to the bucket could wait for a reboot and serve an old bundle.
  *
- * Invariants: the file is replaced as a whole and is on the disk before the next bundle is looked at; it only ever
- * grows, but where an operator allowed one rollback; a file that can't be read or written costs this protection, is said
- * in the log and in the status, and never keeps a mount from serving.
+ * Invariants: whoever uses the file holds the lock of the instance; it is replaced as a whole and is on the disk before
+ * the next bundle is looked at; it only ever grows, but where an operator allowed one rollback; a file that can't be
+ * read or written, or does not answer, costs this protection, is said in the log and in the status, and never keeps a mount
+ * from serving.
  */
 import { constants, type Stats } from 'node:fs';
 import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
@@ -12,11 +13,12 @@ import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, quote } from '../errors.ts';
-import { FILE_MS_MAX, FileLane } from '../system/file-lane.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
 const OTHERS_WRITE = 0o022;
+/** A disk that takes longer hangs, as that of a dead NFS server does. */
+const ANSWER_MS_MAX = 5_000;
 
 const recordSchema = z.object({
   version: z.literal(1),
@@ -30,39 +32,53 @@ const recordSchema = z.object({
 
 export interface FloorOptions {
   readonly directory: string;
-  /** Of the bundle; validateName() let it through. */
+  /** Whose lock is held from load() on; validateName() let it through. */
+  readonly instance: string;
+  /** That the bundle must carry: a record of another name says nothing of it. */
   readonly name: string;
   /** From the settings: for instances that have no memory of their own. */
   readonly minSerial: number | undefined;
   /** Who must own the directory. */
   readonly uid: number;
   readonly log: Log;
-  readonly nowMs: () => number;
+  /** The time of day: what `recorded` is. */
+  readonly clockMs: () => number;
 }
+
+type Recorded = SerialFloor & { readonly sha256: string };
 
 export class FloorFile {
   readonly #options: FloorOptions;
   readonly #file: string;
-  readonly #lane = new FileLane();
-  #recorded: { readonly serial: number; readonly sha256: string } | undefined;
+  #recorded: Recorded | undefined;
   #problem: string | undefined;
+  /** What is asked of the disk, one thing at a time. */
+  #disk: Promise<void> = Promise.resolve();
+  #hangs = false;
+  /** The directory is there and ours. */
+  #checked = false;
 
   constructor(options: FloorOptions) {
     this.#options = options;
-    this.#file = path.join(options.directory, `${options.name}.floor.json`);
+    this.#file = path.join(options.directory, `${options.instance}.floor.json`);
   }
 
   /** What the next bundle is measured by; undefined: anything may come. */
   get floor(): SerialFloor | undefined {
     const { minSerial } = this.#options;
     if (minSerial === undefined || minSerial <= (this.#recorded?.serial ?? 0)) return this.#recorded;
-    return { serial: minSerial };
+    return this.floorOfRollback;
   }
 
   /** The same for a rollback that an operator allowed: what the settings demand stays. */
   get floorOfRollback(): SerialFloor | undefined {
     const { minSerial } = this.#options;
-    return minSerial === undefined ? undefined : { serial: minSerial };
+    return minSerial === undefined ? undefined : { serial: minSerial, from: 'setting' };
+  }
+
+  /** Whether the disk owes an answer: process.exit() would wait for it, for ever perhaps. */
+  get hangs(): boolean {
+    return this.#hangs;
   }
 
   /** As the status has it. */
@@ -74,12 +90,32 @@ export class FloorFile {
    * Reads what is recorded. Makes the directory where it is missing. Throws ConfigError for a directory that others could
    * write to: what they put there would be believed.
    */
-  async load(): Promise<void> {
+  load(): Promise<void> {
+    return this.#inTime(() => this.#load());
+  }
+
+  /**
+   * This is live. Returns when that is on the disk, or the log says why it is not; at once where it is recorded already, so
+   * that it may be said again and again, which tries again what failed.
+   */
+  async record(serial: number, sha256: string): Promise<void> {
+    const before = this.#recorded;
+    const isSame = before?.serial === serial && before.sha256 === sha256;
+    if (before !== undefined && serial < before.serial)
+      this.#options.log.warn('floor-lowered', { from: before.serial, to: serial });
+    // In memory in any case.
+    const live = { serial, sha256, from: 'live' } as const;
+    this.#recorded = live;
+    if (isSame && this.#problem === undefined) return;
+    if (!this.#hangs) await this.#inTime(() => this.#save(live));
+  }
+
+  async #load(): Promise<void> {
     const { name, log } = this.#options;
     if (!(await this.#makeDirectory())) return;
     let text: string;
     try {
-      text = await this.#inTime(() => this.#read());
+      text = await this.#read();
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') log.warn('floor-missing', { file: this.#file });
@@ -87,27 +123,44 @@ export class FloorFile {
       return;
     }
     const record = parse(text);
-    if (record?.name === name) this.#recorded = { serial: record.serial, sha256: record.sha256 };
-    else this.#fail('it holds no record of this name');
+    // One that comes too late does not undo what went live.
+    if (record?.name !== name) return this.#fail('it holds no record of this name');
+    const { serial, sha256 } = record;
+    this.#recorded ??= { serial, sha256, from: { file: this.#file } };
   }
 
-  /** A bundle went live. Returns when that is on the disk, or the log says why it is not. */
-  async record(serial: number, sha256: string): Promise<void> {
-    const { name, log, nowMs } = this.#options;
-    const before = this.#recorded;
-    if (before?.serial === serial && before.sha256 === sha256 && this.#problem === undefined) return;
-    if (before !== undefined && serial < before.serial)
-      log.warn('floor-lowered', { from: before.serial, to: serial });
-    // In memory in any case.
-    this.#recorded = { serial, sha256 };
-    const recorded = new Date(nowMs()).toISOString();
+  async #save(live: Recorded): Promise<void> {
+    const { serial, sha256 } = live;
+    const { name, clockMs } = this.#options;
+    const recorded = new Date(clockMs()).toISOString();
     try {
-      const text = `${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`;
-      await this.#inTime(() => this.#write(text));
-      this.#problem = undefined;
+      if (!this.#checked && !(await this.#makeDirectory())) return;
+      await this.#write(`${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`);
+      // Another one may be live by now.
+      if (this.#recorded === live) this.#problem = undefined;
     } catch (error) {
       this.#fail(`cannot write it: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
     }
+  }
+
+  /** What takes too long goes on by itself, and nothing else is begun until it ends. */
+  async #inTime(act: () => Promise<void>): Promise<void> {
+    const done = this.#disk.then(act);
+    this.#disk = done.catch(() => undefined);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, ANSWER_MS_MAX, 'late');
+    });
+    try {
+      if ((await Promise.race([done, late])) !== 'late') return;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#hangs = true;
+    this.#fail(`its disk gave no answer within ${ANSWER_MS_MAX / 1000} s`);
+    void this.#disk.then(() => {
+      this.#hangs = false;
+    });
   }
 
   #fail(problem: string): void {
@@ -116,23 +169,21 @@ export class FloorFile {
     this.#problem = problem;
   }
 
-  /** A mount serves, and ends, also where the file system of its records does not answer. */
-  #inTime<T>(call: () => Promise<T>): Promise<T> {
-    return this.#lane.run(call, { timeoutMs: FILE_MS_MAX });
-  }
-
   /** False where there is none and none can be made. */
   async #makeDirectory(): Promise<boolean> {
     const { directory, uid } = this.#options;
     let stat: Stats;
     try {
-      await this.#inTime(() => mkdir(directory, { recursive: true, mode: 0o700 }));
-      stat = await this.#inTime(() => lstat(directory));
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      stat = await lstat(directory);
     } catch (error) {
       this.#fail(`cannot make its directory: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
       return false;
     }
-    if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) return true;
+    if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) {
+      this.#checked = true;
+      return true;
+    }
     throw new ConfigError(
       'config-invalid',
       `cannot keep serials in ${quote(directory)}: it must be a directory of uid ${uid} that nobody else may write to`,

@@ -63,6 +63,7 @@ export class Mount {
   readonly #rotation: Rotation<Held>;
   readonly #floors: FloorFile;
   readonly #ready = deferred();
+  readonly #ending = deferred();
   readonly #ended = deferred();
   #activation: Activation | undefined;
   /** Without symlinks, once it was looked at. */
@@ -82,11 +83,12 @@ export class Mount {
     this.#mountpoint = options.mountpoint;
     this.#floors = new FloorFile({
       directory: options.stateDir,
+      instance: options.instance,
       name: options.name,
       minSerial: options.minSerial,
       uid: ports.uid,
       log: ports.log,
-      nowMs: ports.nowMs,
+      clockMs: ports.nowMs,
     });
     this.#rotation = new Rotation<Held>({
       log: ports.log,
@@ -126,6 +128,16 @@ export class Mount {
     }
   }
 
+  /** Resolves when its end begins, whoever ends it. */
+  get ending(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  /** Whether something of it may never come to an end, so that process.exit() would not either. */
+  get hangs(): boolean {
+    return this.#floors.hangs;
+  }
+
   /** Resolves when the mount is gone, whoever ended it. Throws MountError where it could not be unmounted. */
   get ended(): Promise<void> {
     return this.#ended.promise;
@@ -144,6 +156,7 @@ export class Mount {
   /** Unmounts, wipes, closes. May be called at any time, and again. Never throws: `ended` says how it went. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
+    this.#ending.resolve();
     return this.#stopping;
   }
 
@@ -154,7 +167,6 @@ export class Mount {
     const { preserve, checks, rules, filesMax, bytesMax } = this.#options;
     (await loadNative()).forbidDumps();
     await checkDevice();
-    await this.#floors.load();
     await loadDriver();
     const prepared = await prepareMountpoint(this.#options.mountpoint);
     const mountpoint = prepared.path;
@@ -174,6 +186,8 @@ export class Mount {
       statusGid,
       onBug: (error) => log.error('bug', { error: describeBug(error) }),
     });
+    // With its socket, the instance is nobody else's, and so is the record.
+    await this.#floors.load();
     log.info('starting', { bundle, mountpoint });
     const { live } = await this.#rotation.refresh();
     if (this.#activation.vfs === undefined) throw new Error('a refresh succeeded without a generation');

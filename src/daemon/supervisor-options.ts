@@ -19,7 +19,10 @@ export interface SupervisorOptions extends MountOptions {
 
 export interface SupervisorPorts {
   readonly log: Log;
+  /** For durations: it only ever goes on, whoever sets the clock. */
   readonly nowMs: () => number;
+  /** The time of day, which serials are measured by: it follows a clock that is set right. */
+  readonly clockMs: () => number;
 }
 
 /** A generation in the store, with what its unsealer said of it. */

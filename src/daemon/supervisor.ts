@@ -60,6 +60,7 @@ export class Supervisor {
   readonly #hooks: Hooks;
   readonly #lane = new FileLane();
   readonly #ready = deferred();
+  readonly #ending = deferred();
   readonly #ended = deferred();
   #mountpoint: string;
   #users: ProcessUsers | undefined;
@@ -84,11 +85,12 @@ export class Supervisor {
     this.#mountpoint = options.mountpoint;
     this.#floors = new FloorFile({
       directory: options.stateDir,
+      instance: options.instance,
       name: options.name,
       minSerial: options.minSerial,
       uid: 0,
       log: ports.log,
-      nowMs: ports.nowMs,
+      clockMs: ports.clockMs,
     });
     this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
     this.#rotation = new Rotation<InStore>({
@@ -121,6 +123,16 @@ export class Supervisor {
     }
   }
 
+  /** Resolves when its end begins, whoever ends it. */
+  get ending(): Promise<void> {
+    return this.#ending.promise;
+  }
+
+  /** Whether something of it may never come to an end, so that process.exit() would not either. */
+  get hangs(): boolean {
+    return this.#floors.hangs;
+  }
+
   /** Resolves when the mount is gone, whoever ended it. Throws MountError where it could not be unmounted. */
   get ended(): Promise<void> {
     return this.#ended.promise;
@@ -151,6 +163,7 @@ export class Supervisor {
   /** Unmounts, wipes, closes. May be called at any time, and again. Never throws: `ended` says how it went. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
+    this.#ending.resolve();
     return this.#stopping;
   }
 
@@ -170,7 +183,6 @@ export class Supervisor {
     const [prepared, users] = await Promise.all([
       prepareMountpoint(options.mountpoint),
       resolveProcessUsers({ instance, uidBase: options.uidBase }),
-      this.#floors.load(),
     ]);
     const mountpoint = prepared.path;
     this.#mountpoint = mountpoint;
@@ -180,6 +192,8 @@ export class Supervisor {
     const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
     this.#cgroup = await leaveSwap(instance, onSwap);
     this.#sockets = openControlSockets(await makeSocketDirectory(runtimeDir, instance, 0), statusGid);
+    // With the lock of the sockets, the record is nobody else's.
+    await this.#floors.load();
     log.info('starting', { bundle, mountpoint, users: users.origin });
     const { cache, fastOpen, resend, retireAfterMs, consistencyWindowMs } = options;
     this.#engine = new Engine(
@@ -220,10 +234,10 @@ export class Supervisor {
   }
 
   #take(options: TakeOptions): Promise<Taken<InStore>> {
-    const { log, nowMs } = this.#ports;
+    const { log, clockMs } = this.#ports;
     const user = (this.#users as ProcessUsers).unsealer;
     const [engine, lane] = [this.#running, this.#lane];
-    return takeInStore({ engine, options: this.#options, user, lane, log, nowMs }, options);
+    return takeInStore({ engine, options: this.#options, user, lane, log, clockMs }, options);
   }
 
   async #activate(opened: Opened<InStore>): Promise<Changes | undefined> {

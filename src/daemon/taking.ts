@@ -21,14 +21,15 @@ export interface TakingPorts {
   readonly user: ProcessUser;
   readonly lane: FileLane;
   readonly log: Log;
-  readonly nowMs: () => number;
+  /** The time of day. */
+  readonly clockMs: () => number;
   /** unsealInto(), but for tests. */
   readonly unseal?: typeof unsealInto;
 }
 
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
-  { engine, options, user, lane, log, nowMs, unseal = unsealInto }: TakingPorts,
+  { engine, options, user, lane, log, clockMs, unseal = unsealInto }: TakingPorts,
   { source, revision: wanted, knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
@@ -53,7 +54,7 @@ export async function takeInStore(
     }
     const { revision, sha256, serial, created, uploaded } = result;
     const uploadedMs = uploaded === null ? undefined : Date.parse(uploaded);
-    checkSerial(serial, floor, nowMs());
+    checkSerial(serial, floor, clockMs());
     log.info('unsealed', { serial, revision, files: result.files, bytes: result.contentBytes });
     const opened = { generation: { candidate, result }, serial, created, uploadedMs };
     return { outcome: 'opened', revision, sha256, opened };

@@ -21,16 +21,17 @@ async function setUp(t: TestContext, directoryName = 'state') {
   const start = async (minSerial?: number): Promise<FloorFile> => {
     const floor = new FloorFile({
       directory,
+      instance: 'web-2',
       name: 'web',
       minSerial,
       uid: process.getuid?.() ?? 0,
       log,
-      nowMs: () => 1_800_000_000_000,
+      clockMs: () => 1_800_000_000_000,
     });
     await floor.load();
     return floor;
   };
-  return { directory, file: path.join(directory, 'web.floor.json'), events, start };
+  return { directory, file: path.join(directory, 'web-2.floor.json'), events, start };
 }
 
 test('a floor outlives whoever recorded it, and says so where there is none yet', async (t) => {
@@ -39,9 +40,11 @@ test('a floor outlives whoever recorded it, and says so where there is none yet'
   assert.deepEqual(events, ['floor-missing']);
   assert.equal(first.floor, undefined);
   await first.record(5, SHA);
-  assert.deepEqual(first.floor, { serial: 5, sha256: SHA });
+  assert.deepEqual(first.floor, { serial: 5, sha256: SHA, from: 'live' });
   const second = await start();
-  assert.deepEqual(second.floor, { serial: 5, sha256: SHA });
+  assert.deepEqual(second.floor, { serial: 5, sha256: SHA, from: { file } });
+  await second.record(5, SHA);
+  assert.deepEqual(second.floor, { serial: 5, sha256: SHA, from: 'live' });
   assert.deepEqual(events, ['floor-missing']);
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.deepEqual(JSON.parse(await readFile(file, 'utf8')), {
@@ -51,24 +54,24 @@ test('a floor outlives whoever recorded it, and says so where there is none yet'
 });
 
 test('a floor is lowered by what was allowed to go live, and that is logged', async (t) => {
-  const { events, start, directory } = await setUp(t);
+  const { events, start, directory, file } = await setUp(t);
   const floor = await start();
   await floor.record(5, SHA);
   await floor.record(3, OTHER_SHA);
   assert.deepEqual(events, ['floor-missing', 'floor-lowered 5 3']);
-  assert.deepEqual((await start()).floor, { serial: 3, sha256: OTHER_SHA });
-  assert.deepEqual(await readdir(directory), ['web.floor.json']);
+  assert.deepEqual((await start()).floor, { serial: 3, sha256: OTHER_SHA, from: { file } });
+  assert.deepEqual(await readdir(directory), ['web-2.floor.json']);
 });
 
 test('minSerial stands where nothing higher is recorded, and in a rollback too', async (t) => {
   const { start } = await setUp(t);
   const floor = await start(10);
-  assert.deepEqual(floor.floor, { serial: 10 });
+  assert.deepEqual(floor.floor, { serial: 10, from: 'setting' });
   await floor.record(10, SHA);
-  assert.deepEqual(floor.floor, { serial: 10, sha256: SHA });
+  assert.deepEqual(floor.floor, { serial: 10, sha256: SHA, from: 'live' });
   await floor.record(12, SHA);
-  assert.deepEqual(floor.floor, { serial: 12, sha256: SHA });
-  assert.deepEqual(floor.floorOfRollback, { serial: 10 });
+  assert.deepEqual(floor.floor, { serial: 12, sha256: SHA, from: 'live' });
+  assert.deepEqual(floor.floorOfRollback, { serial: 10, from: 'setting' });
   assert.equal((await start()).floorOfRollback, undefined);
 });
 
@@ -99,7 +102,7 @@ test('what is no record is said, costs nothing else, and is replaced by the next
     assert.equal(floor.floor, undefined);
     await floor.record(4, SHA);
     assert.equal(floor.describe().problem, null);
-    assert.deepEqual((await start()).floor, { serial: 4, sha256: SHA });
+    assert.deepEqual((await start()).floor, { serial: 4, sha256: SHA, from: { file } });
   }
 });
 
@@ -126,7 +129,7 @@ test('a record that can not be written is said once, and what went live still co
   await floor.record(4, SHA);
   await floor.record(5, SHA);
   assert.deepEqual(events, ['floor-missing', 'floor-not-kept cannot write it: ENOENT']);
-  assert.deepEqual(floor.floor, { serial: 5, sha256: SHA });
+  assert.deepEqual(floor.floor, { serial: 5, sha256: SHA, from: 'live' });
   // The same bundle again is another attempt.
   await mkdir(directory, { mode: 0o700 });
   await floor.record(5, SHA);
@@ -140,6 +143,11 @@ test('where nothing can be made, a mount starts all the same', async (t) => {
   const floor = await start();
   assert.match(floor.describe().problem ?? '', /ENOTDIR/);
   assert.deepEqual(events, ['floor-not-kept cannot make its directory: ENOTDIR']);
+  // When that was mended, what is live is recorded.
+  await rm(path.dirname(directory));
+  await floor.record(4, SHA);
+  assert.equal(floor.describe().problem, null);
+  assert.equal((await start()).floor?.serial, 4);
 });
 
 test("records are root's in /var/lib, and anybody else's at home", () => {

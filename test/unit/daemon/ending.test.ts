@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+import { DEFAULT_CHECKS } from '../../../src/checks/settings.ts';
+import { Supervisor } from '../../../src/daemon/supervisor.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+
+test('a mount says that its end begins before anything can hang in it', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const note = () => undefined;
+  const supervisor = new Supervisor(
+    {
+      sources: [{ bundle: path.join(directory, 'web.enc.tar'), aws: {} }],
+      pollMs: 1000,
+      spreadMs: 0,
+      queue: undefined,
+      unsealsPerMinute: undefined,
+      aws: {},
+      mountpoint: directory,
+      name: 'web',
+      instance: 'web',
+      acceptedKeys: [],
+      context: {},
+      bytesMax: 1,
+      filesMax: 1,
+      preserve: false,
+      checks: DEFAULT_CHECKS,
+      rules: [],
+      allowSwap: true,
+      statusGid: undefined,
+      runtimeDir: directory,
+      stateDir: directory,
+      minSerial: undefined,
+      version: '1',
+      driverReason: '',
+      cache: 'page',
+      fastOpen: false,
+      resend: false,
+      retireAfterMs: 1,
+      memoryMax: undefined,
+      uidBase: undefined,
+    },
+    { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0 },
+  );
+  const order: string[] = [];
+  void supervisor.ending.then(() => order.push('ending'));
+  void supervisor.ended.then(() => order.push('ended'));
+  await supervisor.stop();
+  assert.deepEqual(order, ['ending', 'ended']);
+});
