@@ -1,8 +1,14 @@
-import type { Command } from './command.ts';
-import { ABOUT_A_MOUNT, askMount } from './targets.ts';
+import path from 'node:path';
+import { ask } from '../control/client.ts';
+import { allowRollback } from '../control/consent.ts';
+import type { RemountResult } from '../control/protocol.ts';
+import { EXIT_CODES } from '../errors.ts';
+import { type Command, optionalTextArg } from './command.ts';
+import { ABOUT_A_MOUNT, controlDirectory, resolveInstance } from './targets.ts';
 
 /** A bundle may be large and far away; a person who waits longer than this wants to know. */
 const REMOUNT_MS_MAX = 10 * 60_000;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export const remount: Command = {
   usage: 'remount [mount]',
@@ -14,9 +20,19 @@ export const remount: Command = {
       describe: 'take a bundle that is older than what was live before, this once',
     }),
   async run(args, context) {
-    const { instance, result } = await askMount('remount', REMOUNT_MS_MAX, args, context, {
-      allowRollback: args['allowRollback'] === true,
-    });
+    const runtimeDir = controlDirectory(context);
+    const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
+    const rollback = args['allowRollback'] === true;
+    const takeBack = rollback ? await allowRollback(path.join(runtimeDir, instance)) : undefined;
+    let result: RemountResult;
+    // Whoever gives up waiting takes it back, too.
+    const interrupted = () => void takeBack?.().finally(() => process.exit(EXIT_CODES.control));
+    if (rollback) for (const signal of SIGNALS) process.once(signal, interrupted);
+    try {
+      result = await ask(runtimeDir, instance, 'remount', REMOUNT_MS_MAX, { allowRollback: rollback });
+    } finally {
+      await takeBack?.();
+    }
     if (context.json) return context.ui.printJson(result);
     const { generation, changes } = result;
     if (result.outcome === 'unchanged') {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Argv } from 'yargs';
 import { ask, type Results } from '../control/client.ts';
 import { listNames, runtimeDirectory } from '../control/directory.ts';
-import type { Arguments, Operation, Status } from '../control/protocol.ts';
+import type { Operation, Status } from '../control/protocol.ts';
 import type { SettingName } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Context, optionalTextArg } from './command.ts';
@@ -22,11 +22,10 @@ export async function askMount<O extends Operation>(
   timeoutMs: number,
   args: Readonly<Record<string, unknown>>,
   context: Context,
-  told: Arguments = {},
 ): Promise<{ instance: string; result: Results[O] }> {
   const runtimeDir = controlDirectory(context);
   const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
-  return { instance, result: await ask(runtimeDir, instance, operation, timeoutMs, told) };
+  return { instance, result: await ask(runtimeDir, instance, operation, timeoutMs) };
 }
 
 /** A status is answered from memory. */

@@ -3,8 +3,10 @@
  * control socket beside it. Everything that is cheap to find wrong is looked at before the first fetch; whatever ends
  * it, nothing stays mounted and no plaintext stays in memory.
  */
+import path from 'node:path';
 import type { AwsAccess } from '../aws/access.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
+import { forgetRollback, useRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { GenerationStatus, Status } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
@@ -180,14 +182,15 @@ export class Mount {
       yield: othersTurn,
       onRetired: ({ id, serial }) => log.info('retired', { generation: id, serial }),
     });
+    const directory = await makeSocketDirectory(runtimeDir, instance, uid);
     this.#control = await serveControl({
-      directory: await makeSocketDirectory(runtimeDir, instance, uid),
+      directory,
       operations: this.#operations(),
       statusGid,
       onBug: (error) => log.error('bug', { error: describeBug(error) }),
     });
-    // With its socket, the instance is nobody else's, and so is the record.
-    await this.#floors.load();
+    // With its socket, both are nobody else's.
+    await Promise.all([forgetRollback(directory), this.#floors.load()]);
     log.info('starting', { bundle, mountpoint });
     const { live } = await this.#rotation.refresh();
     if (this.#activation.vfs === undefined) throw new Error('a refresh succeeded without a generation');
@@ -282,11 +285,13 @@ export class Mount {
 
   #operations(): Operations {
     const [ready, ended] = [this.#ready.promise, this.#ended.promise];
+    const { runtimeDir, instance } = this.#options;
     return operationsOf({
       ready,
       ended,
       mountpoint: this.#mountpoint,
       describe: () => this.status(),
+      useRollback: () => useRollback(path.join(runtimeDir, instance), this.#ports.uid),
       refresh: async (options) =>
         describeRefreshed(await this.#rotation.refresh(options), describeGeneration),
       hook: async (name) => {

@@ -7,6 +7,8 @@ export interface Operated {
   describe(): Status;
   /** Resolves when it serves; rejects when it never will. */
   readonly ready: Promise<void>;
+  /** Throws ControlError where no operator allowed it: whoever asks may not be believed. */
+  useRollback(): Promise<void>;
   refresh(options: Arguments): Promise<RemountResult>;
   upgrade(): Promise<UpgradeResult>;
   /** Runs the hook of that name now. */
@@ -29,6 +31,7 @@ export function operationsOf(mount: Operated): Operations {
     },
     async remount(args) {
       await mount.ready;
+      if (args.allowRollback === true) await mount.useRollback();
       return mount.refresh(args);
     },
     upgrade: () => mount.upgrade(),

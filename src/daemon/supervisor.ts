@@ -8,6 +8,8 @@
  * goes live in engine.ts, when in rotation.ts.
  */
 import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { forgetRollback, useRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
@@ -191,9 +193,10 @@ export class Supervisor {
     await this.#hooks.start(mountpoint);
     const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
     this.#cgroup = await leaveSwap(instance, onSwap);
-    this.#sockets = openControlSockets(await makeSocketDirectory(runtimeDir, instance, 0), statusGid);
-    // With the lock of the sockets, the record is nobody else's.
-    await this.#floors.load();
+    const directory = await makeSocketDirectory(runtimeDir, instance, 0);
+    this.#sockets = openControlSockets(directory, statusGid);
+    // With the lock of the sockets, both are nobody else's.
+    await Promise.all([forgetRollback(directory), this.#floors.load()]);
     log.info('starting', { bundle, mountpoint, users: users.origin });
     const { cache, fastOpen, resend, retireAfterMs, consistencyWindowMs } = options;
     this.#engine = new Engine(
@@ -355,11 +358,13 @@ export class Supervisor {
 
   #operations(): Operations {
     const [ready, ended] = [this.#ready.promise, this.#ended.promise];
+    const { runtimeDir, instance } = this.#options;
     return operationsOf({
       ready,
       ended,
       mountpoint: this.#mountpoint,
       describe: () => describeMount(this.#described()),
+      useRollback: () => useRollback(path.join(runtimeDir, instance), 0),
       refresh: async (options) => describeRefreshed(await this.#rotation.refresh(options), describeStored),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();
