@@ -39,6 +39,8 @@ test('a mount says that its end begins before anything can hang in it', async (t
       retireAfterMs: 1,
       memoryMax: undefined,
       uidBase: undefined,
+      consistencyWindowMs: 1,
+      hooks: [],
     },
     { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0 },
   );
