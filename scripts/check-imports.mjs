@@ -18,7 +18,7 @@ const MAY_IMPORT = {
   bundle: [],
   generation: ['bundle'],
   vfs: ['generation'],
-  checks: ['bundle', 'generation'],
+  checks: ['bundle', 'generation', 'daemon/config-values.ts'],
   hooks: ['checks', 'daemon/config-values.ts'],
   system: [],
   store: ['system', 'generation'],
@@ -59,7 +59,7 @@ const ONLY = {
   yargs: ['cli'],
   pino: ['daemon', 'cli'],
   yaml: ['daemon', 'checks/yaml.ts'],
-  zod: ['daemon', 'control', 'hooks', 'checks/settings.ts'],
+  zod: ['daemon', 'control', 'hooks', 'checks/settings.ts', 'checks/exec-settings.ts', 'checks/values.ts'],
   chokidar: ['source'],
   'tar-stream': ['bundle'],
   '@aws-sdk/client-s3': ['aws'],
@@ -116,6 +116,10 @@ const APART = [
       'node:tls',
       'node:http',
     ],
+  },
+  {
+    entry: 'src/processes/trial.ts',
+    never: [...BUNDLES, ...SDKS, 'yaml', 'zod', 'store/', 'vfs/', 'generation/', 'node:http', 'node:tls'],
   },
   {
     entry: 'src/processes/agent.ts',

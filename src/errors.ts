@@ -91,6 +91,7 @@ const CODES = {
   'generation-refused': 'mount',
   'upgrade-refused': 'mount',
   'unsealer-failed': 'mount',
+  'check-exec': 'mount',
 
   'control-not-running': 'control',
   'control-denied': 'control',

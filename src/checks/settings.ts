@@ -3,7 +3,9 @@
  * and all of it together, so that it fits into a line to the unsealer.
  */
 import * as z from 'zod';
+import { execSchema } from './exec-settings.ts';
 import { compileGlob, whyNotGlob, wildcardsOf } from './glob.ts';
+import { checked, glob } from './values.ts';
 
 const LIST_MAX = 256;
 const NAMES_MAX = 100;
@@ -15,17 +17,6 @@ const EXPIRY_DAYS_MAX = 3650;
 const EXPIRY_WARNING_MS = 30 * DAY_MS;
 /** uid_t less (uid_t)-1. */
 const OWNER_MAX = 0xffff_fffe;
-
-/** Said in a custom issue, whose words problemOf() takes as they are. */
-function checked(why: (value: string) => string | undefined) {
-  return z.string().superRefine((value, context) => {
-    const message = why(value);
-    if (message !== undefined) context.addIssue({ code: 'custom', message });
-  });
-}
-
-/** What compileGlob() takes. */
-export const glob = checked(whyNotGlob);
 
 const pair = z
   .strictObject({
@@ -89,21 +80,28 @@ const days = z.union([z.number(), z.string()]).transform((value, context) => {
 
 /** As a person writes it. */
 export const checksSchema = z
-  .strictObject({ ...shape, expiryWarning: days.default(EXPIRY_WARNING_MS) })
+  .strictObject({ ...shape, expiryWarning: days.default(EXPIRY_WARNING_MS), exec: execSchema.optional() })
   .superRefine((checks, context) => {
-    if (JSON.stringify(checks).length <= CHECKS_LENGTH_MAX) return;
+    if (JSON.stringify(contentChecks(checks)).length <= CHECKS_LENGTH_MAX) return;
     context.addIssue({
       code: 'custom',
       message: `must have at most ${CHECKS_LENGTH_MAX} characters: use globs`,
     });
   });
 
-/** As a task has it: `expiryWarning` in ms. */
+/** As a task has it: `expiryWarning` in ms, and without `exec`, which is no business of who opens bundles. */
 export const checksTaskSchema = z.strictObject({ ...shape, expiryWarning: z.int().min(0) });
 export type Checks = z.infer<typeof checksTaskSchema>;
 
 /** What is checked where a config says nothing. */
 export const DEFAULT_CHECKS: Checks = checksSchema.parse({});
+
+/** What is looked at in a bundle's content: all but `exec`. */
+export function contentChecks(written: (Checks & { readonly exec?: unknown }) | undefined): Checks {
+  if (written === undefined) return DEFAULT_CHECKS;
+  const { exec: _, ...checks } = written;
+  return checks;
+}
 
 const owner = z.union([
   z.int().min(0).max(OWNER_MAX),

@@ -27,9 +27,10 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
   const foreign =
     KERNEL_ONLY.find((setting) => settings[setting] !== undefined) ??
     (settings.cache === 'page' ? 'cache' : undefined) ??
-    (settings.consistency === 'process' ? 'consistency' : undefined);
+    (settings.consistency === 'process' ? 'consistency' : undefined) ??
+    (settings.checks?.exec === undefined ? undefined : 'checks.exec');
   if (foreign !== undefined) {
-    const written = foreign === 'hooks' ? foreign : context.asWritten(foreign);
+    const written = foreign === 'hooks' || foreign === 'checks.exec' ? foreign : context.asWritten(foreign);
     throw new ConfigError(
       'config-invalid',
       `cannot use ${written}: this mount takes the driver fuse-native`,

@@ -4,6 +4,7 @@ import type { Log } from '../daemon/log.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
 import { ConfigError } from '../errors.ts';
+import type { Untrusted } from '../system/trusted.ts';
 import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
@@ -20,11 +21,11 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
     );
   }
   const consistencyWindowMs = consistencyWindow(settings);
-  const { hooks = [] } = settings;
-  if (hooks.length > 0 && untrustedConfig !== undefined) {
-    throw new ConfigError('config-untrusted', `cannot use hooks of this config: ${untrustedConfig.problem}`, {
-      hint: `${untrustedConfig.hint}: whoever may write there could run anything as root`,
-    });
+  const { hooks = [], checks } = settings;
+  const execChecks = checks?.exec ?? [];
+  if (untrustedConfig !== undefined) {
+    if (hooks.length > 0) throw untrusted('hooks', untrustedConfig);
+    if (execChecks.length > 0) throw untrusted('checks.exec', untrustedConfig);
   }
   return new Supervisor(
     {
@@ -37,10 +38,17 @@ export function kernelMount(options: MountOptions, context: Context, log: Log): 
       memoryMax,
       uidBase,
       hooks,
+      execChecks,
     },
     // A clock that is set must not let what lingers expire, nor keep it.
     { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now },
   );
+}
+
+function untrusted(section: string, { problem, hint }: Untrusted): ConfigError {
+  return new ConfigError('config-untrusted', `cannot use ${section} of this config: ${problem}`, {
+    hint: `${hint}: whoever may write there could run anything as root`,
+  });
 }
 
 /** 0 for none, which is what fast opens imply: the server that would have to look at each does not hear of them. */

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { parseContext, validateName } from '../bundle/name.ts';
-import { DEFAULT_CHECKS } from '../checks/settings.ts';
+import { contentChecks } from '../checks/settings.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
@@ -86,7 +86,7 @@ export const mount: Command = {
       context: parseContext(settings.context ?? []),
       ...mountLimits(settings),
       preserve: settings.preserve === true,
-      checks: settings.checks ?? DEFAULT_CHECKS,
+      checks: contentChecks(settings.checks),
       rules: await resolveRules(settings.files ?? []),
       allowSwap: settings.allowSwap === true,
       statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),

@@ -1,7 +1,7 @@
 import { lintArchive, listArchive, readArchive } from '../bundle/archive.ts';
 import { checkCandidate } from '../checks/candidate.ts';
 import { refusalOf } from '../checks/findings.ts';
-import { DEFAULT_CHECKS } from '../checks/settings.ts';
+import { contentChecks } from '../checks/settings.ts';
 import { quote } from '../errors.ts';
 import { OPENING_SETTINGS, openBundle } from './bundles.ts';
 import type { Command } from './command.ts';
@@ -23,7 +23,7 @@ export const verify: Command = {
         problems.length > 0
           ? undefined
           : await checkCandidate(await readArchive(plaintext, limits), {
-              checks: context.settings.checks ?? DEFAULT_CHECKS,
+              checks: contentChecks(context.settings.checks),
               nowMs: Date.now(),
             });
       const refusals = (checked?.problems ?? []).filter(({ level }) => level === 'refuse');

@@ -25,6 +25,11 @@ export interface ChildOptions {
   readonly fds: readonly (number | 'channel')[];
   /** A network namespace of its own, with nothing in it. */
   readonly emptyNetwork?: boolean | undefined;
+  /**
+   * A mount namespace of its own, which gives nothing back, and a pid namespace of its own: it is 1 there, and whatever it
+   * starts ends with it. `pid` is of the process that waits for it.
+   */
+  readonly ownNamespaces?: boolean | undefined;
   /** The bounding set; a process that is not root has none of it. */
   readonly capabilities?: readonly Capability[] | undefined;
   readonly environment?: Readonly<Record<string, string>> | undefined;
@@ -65,6 +70,18 @@ const PATH_DEFAULT = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 const NODE_FLAGS = ['--v8-pool-size=1'];
 /** Those that run for ever and allocate next to nothing: the young generation can't grow to 16 MiB a half. */
 const SMALL = ['--max-semi-space-size=1'];
+/** The one who waits ends with us, and what it waits for ends with it. */
+const OWN_NAMESPACES = ['setpriv', '--pdeathsig', 'KILL', '--'].concat([
+  'unshare',
+  '--mount',
+  '--propagation',
+  'private',
+  '--pid',
+  '--fork',
+  '--kill-child',
+  '--mount-proc',
+  '--',
+]);
 /** glibc overwrites what is freed: parsers leave copies of plaintext behind (docs/threat-model.md). */
 const OVERWRITE_FREED = 'glibc.malloc.perturb=165:glibc.malloc.tcache_count=0';
 
@@ -83,6 +100,8 @@ export function spawnChild(options: ChildOptions): Child {
     env: {
       ...childEnvironment(options.role),
       [FDS_VARIABLE]: `${options.fds.length}`,
+      // A parent in another pid namespace has no number.
+      ...(options.ownNamespaces === true ? { [PARENT_VARIABLE]: '0' } : {}),
       ...options.environment,
     },
     // A session of its own: Ctrl-C is for the supervisor, which ends the others in their order.
@@ -132,12 +151,13 @@ function channelOf(child: ChildProcess, fds: ChildOptions['fds']): Channel {
   return new Channel((child.stdio as unknown as Duplex[])[FIRST_FD + index] as Duplex);
 }
 
-/** The whole argv. Every step replaces itself by the next: the pid is the child's from the beginning. */
+/** The whole argv. Every step but that into a pid namespace replaces itself by the next: the pid is the child's. */
 export function childCommand(options: ChildOptions): string[] {
   const { user, capabilities = [] } = options;
   const bounding = capabilities.map((name) => `,+${checked(name)}`).join('');
   const script = path.join(options.directory ?? programDirectory(), options.script);
   return [
+    ...(options.ownNamespaces === true ? OWN_NAMESPACES : []),
     ...(options.emptyNetwork === true ? ['unshare', '-n', '--'] : []),
     ...(options.fileBytesMax === undefined ? [] : ['prlimit', `--fsize=${options.fileBytesMax}`, '--']),
     'setpriv',

@@ -1,5 +1,6 @@
 /** What an engine is given, and what it says of itself. */
 import type { MountError } from '../errors.ts';
+import type { ChangeList } from '../generation/changes.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import type { Child } from './children.ts';
 import type { Log } from './log.ts';
@@ -22,11 +23,23 @@ export interface EngineOptions {
   readonly preserve: boolean;
 }
 
+/** A generation that may be served, and is not yet. */
+export interface Proposed {
+  readonly id: number;
+  /** Its image, for reading; closed when prove() has settled. */
+  readonly imageFd: number;
+  /** Whether anything is served. */
+  readonly isFirst: boolean;
+  readonly files: ChangeList['files'];
+}
+
 /** What starts the processes; each call is one new process. */
 export interface EnginePorts {
   readonly spawnServer: (fds: { fuse: number; store: number; dropPipe: number | undefined }) => Child;
   readonly spawnProber: (fds: { clone: number }) => Child;
   readonly spawnNotifier: (fds: { fuse: number; dropPipe: number | undefined }) => Child;
+  /** Has the last word on a generation before anybody sees it: what it throws refuses that. */
+  readonly prove?: ((proposed: Proposed) => Promise<void>) | undefined;
   readonly log: Log;
   readonly nowMs: () => number;
   /** The mount answered: for systemd's watchdog. */

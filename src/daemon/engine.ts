@@ -277,6 +277,7 @@ export class Engine {
         throw new MountError('mount-failed', 'cannot activate: the mount is stopping');
       const limits = { nextIno: this.#nextIno, nodesMax };
       const { bytes, changes, nextIno } = await accept(this.#store, candidate, limits);
+      await this.#prove(id, changes);
       if (previous === undefined) await this.#begin(id);
       else await this.#follow(previous, id, changes);
       this.#nextIno = nextIno;
@@ -292,6 +293,18 @@ export class Engine {
         await this.#store.wipe(id);
       }
       throw error;
+    }
+  }
+
+  /** Nobody can write to it any more: what is looked at is what goes live. */
+  async #prove(id: number, { files }: ChangeList): Promise<void> {
+    const { prove } = this.#ports;
+    if (prove === undefined) return;
+    const imageFd = this.#store.openPrevious(id);
+    try {
+      await prove({ id, imageFd, isFirst: this.#live === undefined, files });
+    } finally {
+      closeQuietly(imageFd);
     }
   }
 

@@ -9,6 +9,7 @@ import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { ConfigError, quote } from '../errors.ts';
 import { OutputLines } from '../hooks/output.ts';
+import { closeQuietly } from '../system/files.ts';
 import { memoryFile } from '../system/memory-file.ts';
 import { walk } from '../system/trusted.ts';
 import type { Account } from '../system/users.ts';
@@ -29,6 +30,8 @@ export interface ProgramOptions {
   readonly stdin: Uint8Array;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  /** What it is to write to; the descriptor is closed here. Else a socket, which nobody can open by name (/dev/stderr). */
+  openOutput?(): { readonly writeFd: number; readonly stream: Readable };
   onLine(stream: 'stdout' | 'stderr', line: string): void;
 }
 
@@ -74,23 +77,25 @@ export function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
   const { user, environment, timeoutMs, signal, onLine } = options;
   const stdin = memoryFile(options.stdin);
   const [command = '', ...args] = privileges(user, options.argv);
+  const [out, err] = [options.openOutput?.(), options.openOutput?.()];
   // Node has no option for it; what it starts has the mask of this very moment.
   const umask = process.umask(UMASK);
   let child: ReturnType<typeof spawn>;
   try {
     child = spawn(command, args, {
-      stdio: [stdin, 'pipe', 'pipe'],
+      stdio: [stdin, out?.writeFd ?? 'pipe', err?.writeFd ?? 'pipe'],
       cwd: '/',
       detached: true,
       env: { PATH, LANG: 'C', HOME: user.home, USER: user.name, LOGNAME: user.name, ...environment },
     });
   } finally {
     process.umask(umask);
-    closeSync(stdin);
+    closeQuietly(stdin, out?.writeFd, err?.writeFd);
   }
+  const streams = { stdout: out?.stream ?? child.stdout, stderr: err?.stream ?? child.stderr };
   const lines = (['stdout', 'stderr'] as const).map((name) => {
     const output = new OutputLines((line) => onLine(name, line));
-    child[name]?.on('data', (chunk: Buffer) => output.push(chunk));
+    streams[name]?.on('data', (chunk: Buffer) => output.push(chunk));
     return output;
   });
   return new Promise((resolve) => {
@@ -107,7 +112,7 @@ export function runProgram(options: ProgramOptions): Promise<ProgramEnd> {
       signal.removeEventListener('abort', kill);
       // The group may have members that outlived their leader.
       if (isLate || signal.aborted) kill();
-      await drained([child.stdout, child.stderr]);
+      await drained([streams.stdout, streams.stderr]);
       for (const output of lines) output.end();
       const dropped = lines.reduce((sum, each) => sum + each.dropped, 0);
       resolve({ code: code ?? undefined, signal: by ?? undefined, isLate, dropped });

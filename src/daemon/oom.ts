@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 
 /** The kernel takes everybody else first. */
 const SUPERVISOR = -900;
-/** An unsealer costs one attempt, an agent nothing that is served; the others are started again. */
-export const OOM_SCORES = { server: -800, helper: -800, unsealer: 800, agent: 300 } as const;
+/** An unsealer or a trial costs one attempt, an agent nothing that is served; the others are started again. */
+export const OOM_SCORES = { server: -800, helper: -800, unsealer: 800, trial: 800, agent: 300 } as const;
 
 /** Where it is not allowed (a container without CAP_SYS_RESOURCE) the kernel's own choice stands. */
 export function setOomScore(pid: number | 'self', score: number): void {

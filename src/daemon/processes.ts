@@ -10,7 +10,9 @@ import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
 import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
-import { RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import type { TrialPorts } from './trial.ts';
+import { RUNNER_CAPABILITIES } from './trial-capabilities.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';
 
 /** One for each log: a process that takes another's place may say what that one left. */
@@ -74,6 +76,45 @@ export function engineProcesses(
         emptyNetwork: true,
       });
       setOomScore(child.pid, OOM_SCORES.helper);
+      return child;
+    },
+  };
+}
+
+/** What a trial is made of (trial.ts): the server of any generation, and the runner of the programs that look at it. */
+export function trialProcesses(
+  users: ProcessUsers,
+  log: Log,
+  { rules, directory }: EngineProcessesOptions,
+): Pick<TrialPorts, 'spawnServer' | 'spawnRunner'> {
+  return {
+    spawnServer({ fuse, store, image }) {
+      const child = spawnChild({
+        role: 'server',
+        script: 'server.mjs',
+        directory,
+        hear: relayTo(log),
+        user: users.server,
+        fds: [fuse, store, 'channel', image],
+        emptyNetwork: true,
+        environment: { [IMAGE_VARIABLE]: '1', [RULES_VARIABLE]: JSON.stringify(rules) },
+      });
+      setOomScore(child.pid, OOM_SCORES.trial);
+      return child;
+    },
+    spawnRunner({ mount }) {
+      const child = spawnChild({
+        role: 'trial',
+        script: 'trial.mjs',
+        directory,
+        hear: relayTo(log),
+        user: undefined,
+        capabilities: RUNNER_CAPABILITIES,
+        ownNamespaces: true,
+        fds: [mount, 'channel'],
+      });
+      // What it starts has it too.
+      setOomScore(child.pid, OOM_SCORES.trial);
       return child;
     },
   };

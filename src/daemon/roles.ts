@@ -1,5 +1,5 @@
 /** What whoever starts a process of a mount, and the process itself, must agree on. */
-export type Role = 'server' | 'prober' | 'notifier' | 'agent' | 'unsealer' | 'haproxy';
+export type Role = 'server' | 'prober' | 'notifier' | 'agent' | 'unsealer' | 'haproxy' | 'trial';
 
 /** The supervisor's pid, for the child to see that it still has this parent. */
 export const PARENT_VARIABLE = 'SECRETSFS_PARENT';
@@ -7,5 +7,7 @@ export const PARENT_VARIABLE = 'SECRETSFS_PARENT';
 export const FDS_VARIABLE = 'SECRETSFS_FDS';
 /** Of the server: `files:` of the config as JSON, with numbers for users and groups. Paths and numbers, nothing secret. */
 export const RULES_VARIABLE = 'SECRETSFS_RULES';
+/** Of a server: it has a descriptor more, of the one image that it serves, whatever its store has. */
+export const IMAGE_VARIABLE = 'SECRETSFS_IMAGE';
 /** 0 and 1 are /dev/null, 2 is the log. */
 export const FIRST_FD = 3;

@@ -4,7 +4,7 @@
  * it first answers the request that its predecessor may have taken into the grave, then asks for all others again.
  *
  * Descriptors: 3 /dev/fuse, 4 the store's directory, 5 the channel to the supervisor (server-channel.ts), and with
- * --cache none 6, the pipe to the notifier. What it must know while it serves stands in the control page.
+ * --cache none 6, the pipe to the notifier. The server of a trial (trial.ts) has the image that it serves there instead. What it must know while it serves stands in the control page.
  */
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
 import { constants, endianness } from 'node:os';
@@ -43,7 +43,7 @@ import { schedYield } from '../system/wait.ts';
 import { PASSES_WORDS } from '../vfs/pass-words.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild } from './child.ts';
-import { RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, RULES_VARIABLE } from './roles.ts';
 import { type FromServer, parseToServer, type ToServer } from './server-channel.ts';
 import { ServerGenerations } from './server-generations.ts';
 import { ServerLog } from './server-log.ts';
@@ -53,6 +53,7 @@ const FUSE_FD = 3;
 const STORE_FD = 4;
 const CHANNEL_FD = 5;
 const PAGES_FD = 6;
+const IMAGE_FD = 6;
 
 const { EIO } = constants.errno;
 /** By the rules of the config, which nobody but the supervisor says. Of none there are no paths to look at. */
@@ -76,8 +77,10 @@ export function runServer(): never {
 }
 
 function run(log: ServerLog): boolean {
+  const isTrial = process.env[IMAGE_VARIABLE] !== undefined;
   // The pipe, where there is one, looks like one of Node's own.
-  enterChild({ role: 'server', fds: [/^\/dev\/fuse$/, /^\/$/, /^socket:/] });
+  const fds = [/^\/dev\/fuse$/, /^\/$/, /^socket:/];
+  enterChild({ role: 'server', fds: isTrial ? [...fds, /^\/gen-\d+$/] : fds });
   if (endianness() !== 'LE') throw new Error('this machine is big-endian');
 
   const channel = new SyncChannel(CHANNEL_FD);
@@ -111,7 +114,8 @@ function run(log: ServerLog): boolean {
 
   let generations: ServerGenerations;
   try {
-    const open = (id: number) => openImage(`/proc/self/fd/${STORE_FD}/gen-${id}`, id);
+    const image = (id: number) => (isTrial ? `${IMAGE_FD}` : `${STORE_FD}/gen-${id}`);
+    const open = (id: number) => openImage(`/proc/self/fd/${image(id)}`, id);
     const onRefused = log.generationRefused.bind(log);
     generations = new ServerGenerations({ control, open, whyNotAllowed: whyNotAllowed(), onRefused }, first);
   } catch (error) {
@@ -134,7 +138,9 @@ function run(log: ServerLog): boolean {
 
   const staging = new Staging();
   staging.token = first.token;
-  const pages = new PagesPipe(policy.cache === 'none' ? openPages() : () => 0);
+  // Those of a trial go with it.
+  const noPages = (_: Uint8Array, bytes: number) => bytes;
+  const pages = new PagesPipe(policy.cache === 'none' && !isTrial ? openPages() : noPages);
   const session = new Session({
     vfs: generations.vfs,
     generations,

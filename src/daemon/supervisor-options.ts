@@ -1,4 +1,5 @@
 /** What a supervisor is told, and what it keeps of a generation. */
+import type { ExecCheck } from '../checks/exec-settings.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Candidate } from './candidate.ts';
 import type { Log } from './log.ts';
@@ -15,6 +16,7 @@ export interface SupervisorOptions extends MountOptions {
   readonly memoryMax: number | undefined;
   readonly uidBase: number | undefined;
   readonly hooks: readonly HookSettings[];
+  readonly execChecks: readonly ExecCheck[];
 }
 
 export interface SupervisorPorts {

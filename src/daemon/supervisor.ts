@@ -29,6 +29,7 @@ import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
 import { Engine } from './engine.ts';
+import { ExecChecks } from './exec-checks.ts';
 import { FloorFile } from './floor.ts';
 import type { Hooks } from './hooks.ts';
 import { watchIdentity } from './identity-watch.ts';
@@ -39,7 +40,7 @@ import { activatedBy, mountHooks } from './mount-hooks.ts';
 import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
-import { engineProcesses, spawnAgent } from './processes.ts';
+import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
 import { queueTaskOf } from './queue-task.ts';
 import { Rotation } from './rotation.ts';
 import type { Looked, Opened, Taken, TakeOptions } from './rotation-ports.ts';
@@ -67,6 +68,7 @@ export class Supervisor {
   #mountpoint: string;
   #users: ProcessUsers | undefined;
   #cgroup: OwnCgroup | undefined;
+  #checks: ExecChecks | undefined;
   #engine: Engine | undefined;
   #agent: AgentKeeper | undefined;
   #sockets: ControlSockets | undefined;
@@ -191,6 +193,7 @@ export class Supervisor {
     if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
     this.#users = users;
     await this.#hooks.start(mountpoint);
+    this.#checks = await this.#makeChecks(mountpoint, users);
     const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
     this.#cgroup = await leaveSwap(instance, onSwap);
     const directory = await makeSocketDirectory(runtimeDir, instance, 0);
@@ -209,6 +212,7 @@ export class Supervisor {
       },
       {
         ...engineProcesses(users, log, { rules: options.rules }),
+        prove: this.#checks?.prove,
         log,
         nowMs,
         onAlive: () => this.#alive(),
@@ -234,6 +238,17 @@ export class Supervisor {
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
     this.#running.settle();
     this.#startAgent();
+  }
+
+  async #makeChecks(mountpoint: string, users: ProcessUsers): Promise<ExecChecks | undefined> {
+    const { execChecks, instance, cache, fastOpen, preserve, rules } = this.#options;
+    const { log, nowMs } = this.#ports;
+    if (execChecks.length === 0) return undefined;
+    return ExecChecks.create(
+      execChecks,
+      { mountpoint, source: instance, cache, fastOpen, preserve, user: users.server },
+      { ...trialProcesses(users, log, { rules }), log, nowMs },
+    );
   }
 
   #take(options: TakeOptions): Promise<Taken<InStore>> {
@@ -298,6 +313,7 @@ export class Supervisor {
   async #stop(): Promise<void> {
     const { log } = this.#ports;
     this.#notify('STOPPING=1');
+    this.#checks?.stop();
     // A start that is under way comes to its end first, quickly: its unsealer is ended here.
     const rotation = this.#rotation.stop();
     await this.#starting.catch(() => undefined);

@@ -1,6 +1,6 @@
 /** `hooks:` of the config file: who is told of a new generation, how, and where to look whether it arrived. */
 import * as z from 'zod';
-import { glob } from '../checks/settings.ts';
+import { glob } from '../checks/values.ts';
 import { duration, text } from '../daemon/config-values.ts';
 
 export const HOOKS_MAX = 64;

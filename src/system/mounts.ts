@@ -94,18 +94,18 @@ export interface AttachedMount {
   readonly cloneFd: number;
 }
 
-/** A FUSE filesystem over an open /dev/fuse, on the directory. The kernel has sent INIT when this returns. */
-export function mountFuse(options: {
+export interface FuseFilesystem {
   readonly fuseFd: number;
-  /** From openPath(): it, not its path, is what is mounted on. */
-  readonly directoryFd: number;
   /** What the mount table shows. */
   readonly source: string;
-}): AttachedMount {
-  const mountFd = makeFilesystem('fuse', [
-    ['source', options.source],
+}
+
+/** The kernel has sent INIT when this returns. */
+function makeFuse({ fuseFd, source }: FuseFilesystem): number {
+  return makeFilesystem('fuse', [
+    ['source', source],
     ['subtype', 'secretsfs'],
-    ['fd', `${options.fuseFd}`],
+    ['fd', `${fuseFd}`],
     ['rootmode', '40000'],
     ['user_id', '0'],
     ['group_id', '0'],
@@ -113,7 +113,37 @@ export function mountFuse(options: {
     // Never allow_other without it: everybody would pass (libfuse/libfuse#15).
     ['default_permissions'],
   ]);
-  return attach(mountFd, options.directoryFd);
+}
+
+/**
+ * A FUSE filesystem that is attached nowhere, read-only where the kernel can do that now: attachHere() is for whoever
+ * inherits the descriptor. The kernel has sent INIT when this returns.
+ */
+export function makeFuseAside(options: FuseFilesystem): number {
+  const mountFd = makeFuse(options);
+  try {
+    setReadOnly(mountFd, true);
+    return mountFd;
+  } catch (error) {
+    closeSync(mountFd);
+    throw error;
+  }
+}
+
+/** Attaches it in the mount namespace of this process, whichever it was made in; read-only when this returns. */
+export function attachHere(mountFd: number, directoryFd: number): void {
+  move(mountFd, directoryFd);
+  remountReadOnly(mountFd);
+}
+
+/** A FUSE filesystem over an open /dev/fuse, on the directory. The kernel has sent INIT when this returns. */
+export function mountFuse(
+  options: FuseFilesystem & {
+    /** From openPath(): it, not its path, is what is mounted on. */
+    readonly directoryFd: number;
+  },
+): AttachedMount {
+  return attach(makeFuse(options), options.directoryFd);
 }
 
 /**
@@ -137,22 +167,32 @@ export function attach(mountFd: number, directoryFd: number): AttachedMount {
 function attachReadOnly(mountFd: number, directoryFd: number): number {
   const base = libc();
   const self = `/proc/self/fd/${mountFd}`;
-  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
   const cloneFlags = OPEN_TREE_CLONE | AT_EMPTY_PATH | O_CLOEXEC;
   const early = setReadOnly(mountFd, true);
-  base.made('move_mount', moveMount(SYS_MOVE_MOUNT, mountFd, '', directoryFd, '', flags));
+  move(mountFd, directoryFd);
   let cloneFd: number | undefined;
   try {
     cloneFd = base.made('open_tree', openTree(SYS_OPEN_TREE, mountFd, '', cloneFlags));
     if (early) setReadOnly(cloneFd, false);
-    const readOnly = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    base.check('mount(remount read-only)', mount(null, self, null, readOnly, null));
+    remountReadOnly(mountFd);
     return cloneFd;
   } catch (error) {
     closeQuietly(cloneFd);
     umount2(self, MNT_DETACH);
     throw error;
   }
+}
+
+function move(mountFd: number, directoryFd: number): void {
+  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+  libc().made('move_mount', moveMount(SYS_MOVE_MOUNT, mountFd, '', directoryFd, '', flags));
+}
+
+/** Of a mount that is attached. */
+function remountReadOnly(mountFd: number): void {
+  const readOnly = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  const self = `/proc/self/fd/${mountFd}`;
+  libc().check('mount(remount read-only)', mount(null, self, null, readOnly, null));
 }
 
 /**

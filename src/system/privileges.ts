@@ -14,11 +14,18 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 // linux/capability.h
 const CAPABILITY_VERSION_3 = 0x20080522;
 export const CAPABILITIES = {
+  chown: 0,
   dac_override: 1,
   dac_read_search: 2,
   fowner: 3,
+  fsetid: 4,
+  kill: 5,
+  setgid: 6,
+  setuid: 7,
   setpcap: 8,
+  net_bind_service: 10,
   sys_chroot: 18,
+  sys_admin: 21,
 } as const;
 export type Capability = keyof typeof CAPABILITIES;
 /** More than there are: CAP_LAST_CAP is 40 in Linux 6. */
@@ -46,6 +53,11 @@ export function chroot(directoryFd: number): void {
   libc().check('chroot', chrootTo('.'));
   // Node remembers where it was.
   process.chdir('/');
+}
+
+/** Those of `names` that root's processes of this tree can have at all: a unit or a container may have fewer. */
+export function available(names: readonly Capability[]): Capability[] {
+  return names.filter((name) => prctl(PR_CAPBSET_READ, CAPABILITIES[name], 0, 0, 0) === 1);
 }
 
 /** Of this thread: effective and permitted become exactly `keep`, the rest nothing more. EPERM for one that it has not. */

@@ -246,7 +246,11 @@ function reason(cause: unknown): string {
   return cause instanceof Error ? cause.message : 'unknown';
 }
 
-function answerInit<P>(fuseFd: number, options: KernelMountOptions<P>): P {
+/** Reads INIT of a connection and says what `negotiate` decides. Throws MountError mount-failed. */
+export function answerInit<P>(
+  fuseFd: number,
+  options: Pick<KernelMountOptions<P>, 'path' | 'negotiate' | 'initTimeoutMs'>,
+): P {
   const failed = (why: string, cause?: unknown) => {
     return new MountError('mount-failed', `cannot mount on ${quote(options.path)}: ${why}`, {
       hint: 'the kernel driver needs Linux 5.4 or later: uname -r',

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checksSchema, checksTaskSchema, DEFAULT_CHECKS } from '../../../src/checks/settings.ts';
+import {
+  checksSchema,
+  checksTaskSchema,
+  contentChecks,
+  DEFAULT_CHECKS,
+} from '../../../src/checks/settings.ts';
 import { parseConfig } from '../../../src/daemon/config-yaml.ts';
 import { refusal } from '../../support/bundles.ts';
 
@@ -34,6 +39,15 @@ files:
   ]);
   assert.deepEqual(checksTaskSchema.parse(checks), checks);
   assert.deepEqual(checksSchema.parse({}), DEFAULT_CHECKS);
+});
+
+test('programs that check are no part of a task', () => {
+  const written = checksSchema.parse({ required: ['a'], exec: [{ name: 'x', run: ['/bin/x'] }] });
+  assert.equal(checksTaskSchema.safeParse(written).success, false);
+  const checks = contentChecks(written);
+  assert.deepEqual(checksTaskSchema.parse(checks), checks);
+  assert.deepEqual(checks.required, ['a']);
+  assert.deepEqual(contentChecks(undefined), DEFAULT_CHECKS);
 });
 
 test('what is wrong in them is said with its place', () => {

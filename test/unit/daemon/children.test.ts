@@ -57,6 +57,11 @@ test('childCommand() drops everything before Node runs', () => {
   const prober = { role: 'prober', script: 'p', directory: '/', user: undefined, fds: [] } as const;
   assert.ok(childCommand({ ...prober, capabilities: ['fowner'] }).includes('--bounding-set=-all,+fowner'));
   assert.throws(() => childCommand({ ...prober, capabilities: ['all' as never] }));
+  // The one who waits for a pid namespace ends with us, and takes it along.
+  assert.match(
+    childCommand({ ...prober, ownNamespaces: true }).join(' '),
+    /^setpriv --pdeathsig KILL -- unshare --mount --propagation private --pid --fork --kill-child --mount-proc -- setpriv /,
+  );
 });
 
 test('wrongDescriptor() wants exactly what is listed, and allows what Node opens', () => {
