@@ -41,6 +41,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
       uidBase: undefined,
       consistencyWindowMs: 1,
       hooks: [],
+      execChecks: [],
     },
     { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0 },
   );
