@@ -9,6 +9,8 @@ export interface S3Url {
   readonly versionId?: string;
 }
 
+/** AWS's own rule for new buckets is narrower; older ones and other servers are not. */
+const BUCKET = 'a letter or digit, then 1 to 254 letters, digits, ".", "_" or "-"';
 const FORM = 'write it as s3://BUCKET/KEY or s3://BUCKET/KEY?versionId=ID';
 
 /** Reads `s3://bucket/key[?versionId=…]`; the key is taken literally, not percent-decoded. Throws UsageError. */
@@ -19,7 +21,8 @@ export function parseS3Url(text: string): S3Url {
   const rest = text.slice('s3://'.length);
   const slash = rest.indexOf('/');
   const bucket = slash === -1 ? rest : rest.slice(0, slash);
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket)) throw invalid('it has no valid bucket name');
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket))
+    throw invalid(`its bucket is ${quote(bucket)}, want ${BUCKET}`);
   const path = slash === -1 ? '' : rest.slice(slash + 1);
   const [, key = '', query] = /^([^?]*)(?:\?(.*))?$/s.exec(path) ?? [];
   if (key === '' || key.endsWith('/')) throw invalid('it names no object');

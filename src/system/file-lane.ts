@@ -29,7 +29,12 @@ function watchExit(): void {
   if (watched) return;
   watched = true;
   process.once('exit', (code) => {
-    if (running > 0) exitAtOnce(code);
+    if (running === 0) return;
+    try {
+      exitAtOnce(code);
+    } catch {
+      // Without koffi, as in a program that only packs: it ends when the call does.
+    }
   });
 }
 

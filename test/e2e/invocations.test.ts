@@ -121,7 +121,12 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
   [
     'one generation for a process, with fuse-native',
     ['mount', 'web.enc', 'mnt', ...LOCAL, '--driver', 'fuse-native', '--consistency', 'process'],
-    { exit: 3, code: 'config-invalid', says: /cannot use consistency: .* fuse-native/, hint: /leave it out/ },
+    {
+      exit: 3,
+      code: 'config-invalid',
+      says: /cannot use --consistency: .* fuse-native/,
+      hint: /leave it out/,
+    },
   ],
   [
     'a window without passes',

@@ -181,8 +181,9 @@ test(`unsealer, agent and others killed at random instants of ${ROTATIONS} rotat
     }
     const isLive = () => daemon.lines.some((line) => line.event === 'activated' && line['serial'] === serial);
     if (!(await until(isLive, 400))) {
+      // This process may still be in a pass of the generation before (docs/semantics.md).
       const now = await versionAt(pipeline);
-      assert.ok(now === live || now === serial, `${now} is neither ${live} nor ${serial}`);
+      assert.ok(now >= live && now <= serial, `${now} is neither ${live} nor ${serial}`);
       // The one that was killed is not tried at once by itself; whoever asks gets it.
       again += 1;
       daemon.child.kill('SIGHUP');

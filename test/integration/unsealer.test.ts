@@ -316,18 +316,21 @@ test('an unsealer that is killed at any instant leaves no image that is valid an
       .digest('hex');
   const wanted = contentsOf(whole.bytes);
   let killed = 0;
-  for (let round = 0; round < 24; round++) {
-    const killAfterMs = round < 8 ? Math.random() * tookMs : tookMs * (0.7 + 0.4 * Math.random());
+  // Of what the whole takes, which is less once everything is in the page cache.
+  let upTo = 1.1;
+  for (let round = 0; round < 24 || (killed <= 5 && round < 60); round++) {
+    const killAfterMs = tookMs * (round < 8 ? Math.random() : upTo - 0.4 * Math.random());
     const outcome = await runUnsealer(unsealing({}, { killAfterMs })).catch((error: unknown) => {
       refusal('unsealer-failed', /SIGKILL|ended/)(error);
       return undefined;
     });
     if (outcome === undefined) killed++;
+    else upTo = Math.max(0.5, upTo - 0.05);
     const image = readFileSync(at('image'));
     if (isImage(image)) assert.equal(contentsOf(image), wanted);
     else assert.equal(outcome, undefined);
   }
-  assert.ok(killed > 5, `${killed} of 24 were killed`);
+  assert.ok(killed > 5, `${killed} were killed`);
 });
 
 function isImage(bytes: Buffer): boolean {
