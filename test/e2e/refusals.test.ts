@@ -163,6 +163,7 @@ test('a mount that is told to end while it still waits for its bundle ends at on
   assert.notEqual((await waiting).code, 0);
   assert.deepEqual(
     daemon.lines.map(({ event }) => event),
+    // The first mount of this name.
     ['floor-missing', 'starting'],
   );
   assert.deepEqual(await readdir(bench.path('run')), []);
