@@ -54,8 +54,8 @@ export const verify: Command = {
       for (const line of formatTable(rows)) context.ui.print(line);
       for (const problem of problems) context.ui.warn(`cannot be mounted: ${problem}`);
       for (const { level, path, rule, expected, found } of checked?.problems ?? []) {
-        const what = level === 'refuse' ? 'refused' : 'warning';
-        context.ui.warn(`${what}: ${quote(path)} (${rule}): found ${found}, want ${expected}`);
+        const what = level === 'refuse' ? 'refused: ' : '';
+        context.ui.warn(`${what}${quote(path)} (${rule}): found ${found}, want ${expected}`);
       }
       if (context.settings.name === undefined && !nameFits(location, header.name)) {
         context.ui.warn(

@@ -214,7 +214,7 @@ test('with KMS and S3 denied, throttled or gone, the old generation is served an
   kms(400, 'AccessDeniedException');
   assert.equal(await remount(), 'key-denied');
   kms(400, 'DisabledException');
-  assert.equal(await remount(), 'key-state');
+  assert.equal(await remount(), 'key-disabled');
   kms(400, 'ThrottlingException');
   assert.equal(await remount(), 'key-throttled');
   kms(400, 'InvalidCiphertextException');

@@ -58,6 +58,7 @@ export function plain(line: string): string {
       .replace(/\d\.\d KiB sealed, frames of \d\.\d KiB/, 'SIZE sealed')
       .replace(/\d\.\d KiB, to/, 'SIZE, to')
       .replace(/^total \d+$/, 'total')
+      .replace(/store \d+\.\d KiB/, 'store SIZE')
       // Whether the watcher or the person was first.
       .replace(/nothing changed; serial SERIAL is live$/, 'serial SERIAL is live')
       .replace(/serial SERIAL is live, generation \d \(.*\)$/, 'serial SERIAL is live')
