@@ -13,6 +13,7 @@ import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, quote } from '../errors.ts';
+import { underWay } from '../system/file-lane.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
@@ -145,7 +146,7 @@ export class FloorFile {
 
   /** What takes too long goes on by itself, and nothing else is begun until it ends. */
   async #inTime(act: () => Promise<void>): Promise<void> {
-    const done = this.#disk.then(act);
+    const done = this.#disk.then(() => underWay(act));
     this.#disk = done.catch(() => undefined);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {

@@ -10,7 +10,8 @@ import type { Timers } from '../system/timers.ts';
 import { Backoff } from './backoff.ts';
 import type { Child, Exit } from './children.ts';
 
-const LIMITS = { firstMs: 100, minMs: 100, maxMs: 10_000 };
+/** Without it a mount serves on, and lacks what only it does: it is not to be missed for long. */
+const LIMITS = { firstMs: 100, minMs: 100, maxMs: 2_000 };
 /** One that lived so long begins anew. */
 const STEADY_MS = 30_000;
 

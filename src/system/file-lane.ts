@@ -28,7 +28,8 @@ let watched = false;
 function watchExit(): void {
   if (watched) return;
   watched = true;
-  process.once('exit', (code) => {
+  // First, so that the code is the one that was meant.
+  process.prependOnceListener('exit', (code) => {
     if (running === 0) return;
     try {
       exitAtOnce(code);
@@ -36,6 +37,17 @@ function watchExit(): void {
       // Without koffi, as in a program that only packs: it ends when the call does.
     }
   });
+}
+
+/** Makes a call that may hang: where it does as the process ends, that end does not wait for it. */
+export async function underWay<T>(call: () => Promise<T>): Promise<T> {
+  running += 1;
+  watchExit();
+  try {
+    return await call();
+  } finally {
+    running -= 1;
+  }
 }
 
 export class FileLane {
@@ -62,13 +74,10 @@ export class FileLane {
       let givenUp = false;
       const begin = () => {
         this.#busy = true;
-        running += 1;
-        watchExit();
-        call()
+        underWay(call)
           .then((result) => (givenUp ? onLate?.(result) : resolve(result)), reject)
           .finally(() => {
             clearUp();
-            running -= 1;
             this.#busy = false;
             this.#hangs = false;
             this.#waiting.shift()?.();

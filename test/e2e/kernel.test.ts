@@ -11,6 +11,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Events } from '../support/inotify.ts';
+import { eventually } from '../support/program.ts';
 import { Python } from '../support/python.ts';
 import { patternBytes, type SpecEntry } from '../support/serve.ts';
 import { type Churn, churnFile, type KernelSpec } from '../support/serve-kernel.ts';
@@ -134,11 +135,15 @@ test('an unchanged file keeps its cached pages over a rotation; of a changed one
   const { after, server } = await start(t, entries(0));
   const py = new Python(after);
   const resident = (name: string) => py.run(`out = resident(${JSON.stringify(server.path(name))})`);
-  await fs.readFile(server.path('same'));
-  await fs.readFile(server.path('changing'));
-  assert.deepEqual([await resident('same'), await resident('changing')], [10, 10]);
+  // The kernel may take a page for somebody else meanwhile.
+  await eventually(async () => {
+    await fs.readFile(server.path('same'));
+    await fs.readFile(server.path('changing'));
+    assert.deepEqual([await resident('same'), await resident('changing')], [10, 10]);
+  });
   await server.activate({ entries: entries(1) });
-  assert.deepEqual([await resident('same'), await resident('changing')], [10, 0]);
+  const [same, changing] = [Number(await resident('same')), await resident('changing')];
+  assert.ok(same >= 5 && changing === 0, `${same} pages of what is the same, ${changing} of what changed`);
   const want = patternBytes({ bytes: shape.bytes, seed: 101 });
   assert.ok((await fs.readFile(server.path('changing'))).equals(want));
 });

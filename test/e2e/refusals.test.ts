@@ -224,7 +224,7 @@ test('with KMS and S3 denied, throttled or gone, the old generation is served an
   s3(404, 'NoSuchKey');
   assert.equal(await remount(), 'source-not-found');
   s3(503, 'SlowDown');
-  assert.equal(await remount(), 'source-unreachable');
+  assert.equal(await remount(), 'source-throttled');
   s3(400, 'ExpiredToken');
   assert.equal(await remount(), 'credentials-expired');
   proxy.rules = [];
