@@ -155,7 +155,7 @@ test('a state directory that hangs costs the record and a few seconds, and keeps
   assert.equal(await readFile(bench.path('mnt', 'a'), 'utf8'), 'new');
   await bench.must(['unmount']);
   const still = new Promise((resolve) => setTimeout(resolve, patient(15_000), 'still there').unref());
-  assert.equal(await Promise.race([daemon.ended, still]), 'SIGKILL');
+  assert.equal(await Promise.race([daemon.ended, still]), 0);
 });
 
 test('a serial is measured by the clock as it is set now, and so is its record', async (t) => {
