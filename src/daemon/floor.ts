@@ -13,7 +13,7 @@ import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, quote } from '../errors.ts';
-import { underWay } from '../system/file-lane.ts';
+import { givenUp } from '../system/file-lane.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
@@ -146,7 +146,7 @@ export class FloorFile {
 
   /** What takes too long goes on by itself, and nothing else is begun until it ends. */
   async #inTime(act: () => Promise<void>): Promise<void> {
-    const done = this.#disk.then(() => underWay(act));
+    const done = this.#disk.then(act);
     this.#disk = done.catch(() => undefined);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
@@ -158,6 +158,7 @@ export class FloorFile {
       clearTimeout(timer);
     }
     this.#hangs = true;
+    givenUp(done);
     this.#fail(`its disk gave no answer within ${ANSWER_MS_MAX / 1000} s`);
     void this.#disk.then(() => {
       this.#hangs = false;

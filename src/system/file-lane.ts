@@ -23,14 +23,14 @@ function timedOut(): NodeJS.ErrnoException {
 }
 
 /** In all lanes. process.exit() waits for libuv's threads: one that hangs would keep the process. */
-let running = 0;
+let hanging = 0;
 let watched = false;
 function watchExit(): void {
   if (watched) return;
   watched = true;
   // First, so that the code is the one that was meant.
   process.prependOnceListener('exit', (code) => {
-    if (running === 0) return;
+    if (hanging === 0) return;
     try {
       exitAtOnce(code);
     } catch {
@@ -39,15 +39,14 @@ function watchExit(): void {
   });
 }
 
-/** Makes a call that may hang: where it does as the process ends, that end does not wait for it. */
-export async function underWay<T>(call: () => Promise<T>): Promise<T> {
-  running += 1;
+/** Nobody waits for this call any more, nor does the end of the process. */
+export function givenUp(call: Promise<unknown>): void {
+  hanging += 1;
   watchExit();
-  try {
-    return await call();
-  } finally {
-    running -= 1;
-  }
+  const over = () => {
+    hanging -= 1;
+  };
+  call.then(over, over);
 }
 
 export class FileLane {
@@ -71,11 +70,13 @@ export class FileLane {
   ): Promise<T> {
     const { timeoutMs, signal, onLate } = options;
     return new Promise((resolve, reject) => {
-      let givenUp = false;
+      let isGivenUp = false;
+      let made: Promise<T> | undefined;
       const begin = () => {
         this.#busy = true;
-        underWay(call)
-          .then((result) => (givenUp ? onLate?.(result) : resolve(result)), reject)
+        made = call();
+        made
+          .then((result) => (isGivenUp ? onLate?.(result) : resolve(result)), reject)
           .finally(() => {
             clearUp();
             this.#busy = false;
@@ -84,7 +85,8 @@ export class FileLane {
           });
       };
       const giveUp = (reason: unknown) => {
-        givenUp = true;
+        isGivenUp = true;
+        if (made !== undefined) givenUp(made);
         const place = this.#waiting.indexOf(begin);
         if (place >= 0) this.#waiting.splice(place, 1);
         else this.#hangs = true;

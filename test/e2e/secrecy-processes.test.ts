@@ -58,8 +58,8 @@ const DESCRIPTORS: Readonly<Record<string, readonly RegExp[]>> = {
 };
 /** Node's own, and images that the server has open for reading. An agent watches files and may talk to AWS. */
 const FURTHER: Readonly<Record<string, RegExp>> = {
-  server: /^(anon_inode:|pipe:|\/dev\/null$|\/proc$|\/gen-\d+$)/,
-  successor: /^(anon_inode:|pipe:|\/dev\/null$|\/proc$|\/gen-\d+$)/,
+  server: /^(anon_inode:|pipe:|\/dev\/null$|\/proc$|\/gen-\d+( \(deleted\))?$)/,
+  successor: /^(anon_inode:|pipe:|\/dev\/null$|\/proc$|\/gen-\d+( \(deleted\))?$)/,
   agent: /^(anon_inode:|pipe:|\/dev\/null$|socket:)/,
 };
 const NODES_OWN = /^(anon_inode:|pipe:|\/dev\/null$)/;

@@ -30,7 +30,9 @@ test('a pull opens no file for writing outside the store but the record of seria
   );
   const secret = canary();
   await mount.rotate(secretFile(secret, FILE_BYTES));
-  assert.ok((await readFile(mount.path('secret'))).equals(full(secret, FILE_BYTES)));
+  await eventually(async () =>
+    assert.ok((await readFile(mount.path('secret'))).equals(full(secret, FILE_BYTES))),
+  );
   const opened = await trace.stop();
 
   const inStore = opened.map(({ path }) => STORE_FILE.exec(path)).filter((match) => match !== null);
