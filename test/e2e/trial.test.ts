@@ -345,6 +345,10 @@ test('what hangs, is killed, or leaves daemons behind is ended with all it start
 
   /** Ends a process of the trial while a check waits. */
   const killed = async (victim: () => number | undefined, signal: NodeJS.Signals = 'SIGKILL') => {
+    // Else the one before may be tried again meanwhile, and it would be that one which is ended.
+    const activated = daemon.count('activated') + 1;
+    await place.put('one');
+    await daemon.event('activated', activated);
     await rm(place.at('started'), { force: true });
     await place.put('wait');
     await place.appears('started');
@@ -367,8 +371,9 @@ test('what hangs, is killed, or leaves daemons behind is ended with all it start
   };
   assert.match(await killed(runner), /it could not be tried: its (runner ended with|mount is gone)/);
 
+  const activated = daemon.count('activated') + 1;
   await place.put('two');
-  await daemon.event('activated', 3);
+  await daemon.event('activated', activated);
   assert.equal(await readFile(path.join(mountpoint, 'a'), 'utf8'), 'two');
   assert.deepEqual(withArgument(marker), []);
   assert.equal(await daemon.stop(), 0);
