@@ -1,7 +1,7 @@
 /** One hook: its queue, its probes, what became of its last run. */
 import { compileGlob, type Glob } from '../checks/glob.ts';
 import type { HookResult, HookStatus } from '../control/protocol.ts';
-import { ControlError, quote } from '../errors.ts';
+import { ControlError, describeBug, quote, SecretsfsError } from '../errors.ts';
 import type { Activated } from '../hooks/changes.ts';
 import { type Batch, HookQueue } from '../hooks/queue.ts';
 import type { HookSettings } from '../hooks/settings.ts';
@@ -138,7 +138,9 @@ export class Hook {
       log.info('hook-done', { hook: name, ms: run.ms });
     } catch (error) {
       run.ms = Math.round(nowMs() - run.startedMs);
-      run.error = error instanceof HookFailure ? error.message : 'internal error: see the log of the mount';
+      const isTold = error instanceof HookFailure || error instanceof SecretsfsError;
+      run.error = isTold ? error.message : 'internal error: see the log of the mount';
+      if (!isTold) log.error('bug', { error: describeBug(error) });
       log.error('hook-failed', { hook: name, ms: run.ms, error: run.error });
       throw error instanceof HookFailure ? error : new HookFailure(run.error, { cause: error });
     }

@@ -25,6 +25,7 @@ import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.
 import { realTimers } from '../system/timers.ts';
 import { AgentKeeper } from './agent-keeper.ts';
 import { logWarnings } from './check-findings.ts';
+import { coalesced } from './coalesced.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
@@ -79,7 +80,7 @@ export class Supervisor {
   #agentTimer: NodeJS.Timeout | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
-  #reloading: Promise<unknown> | undefined;
+  readonly #refreshSoon = coalesced(() => this.#rotation.refresh());
   #upgrading: Promise<readonly string[]> | undefined;
 
   constructor(options: SupervisorOptions, ports: SupervisorPorts) {
@@ -144,11 +145,9 @@ export class Supervisor {
 
   /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
   async reload(): Promise<void> {
-    // However often it is asked for: one that has not begun yet will do.
-    this.#reloading ??= this.#rotation.refresh().finally(() => {
-      this.#reloading = undefined;
-    });
-    await this.#reloading.catch((error: unknown) => {
+    // A start that is under way takes the newest.
+    if (this.#engine === undefined) return;
+    await this.#refreshSoon().catch((error: unknown) => {
       if (!(error instanceof SecretsfsError)) this.#ports.log.error('bug', { error: describeBug(error) });
     });
   }
