@@ -324,39 +324,45 @@ test('what hangs, is killed, or leaves daemons behind is ended with all it start
     assert.deepEqual(place.children(daemon, 'trial'), []);
     assert.equal(await readFile(path.join(mountpoint, 'a'), 'utf8'), 'one');
   };
-  let failures = 0;
-  const refused = async () => `${(await daemon.event('refresh-failed', ++failures))['error']}`;
+  /** Puts what passes, and waits until it is live. */
+  const passes = async (content: string) => {
+    const activated = daemon.count('activated') + 1;
+    await place.put(content);
+    await daemon.event('activated', activated);
+  };
+  /** Puts what does not pass, and says why it did not. What was refused is tried again by itself, and would be taken for the next: so one passes in between. */
+  const refused = async (content: string, meanwhile: () => Promise<void> = async () => undefined) => {
+    const failures = daemon.count('refresh-failed');
+    await place.put(content);
+    await meanwhile();
+    const why = `${(await daemon.event('refresh-failed', failures + 1))['error']}`;
+    await isAsItWas();
+    await passes('one');
+    return why;
+  };
 
   // Nobody touches anything: what depends on the world is tried again.
   await writeFile(place.at('fail'), '');
   await place.put('one');
-  assert.match(await refused(), /check "check" ended with code 3: "told to fail"/);
+  assert.match(
+    `${(await daemon.event('refresh-failed'))['error']}`,
+    /check "check" ended with code 3: "told to fail"/,
+  );
   await rm(place.at('fail'));
   await daemon.event('activated', 2);
   assert.equal(await readFile(path.join(mountpoint, 'a'), 'utf8'), 'one');
 
-  await place.put('hang');
-  assert.match(await refused(), /check "check" did not end within 3000 ms/);
-  await isAsItWas();
-
-  await place.put('kill');
-  assert.match(await refused(), /check "check" was ended by SIGKILL/);
-  await isAsItWas();
+  assert.match(await refused('hang'), /check "check" did not end within 3000 ms/);
+  assert.match(await refused('kill'), /check "check" was ended by SIGKILL/);
 
   /** Ends a process of the trial while a check waits. */
   const killed = async (victim: () => number | undefined, signal: NodeJS.Signals = 'SIGKILL') => {
-    // Else the one before may be tried again meanwhile, and it would be that one which is ended.
-    const activated = daemon.count('activated') + 1;
-    await place.put('one');
-    await daemon.event('activated', activated);
     await rm(place.at('started'), { force: true });
-    await place.put('wait');
-    await place.appears('started');
-    const pid = victim();
-    assert.ok(pid !== undefined && kill(pid, signal));
-    const why = await refused();
-    await isAsItWas();
-    return why;
+    return await refused('wait', async () => {
+      await place.appears('started');
+      const pid = victim();
+      assert.ok(pid !== undefined && kill(pid, signal));
+    });
   };
   const { processes } = JSON.parse(await bench.must(['status', 'web', '--json']))[0];
   const ordinary = (processes as { pid: number }[]).map(({ pid }) => pid);
@@ -371,9 +377,7 @@ test('what hangs, is killed, or leaves daemons behind is ended with all it start
   };
   assert.match(await killed(runner), /it could not be tried: its (runner ended with|mount is gone)/);
 
-  const activated = daemon.count('activated') + 1;
-  await place.put('two');
-  await daemon.event('activated', activated);
+  await passes('two');
   assert.equal(await readFile(path.join(mountpoint, 'a'), 'utf8'), 'two');
   assert.deepEqual(withArgument(marker), []);
   assert.equal(await daemon.stop(), 0);
