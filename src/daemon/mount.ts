@@ -34,14 +34,12 @@ import type { Log } from './log.ts';
 import type { MountOptions } from './mount-options.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
+import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import type { Live, Opened } from './rotation-ports.ts';
 import { takeHere } from './take.ts';
 import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
 import { watchSources } from './watching.ts';
-
-/** The longest that the first attempt after a failure waits: whoever mends it is still looking. */
-const RETRY_MS = 10_000;
 
 export interface MountPorts {
   /** As the options have them. */
@@ -100,7 +98,7 @@ export class Mount {
       floors: this.#floors,
       sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
       unsealsPerMinute: options.unsealsPerMinute,
-      retryMs: Math.min(RETRY_MS, options.pollMs),
+      retries: retryTimes(options),
       take: takeHere({
         sources: ports.sources,
         bytesMax: bundleBytesMax(tarBytesMax(options)),

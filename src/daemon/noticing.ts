@@ -1,9 +1,9 @@
 /**
  * When to look at the sources. Every interval, give or take a fifth, the first time anywhere within it, so that instances
  * that were started together do not ask together; soon after a hint (a message of a queue), at a random moment within the
- * spread; at once when a source itself tells of a change. A source that fails is asked later each time, at random up to
- * twice as long, and as ever once it answers. A look asks the sources in their order until one has what is live or something
- * else; what it found is reported, whoever opens bundles decides.
+ * spread; at once when a source itself tells of a change. A source that fails is asked an interval later, then less often, and as
+ * ever once it answers. A look asks the sources in their order until one has what is live or something else; what it found is
+ * reported, whoever opens bundles decides.
  *
  * Time, chance and sources are ports: the same code runs in the agent, in a mount of one process, and a thousand times in a
  * simulation (test/bench/fleet).
@@ -11,6 +11,7 @@
 import { describeBug, SecretsfsError } from '../errors.ts';
 import type { Source, Watch } from '../source/source.ts';
 import type { Timers } from '../system/timers.ts';
+import { retryTimes, sharedWaitMs } from './retries.ts';
 import type { Looked } from './rotation-ports.ts';
 import type { Known } from './source-ledger.ts';
 
@@ -36,10 +37,6 @@ export interface NoticingPorts {
 
 /** Instances that were started together must not ask together. */
 const JITTER = 0.2;
-/** A source that was down for long is asked again within this, or within an interval that is longer. */
-const BACKOFF_MS_MAX = 5 * 60_000;
-/** Nothing is asked again at once. */
-const BACKOFF_MS_MIN = 100;
 
 export class Noticing {
   readonly #options: NoticingOptions;
@@ -54,6 +51,8 @@ export class Noticing {
   #queued = false;
   /** Whether the next look waits for a source that fails. */
   #isPutOff = false;
+  /** A hint that no source has answered yet. */
+  #heard = false;
 
   /** Begins to watch, and to poll where a source has to be asked. */
   constructor(options: NoticingOptions, ports: NoticingPorts) {
@@ -71,6 +70,7 @@ export class Noticing {
     this.#eventTimer = timers.set(
       () => {
         this.#eventTimer = undefined;
+        this.#heard = true;
         this.look();
       },
       Math.round(this.#options.spreadMs * random()),
@@ -117,6 +117,8 @@ export class Noticing {
       this.#account(i, found.outcome === 'failed');
       if (found.outcome === 'changed' || (found.outcome === 'same' && known?.is === 'live')) break;
     }
+    if (looks.some(({ outcome }) => outcome === 'same' || outcome === 'changed')) this.#heard = false;
+    else if (this.#heard) this.#schedule(this.#nextMs());
     looked(looks);
   }
 
@@ -142,20 +144,29 @@ export class Noticing {
     if (!failed && this.#isPutOff) this.#schedule(this.#nextMs());
   }
 
-  /** Full jitter, from twice the interval on: on average never more often than in good times. */
+  /** The first failure costs an interval; then, and where a hint waits, instances are spread (retries.ts). */
   #backoffMs(times: number): number {
     const { pollMs } = this.#options;
-    const ceilingMs = Math.min(pollMs * 2 ** Math.min(times, 30), Math.max(BACKOFF_MS_MAX, pollMs));
-    return Math.max(BACKOFF_MS_MIN, Math.round(ceilingMs * this.#ports.random()));
+    const { random } = this.#ports;
+    const { sharedMs } = retryTimes(this.#options);
+    // All instances heard of it, and failed, at once.
+    if (this.#heard && times === 1) return sharedWaitMs(Math.min(sharedMs, 2 * pollMs), true, random);
+    if (!this.#heard && (times === 1 || pollMs >= sharedMs)) return this.#intervalMs();
+    if (!this.#heard && times === 2) return (1 - JITTER) * pollMs + sharedWaitMs(sharedMs, true, random);
+    return sharedWaitMs(sharedMs, false, random);
+  }
+
+  #intervalMs(): number {
+    return this.#options.pollMs * (1 - JITTER + 2 * JITTER * this.#ports.random());
   }
 
   /** From now to the next look: the interval while any source answers, else when the first is to be asked again. */
   #nextMs(): number {
-    const { sources, nowMs, random } = this.#ports;
+    const { sources, nowMs } = this.#ports;
     const failures = this.#failures.filter((_, i) => sources[i]?.polled === true);
     this.#isPutOff = failures.every(({ times }) => times > 0);
     if (this.#isPutOff) return Math.min(...failures.map(({ againMs }) => againMs)) - nowMs();
-    return this.#options.pollMs * (1 - JITTER + 2 * JITTER * random());
+    return this.#intervalMs();
   }
 
   #schedule(delayMs: number): void {

@@ -5,6 +5,7 @@ import type { SecretsfsError } from '../errors.ts';
 import type { Timers } from '../system/timers.ts';
 import type { FloorFile } from './floor.ts';
 import type { Log } from './log.ts';
+import type { RetryTimes } from './retries.ts';
 import type { SourceState } from './source-ledger.ts';
 
 /** What a bundle was opened into. G is the generation; rotation needs only its serial. */
@@ -99,8 +100,7 @@ export interface RotationPorts<G> {
   readonly sources: readonly { readonly isLocal: boolean }[];
   /** Attempts a minute; undefined: they cost nothing. */
   readonly unsealsPerMinute: number | undefined;
-  /** The longest that the first attempt after a failure waits. */
-  readonly retryMs: number;
+  readonly retries: RetryTimes;
   /**
    * Fetches, checks, unwraps, authenticates, unpacks. Throws a SecretsfsError, with the revision that it is about where
    * it came so far, and leaves nothing behind.

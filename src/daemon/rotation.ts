@@ -27,6 +27,8 @@ import { UnsealLimits } from './unseal-limits.ts';
 const REFUSALS: readonly ErrorCode[] = ['key-not-accepted', 'data-key-refused'];
 /** Those of a bundle that time heals. */
 const CLOCK: readonly ErrorCode[] = ['bundle-serial-future', 'check-clock'];
+/** What one machine fails in by itself: no other need have. */
+const OWN: readonly ErrorCode[] = ['mount-failed', 'unsealer-failed'];
 /** A file that was refused is looked at again after this, before it is called so: it may still have been written. */
 const SETTLE_MS = 1_000;
 
@@ -59,9 +61,9 @@ export class Rotation<G> {
 
   constructor(ports: RotationPorts<G>) {
     this.#ports = ports;
-    const { nowMs, random, unsealsPerMinute: perMinute, retryMs } = ports;
+    const { nowMs, random, unsealsPerMinute: perMinute, retries } = ports;
     this.#ledger = new SourceLedger(ports.sources.length, nowMs);
-    this.#limits = new UnsealLimits({ perMinute, retryMs, nowMs, random });
+    this.#limits = new UnsealLimits({ perMinute, retries, nowMs, random });
   }
 
   state(): RotationState<G> {
@@ -251,14 +253,14 @@ export class Rotation<G> {
           return 'settling';
         }
         this.#fail(error, revision);
-        this.#retryLater(revision);
+        this.#retryLater(error, revision);
         throw error;
       }
       this.#ledger.found(source, { revision, is: isBehind ? 'behind' : 'refused' }, error);
       return 'next';
     }
     this.#fail(error, revision);
-    if (!isRefusal(error)) this.#retryLater(revision, error.code === 'key-throttled');
+    if (!isRefusal(error)) this.#retryLater(error, revision);
     throw error;
   }
 
@@ -288,7 +290,7 @@ export class Rotation<G> {
       return undefined;
     }
     this.#fail(problem.error, problem.revision);
-    if (retries && !problem.refused) this.#retryLater(problem.revision);
+    if (retries && !problem.refused) this.#retryLater(problem.error, problem.revision);
     return problem.error;
   }
 
@@ -300,8 +302,11 @@ export class Rotation<G> {
     this.#limits.recovered();
   }
 
-  #retryLater(revision: string | undefined, isThrottled = false): void {
-    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision, isThrottled), false);
+  #retryLater({ code }: SecretsfsError, revision: string | undefined): void {
+    const { sources, unsealsPerMinute } = this.#ports;
+    const asksOthers = unsealsPerMinute !== undefined || sources.some(({ isLocal }) => !isLocal);
+    const isShared = asksOthers && !OWN.includes(code);
+    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision, isShared), false);
   }
 
   #tryLater(delayMs: number, limited: boolean): void {

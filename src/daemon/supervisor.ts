@@ -43,14 +43,13 @@ import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
 import { queueTaskOf } from './queue-task.ts';
+import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import type { Looked, Opened, Taken, TakeOptions } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
 import { takeInStore } from './taking.ts';
 
-/** The longest that the first attempt after a failure waits: whoever mends it is still looking. */
-const RETRY_MS = 10_000;
 /** A start that takes longer should be able to say what it waits for. */
 const AGENT_AFTER_MS = 1_000;
 
@@ -106,7 +105,7 @@ export class Supervisor {
       floors: this.#floors,
       sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
       unsealsPerMinute: options.unsealsPerMinute,
-      retryMs: Math.min(RETRY_MS, options.pollMs),
+      retries: retryTimes(options),
       take: (options) => this.#take(options),
       activate: (opened) => this.#activate(opened),
       onSettled: () => this.#tellAgent(),

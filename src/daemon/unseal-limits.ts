@@ -1,13 +1,13 @@
 /**
  * How often a bundle may be opened: whoever can write to the bucket chooses what is opened, and each opening may cost a
- * request to KMS, whose quota the whole account shares. A bucket of tokens bounds all attempts; what failed waits longer each
- * time, at random, so that instances that failed together do not come back together.
+ * request to KMS, whose quota the whole account shares. A bucket of tokens bounds all attempts; what failed waits (retries.ts).
  */
+import { notAtOnce, type RetryTimes, sharedWaitMs } from './retries.ts';
+
 export interface UnsealLimitOptions {
   /** undefined: no key costs anything. */
   readonly perMinute: number | undefined;
-  /** The longest that the first attempt after a failure waits. */
-  readonly retryMs: number;
+  readonly retries: RetryTimes;
   readonly nowMs: () => number;
   /** From 0 up to 1. */
   readonly random: () => number;
@@ -16,12 +16,8 @@ export interface UnsealLimitOptions {
 const MINUTE_MS = 60_000;
 /** Of a minute's tokens: what may be spent at once. */
 const BURST = 0.5;
-/** An outage of KMS is over for everybody within this. */
-const RETRY_MS_MAX = 5 * 60_000;
-/** Where KMS says that it is asked too often, all instances ask too often: the first attempt waits this much longer. */
-const THROTTLED_FACTOR = 6;
-/** Nothing is tried again at once. */
-const RETRY_MS_MIN = 100;
+/** Of a failure of this machine. */
+const OWN_MS_MAX = 5 * 60_000;
 
 export class UnsealLimits {
   readonly #options: UnsealLimitOptions;
@@ -29,14 +25,14 @@ export class UnsealLimits {
   #tokens: number;
   #filledMs: number;
   #ceilingMs: number;
-  #failing: string | undefined;
+  #failing: { readonly revision: string | undefined } | undefined;
 
   constructor(options: UnsealLimitOptions) {
     this.#options = options;
     this.#burst = Math.max(1, Math.floor((options.perMinute ?? 1) * BURST));
     this.#tokens = this.#burst;
     this.#filledMs = options.nowMs();
-    this.#ceilingMs = options.retryMs;
+    this.#ceilingMs = options.retries.ownMs;
   }
 
   /** 0, and a token is taken; or how long to wait for one, in milliseconds. */
@@ -61,20 +57,28 @@ export class UnsealLimits {
     this.#tokens = Math.min(this.#burst, this.#tokens + 1);
   }
 
-  /** How long to wait after a failure with `revision`: up to twice as long each time, from the start for another one. */
-  failed(revision: string | undefined, isThrottled = false): number {
-    const { retryMs, random } = this.#options;
-    if (revision !== this.#failing) this.#ceilingMs = retryMs;
-    if (isThrottled) this.#ceilingMs = Math.max(this.#ceilingMs, THROTTLED_FACTOR * retryMs);
-    this.#failing = revision;
-    const delayMs = Math.max(RETRY_MS_MIN, Math.round(this.#ceilingMs * random()));
-    this.#ceilingMs = Math.min(2 * this.#ceilingMs, RETRY_MS_MAX);
+  /**
+   * How long to wait after a failure with `revision`, from the start for another one. `isShared`: all instances may have failed
+   * so, and are spread; else up to twice as long each time.
+   */
+  failed(revision: string | undefined, isShared: boolean): number {
+    const { retries, random } = this.#options;
+    if (revision !== this.#failing?.revision) this.#start();
+    const isFirst = this.#failing === undefined;
+    this.#failing = { revision };
+    if (isShared) return sharedWaitMs(retries.sharedMs, isFirst, random);
+    const delayMs = notAtOnce(this.#ceilingMs * random());
+    this.#ceilingMs = Math.min(2 * this.#ceilingMs, OWN_MS_MAX);
     return delayMs;
   }
 
   recovered(): void {
+    this.#start();
+  }
+
+  #start(): void {
     this.#failing = undefined;
-    this.#ceilingMs = this.#options.retryMs;
+    this.#ceilingMs = this.#options.retries.ownMs;
   }
 
   #fill(perMinute: number): void {

@@ -10,7 +10,8 @@ import { type Chart, plot } from './plot.ts';
 import { binsOf, type FleetCalls, type FleetOptions, simulateFleet, spreadOf } from './simulation.ts';
 
 const INSTANCES = 1_000;
-const SEED = 20261123;
+/** The worst of them is told; the plot is of the first. */
+const SEEDS = [20261123, 20261124, 20261125];
 const UPLOAD_MS = 120_000;
 /** The issue that asked for this simulation. */
 const BURST_MAX = 2;
@@ -20,16 +21,17 @@ interface Scenario {
   readonly options: Partial<FleetOptions> & Pick<FleetOptions, 'pollMs' | 'durationMs'>;
   /** Calls that are looked at, and within what. */
   readonly calls: 'head' | 'kms';
-  readonly within: readonly [number, number];
+  /** undefined: until the last instance has it live. */
+  readonly within: readonly [number, number | undefined];
   readonly binMs: number;
   /** Where the mean is taken; as `within` by default. */
   readonly meanWithin?: readonly [number, number];
-  /** Whether bursts above twice the mean are a miss. */
-  readonly bounded: boolean;
 }
 
 const POLLING = { pollMs: 30_000, durationMs: 300_000 };
-const OUTAGE: readonly [number, number] = [60_000, 660_000];
+const S3_OUTAGE: readonly [number, number] = [60_000, 660_000];
+const KMS_OUTAGE: readonly [number, number] = [0, UPLOAD_MS + 300_000];
+const WITH_QUEUE = { pollMs: 300_000, durationMs: 300_000, spreadMs: 1_000 };
 const SCENARIOS: readonly Scenario[] = [
   {
     name: 'polling: HEAD requests, started at once',
@@ -37,7 +39,6 @@ const SCENARIOS: readonly Scenario[] = [
     calls: 'head',
     within: [0, 120_000],
     binMs: 2_000,
-    bounded: true,
   },
   {
     name: 'polling: KMS calls after an upload',
@@ -45,48 +46,57 @@ const SCENARIOS: readonly Scenario[] = [
     calls: 'kms',
     within: [UPLOAD_MS, UPLOAD_MS + 30_000],
     binMs: 2_000,
-    bounded: true,
   },
   {
     name: 'queue, spread 1 s: KMS calls after an upload',
-    options: { pollMs: 300_000, durationMs: 300_000, spreadMs: 1_000 },
+    options: WITH_QUEUE,
     calls: 'kms',
     within: [UPLOAD_MS, UPLOAD_MS + 1_100],
     binMs: 100,
-    bounded: true,
   },
   {
     name: 'queue, spread 30 s: KMS calls after an upload',
-    options: { pollMs: 300_000, durationMs: 300_000, spreadMs: 30_000 },
+    options: { ...WITH_QUEUE, spreadMs: 30_000 },
     calls: 'kms',
     within: [UPLOAD_MS, UPLOAD_MS + 30_000],
     binMs: 2_000,
-    bounded: true,
   },
   {
     name: 'polling: HEAD requests while S3 answers 503 for 10 min',
-    options: { pollMs: 30_000, durationMs: 1_080_000, s3Outage: OUTAGE },
+    options: { pollMs: 30_000, durationMs: 1_080_000, s3Outage: S3_OUTAGE },
     calls: 'head',
     within: [0, 1_080_000],
-    meanWithin: [0, OUTAGE[0]],
+    meanWithin: [0, S3_OUTAGE[0]],
     binMs: 20_000,
-    bounded: true,
   },
   {
     name: 'the same: KMS calls, uploaded meanwhile',
-    options: { pollMs: 30_000, durationMs: 1_080_000, s3Outage: OUTAGE },
+    options: { pollMs: 30_000, durationMs: 1_080_000, s3Outage: S3_OUTAGE },
     calls: 'kms',
-    within: [OUTAGE[1], OUTAGE[1] + 300_000],
+    within: [S3_OUTAGE[1], undefined],
     binMs: 20_000,
-    bounded: false,
   },
   {
-    name: 'queue, spread 1 s: KMS calls while KMS throttles for 5 min',
-    options: { pollMs: 300_000, durationMs: 900_000, spreadMs: 1_000, kmsOutage: [0, UPLOAD_MS + 300_000] },
+    name: 'queue, spread 1 s: KMS calls while KMS fails for 5 min, the first apart',
+    options: { ...WITH_QUEUE, durationMs: 900_000, kmsOutage: KMS_OUTAGE },
     calls: 'kms',
-    within: [UPLOAD_MS + 10_000, UPLOAD_MS + 600_000],
+    within: [UPLOAD_MS + 2_000, undefined],
     binMs: 10_000,
-    bounded: false,
+  },
+  {
+    name: 'polling: KMS calls while KMS fails for 5 min',
+    options: { ...POLLING, durationMs: 900_000, kmsOutage: KMS_OUTAGE },
+    calls: 'kms',
+    within: [UPLOAD_MS, undefined],
+    meanWithin: [UPLOAD_MS, UPLOAD_MS + 30_000],
+    binMs: 10_000,
+  },
+  {
+    name: 'queue, spread 1 s: HEAD requests while S3 fails for 2 min, the first apart',
+    options: { ...WITH_QUEUE, durationMs: 900_000, s3Outage: [UPLOAD_MS, UPLOAD_MS + 120_000] },
+    calls: 'head',
+    within: [UPLOAD_MS + 2_000, undefined],
+    binMs: 10_000,
   },
 ];
 
@@ -95,51 +105,49 @@ export const fleet: Benchmark = {
   async run() {
     const results: Result[] = [];
     const charts: Chart[] = [];
-    for (const { name, options, calls, within, meanWithin = within, binMs, bounded } of SCENARIOS) {
-      const found = await simulateFleet({
-        instances: INSTANCES,
-        seed: SEED,
-        uploadMs: UPLOAD_MS,
-        ...options,
-      });
-      const [from, to] = within;
-      const { calls: count, peakPerBin } = spreadOf(found[calls], from, to, binMs);
-      const { meanPerBin } = spreadOf(found[calls], ...meanWithin, binMs);
-      const burst = peakPerBin / meanPerBin;
-      const all =
-        found.live.length === INSTANCES
-          ? lastLive(found, options.s3Outage?.[1] ?? UPLOAD_MS)
-          : 'not all live';
+    for (const scenario of SCENARIOS) {
+      const { name, binMs } = scenario;
+      const runs = [];
+      for (const seed of SEEDS) runs.push(await measure(scenario, seed));
+      const [first] = runs;
+      const [worst] = [...runs].sort((a, b) => b.burst - a.burst);
+      if (first === undefined || worst === undefined) throw new Error('there are no seeds');
       results.push({
         name,
-        value: burst,
+        value: worst.burst,
         unit: '×',
         statistic: 'peak bin/mean',
-        note: `${count} calls, ${meanPerBin.toFixed(1)} in ${binMs / 1000} s, peak ${peakPerBin}; ${all}`,
-        ...(bounded
-          ? {
-              targets: [
-                {
-                  text: `≤ ${BURST_MAX} × the mean`,
-                  met: burst <= BURST_MAX && found.live.length === INSTANCES,
-                },
-              ],
-            }
-          : {}),
+        note: `${worst.calls} calls, ${worst.meanPerBin.toFixed(1)} in ${binMs / 1000} s, peak ${worst.peakPerBin}; ${worst.live}`,
+        targets: [
+          { text: `≤ ${BURST_MAX} × the mean`, met: runs.every(({ burst }) => burst <= BURST_MAX) },
+          { text: 'live everywhere', met: runs.every(({ isLive }) => isLive) },
+        ],
       });
-      charts.push({
-        title: name,
-        unit: `in ${binMs / 1000} s`,
-        bins: binsOf(found[calls], from, to, binMs),
-        mean: meanPerBin,
-        from: `${(from - UPLOAD_MS) / 1000} s`,
-        to: `${(to - UPLOAD_MS) / 1000} s after the upload`,
-      });
+      charts.push(first.chart);
     }
     await writeFile(path.join(REPOSITORY, 'docs', 'fleet.svg'), plot(charts));
     return results;
   },
 };
+
+async function measure({ name, options, calls, within, meanWithin, binMs }: Scenario, seed: number) {
+  const found = await simulateFleet({ instances: INSTANCES, seed, uploadMs: UPLOAD_MS, ...options });
+  const [from, to = Math.max(...found.live)] = within;
+  const { calls: count, peakPerBin } = spreadOf(found[calls], from, to, binMs);
+  const { meanPerBin } = spreadOf(found[calls], ...(meanWithin ?? ([from, to] as const)), binMs);
+  const isLive = found.live.length === INSTANCES;
+  const chart: Chart = {
+    title: name,
+    unit: `in ${binMs / 1000} s`,
+    bins: binsOf(found[calls], from, to, binMs),
+    mean: meanPerBin,
+    from: `${(from - UPLOAD_MS) / 1000} s`,
+    to: `${Math.round((to - UPLOAD_MS) / 1000)} s after the upload`,
+  };
+  const outage = options.s3Outage ?? options.kmsOutage;
+  const live = isLive ? lastLive(found, outage?.[1] ?? UPLOAD_MS) : 'not all live';
+  return { calls: count, meanPerBin, peakPerBin, burst: peakPerBin / meanPerBin, isLive, live, chart };
+}
 
 function lastLive({ live }: FleetCalls, sinceMs: number): string {
   const after = [...live].sort((a, b) => a - b).map((atMs) => (atMs - sinceMs) / 1000);

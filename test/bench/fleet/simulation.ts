@@ -3,6 +3,7 @@
  * listener) over an S3, a KMS and queues that answer after a moment and count who asks. Everything follows from the seed.
  */
 import { Noticing } from '../../../src/daemon/noticing.ts';
+import { retryTimes } from '../../../src/daemon/retries.ts';
 import { Rotation } from '../../../src/daemon/rotation.ts';
 import { KeyError, SourceError } from '../../../src/errors.ts';
 import { listenToQueue, type Queue, type QueueMessage } from '../../../src/source/queue.ts';
@@ -45,7 +46,6 @@ const MESSAGE: QueueMessage = {
   receipt: 'r',
 };
 const UNSEAL_LIMIT = 10;
-const RETRY_MS = 10_000;
 
 export async function simulateFleet(options: FleetOptions): Promise<FleetCalls> {
   const time = new VirtualTime(0);
@@ -80,7 +80,7 @@ export async function simulateFleet(options: FleetOptions): Promise<FleetCalls> 
       log: { info: quiet, warn: quiet, error: quiet },
       sources: [{ isLocal: false }],
       unsealsPerMinute: UNSEAL_LIMIT,
-      retryMs: Math.min(RETRY_MS, options.pollMs),
+      retries: retryTimes({ pollMs: options.pollMs, spreadMs: options.spreadMs ?? 0 }),
       // Serials only grow here.
       floors: { floor: undefined, floorOfRollback: undefined, record: async () => undefined },
       async take({ liveSha256 }) {

@@ -18,7 +18,10 @@ interface Has {
   takesMs?: number;
 }
 
-function setUp(sources: readonly Has[], options: { random?: () => number; spreadMs?: number } = {}) {
+function setUp(
+  sources: readonly Has[],
+  options: { random?: () => number; spreadMs?: number; pollMs?: number } = {},
+) {
   const time = new VirtualTime(0);
   const asked: { source: number; atMs: number; against: string | undefined }[] = [];
   const looks: (readonly Looked[])[] = [];
@@ -27,7 +30,7 @@ function setUp(sources: readonly Has[], options: { random?: () => number; spread
   let closed = 0;
   const bugs: string[] = [];
   const noticing = new Noticing(
-    { pollMs: POLL_MS, spreadMs: options.spreadMs ?? 1_000 },
+    { pollMs: options.pollMs ?? POLL_MS, spreadMs: options.spreadMs ?? 1_000 },
     {
       sources: sources.map(
         (has, i): Source => ({
@@ -100,15 +103,15 @@ test('a look is made against what is known then, and says what it saw', async ()
   assert.deepEqual(scheduled.at(-1), 75_000);
 });
 
-test('a source that fails is asked later each time, at random, up to a limit, and as ever once it answers', async () => {
+test('a source that fails is asked after an interval, then less often, and as ever once it answers', async () => {
   const source: Has = { found: AWAY, known: undefined };
   const { time, asked, noticing } = setUp([source]);
   await time.until(3_600_000);
   const gaps = asked.slice(1).map(({ atMs }, i) => atMs - (asked[i]?.atMs ?? 0));
-  assert.deepEqual(gaps.slice(0, 6), [30_000, 60_000, 120_000, 150_000, 150_000, 150_000]);
+  assert.deepEqual(gaps.slice(0, 6), [30_000, 84_000, 120_000, 120_000, 120_000, 120_000]);
   source.found = SAME;
   source.known = { revision: 'r1', is: 'live' };
-  await time.pass(150_000);
+  await time.pass(120_000);
   const answeredMs = asked.at(-1)?.atMs ?? 0;
   await time.until(answeredMs + POLL_MS);
   assert.equal(asked.at(-1)?.atMs, answeredMs + POLL_MS);
@@ -116,17 +119,42 @@ test('a source that fails is asked later each time, at random, up to a limit, an
   assert.equal(time.pending, 0);
 });
 
-test('waiting has full jitter: anywhere up to twice the interval after the first failure', async () => {
+test('instances whose source failed are spread over two minutes from the second failure on', async () => {
   const random = seeded(2);
   const waits: number[] = [];
   for (let i = 0; i < 300; i++) {
     const { time, asked, noticing } = setUp([{ found: AWAY, known: undefined }], { random });
-    await time.until(4 * POLL_MS);
+    await time.until(8 * POLL_MS);
     await noticing.close();
-    if (asked[1] !== undefined) waits.push(asked[1].atMs - (asked[0]?.atMs ?? 0));
+    if (asked[2] !== undefined) waits.push(asked[2].atMs - (asked[1]?.atMs ?? 0));
   }
   assert.ok(waits.length > 280);
-  assert.ok(Math.min(...waits) < 0.1 * POLL_MS && Math.max(...waits) > 1.9 * POLL_MS);
+  assert.ok(Math.min(...waits) < POLL_MS && Math.max(...waits) > 130_000);
+});
+
+test('an interval that is longer than the spread of a failure stays as it is', async () => {
+  const { time, asked } = setUp([{ found: AWAY, known: undefined }], { pollMs: 300_000 });
+  await time.until(1_800_000);
+  const gaps = asked.slice(1).map(({ atMs }, i) => atMs - (asked[i]?.atMs ?? 0));
+  assert.deepEqual(gaps, [300_000, 300_000, 300_000, 300_000, 300_000]);
+});
+
+test('a hint that met a failure is not forgotten until the next poll', async () => {
+  const source: Has = { found: AWAY, known: undefined };
+  const { time, asked, noticing } = setUp([source], { pollMs: 300_000 });
+  noticing.hint();
+  await time.until(200_000);
+  assert.deepEqual(
+    asked.map(({ atMs }) => atMs),
+    [500, 60_500, 180_500],
+  );
+  source.found = SAME;
+  source.known = { revision: 'r1', is: 'live' };
+  await time.until(1_500_000);
+  assert.deepEqual(
+    asked.slice(3).map(({ atMs }) => atMs),
+    [300_500, 600_500, 900_500, 1_200_500],
+  );
 });
 
 test('sources are asked in order until one has what is live or something else', async () => {

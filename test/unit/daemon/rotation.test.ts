@@ -68,7 +68,7 @@ function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPe
     nowMs: () => world.nowMs,
     sources: [{ isLocal: false }],
     unsealsPerMinute: undefined,
-    retryMs: 10_000,
+    retries: { ownMs: 10_000, sharedMs: 120_000 },
     floors: floorsInMemory(),
     ...ports,
     timers: {
@@ -197,7 +197,7 @@ test('a refused revision is not opened again by hints, but by hand, and the refu
   world.put(new BundleError('bundle-corrupt', 'broken'));
   await rotation.hint();
   // Once more: the bytes may have been altered on the way.
-  assert.equal(world.retry?.delayMs, 5_000);
+  assert.equal(world.retry?.delayMs, 60_000);
   world.retry?.callback();
   await rotation.hint();
   assert.equal(world.retry, undefined);
@@ -252,24 +252,40 @@ test('what the clock alone refuses is tried again, because it moves; what else a
   }
 });
 
-test('what depends on the world is tried again without a hint too, later each time, until it is right', async () => {
-  const { world, rotation } = setUp();
-  await rotation.refresh();
-  world.put(new KeyError('key-permissions', 'denied'));
-  await rotation.hint();
-  const delays: number[] = [];
-  for (let i = 0; i < 6; i++) {
-    const retry = world.retry;
-    assert.ok(retry !== undefined);
-    delays.push(retry.delayMs);
-    if (i === 5) world.content = '2';
-    retry.callback();
+for (const [why, isLocal, failure, expected] of [
+  // Whoever shares S3 or KMS with others is spread with them.
+  ['in S3 or KMS', false, new KeyError('key-permissions', 'denied'), [60_000, ...Array(5).fill(120_000)]],
+  [
+    'by itself',
+    false,
+    new MountError('unsealer-failed', 'it died'),
+    [5_000, 10_000, 20_000, 40_000, 80_000, 150_000],
+  ],
+  [
+    'in its files',
+    true,
+    new KeyError('key-permissions', 'denied'),
+    [5_000, 10_000, 20_000, 40_000, 80_000, 150_000],
+  ],
+] as const)
+  test(`what a machine fails in ${why} is tried again without a hint too until it is right`, async () => {
+    const { world, rotation } = setUp({ sources: [{ isLocal }] });
+    await rotation.refresh();
+    world.put(failure);
     await rotation.hint();
-  }
-  assert.deepEqual(delays, [5_000, 10_000, 20_000, 40_000, 80_000, 150_000]);
-  assert.deepEqual(world.active, [1, 2]);
-  assert.equal(world.retry, undefined);
-});
+    const delays: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      const retry = world.retry;
+      assert.ok(retry !== undefined);
+      delays.push(retry.delayMs);
+      if (i === 5) world.content = '2';
+      retry.callback();
+      await rotation.hint();
+    }
+    assert.deepEqual(delays, expected);
+    assert.deepEqual(world.active, [1, 2]);
+    assert.equal(world.retry, undefined);
+  });
 
 test('a refusal for what the bytes are is not tried again by itself, nor is anything after stop()', async () => {
   const { world, rotation } = setUp();
@@ -348,7 +364,7 @@ function withPorts(ports: Partial<Pick<RotationPorts<string>, 'take' | 'activate
     floors: floorsInMemory(),
     sources: [{ isLocal: false }],
     unsealsPerMinute: undefined,
-    retryMs: 10_000,
+    retries: { ownMs: 10_000, sharedMs: 120_000 },
     activate: () => undefined,
     ...ports,
     take: async (options) => {
@@ -661,7 +677,7 @@ test('what failed is not tried again when it is noticed again, only when its tim
   await rotation.hint({ source: 0, revision: 'r2' });
   await rotation.hint({ source: 0, revision: 'r2' });
   assert.equal(world.opens, 2);
-  assert.deepEqual(rotation.state().nextAttempt, { atMs: 1_005_000, limited: false });
+  assert.deepEqual(rotation.state().nextAttempt, { atMs: 1_060_000, limited: false });
   world.put(denied);
   await rotation.hint({ source: 0, revision: 'r3' });
   assert.equal(world.opens, 3);
