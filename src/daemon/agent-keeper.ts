@@ -1,6 +1,7 @@
 /**
  * Keeps an agent running: starts another when one ends or hangs, tells each what to watch and what is live. It speaks to the
- * network, so nothing it says is believed: a hint costs one conditional look by an unsealer, and not more than one a second.
+ * network, so nothing it says is believed: a hint costs one conditional look by an unsealer, and what it found is taken once a
+ * second at the most.
  */
 import type { Operations } from '../control/server.ts';
 import { describeBug } from '../errors.ts';
@@ -17,8 +18,8 @@ import { type ChildState, KeptChild } from './kept-child.ts';
 import type { Log } from './log.ts';
 import type { Looked } from './rotation-ports.ts';
 
-/** Hints that come faster are one: each starts a process. */
-const HINT_EVERY_MS = 1_000;
+/** Looks that come faster are one: a hint starts a process, a failure may be a line of the log. */
+const LOOK_EVERY_MS = 1_000;
 /** How often it is asked whether it still listens, and how many answers in a row may be missing. */
 const PING_EVERY_MS = 3_000;
 const PONGS_MISSING_MAX = 2;
@@ -47,9 +48,9 @@ export class AgentKeeper {
   #noticing: NoticingState | undefined;
   /** Told to end, and replaced. */
   #replaced = 0;
-  #hint: readonly Looked[] = [];
-  #hintTimer: NodeJS.Timeout | undefined;
-  #hintedMs = Number.NEGATIVE_INFINITY;
+  #looks: readonly Looked[] = [];
+  #lookTimer: NodeJS.Timeout | undefined;
+  #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(ports: AgentPorts) {
     this.#ports = ports;
@@ -95,7 +96,7 @@ export class AgentKeeper {
 
   async stop(): Promise<void> {
     const { child } = this.#kept;
-    clearTimeout(this.#hintTimer);
+    clearTimeout(this.#lookTimer);
     clearInterval(this.#pingTimer);
     this.#kept.stop((last) => this.#end(last));
     await child?.exited;
@@ -138,20 +139,20 @@ export class AgentKeeper {
     this.#link?.ping(this.#pinged);
   }
 
-  /** The latest of those that come too fast. */
+  /** The latest of those that come too fast, but a hint only gives way to a hint. */
   #looked(looks: readonly Looked[]): void {
-    const { onLooked } = this.#ports;
-    if (!looks.some(({ outcome }) => outcome === 'changed')) {
-      onLooked(looks);
-      return;
-    }
-    this.#hint = looks;
-    if (this.#hintTimer !== undefined) return;
-    const waitMs = Math.max(0, this.#hintedMs + HINT_EVERY_MS - performance.now());
-    this.#hintTimer = setTimeout(() => {
-      this.#hintTimer = undefined;
-      this.#hintedMs = performance.now();
-      onLooked(this.#hint);
+    const waits = this.#lookTimer !== undefined;
+    if (!waits || isHint(looks) || !isHint(this.#looks)) this.#looks = looks;
+    if (waits) return;
+    const waitMs = Math.max(0, this.#lookedMs + LOOK_EVERY_MS - performance.now());
+    this.#lookTimer = setTimeout(() => {
+      this.#lookTimer = undefined;
+      this.#lookedMs = performance.now();
+      this.#ports.onLooked(this.#looks);
     }, waitMs);
   }
+}
+
+function isHint(looks: readonly Looked[]): boolean {
+  return looks.some(({ outcome }) => outcome === 'changed');
 }

@@ -7,8 +7,9 @@ import { FakeLog } from '../../support/fake-log.ts';
 
 const PING_MS = 3_000;
 
-function setUp(t: TestContext) {
-  t.mock.timers.enable({ apis: ['setInterval'] });
+function setUp(t: TestContext, apis: ('setInterval' | 'setTimeout')[] = ['setInterval']) {
+  t.mock.timers.enable({ apis });
+  const looks: string[] = [];
   const children: FakeChild[] = [];
   const log = new FakeLog();
   const keeper = new AgentKeeper({
@@ -25,7 +26,7 @@ function setUp(t: TestContext) {
       aws: {},
       statusSocket: false,
     }),
-    onLooked: () => undefined,
+    onLooked: (found) => looks.push(found.map(({ outcome }) => outcome).join()),
     operations: {} as Operations,
     log,
   });
@@ -40,7 +41,7 @@ function setUp(t: TestContext) {
       await settled();
     }
   };
-  return { children, log, pings };
+  return { children, log, pings, looks };
 }
 
 test('an agent that hangs before its first answer has some 20 s, and is replaced', async (t) => {
@@ -60,4 +61,22 @@ test('one that has answered once is replaced after two that it does not answer',
   assert.deepEqual(log.events, []);
   await pings(1);
   assert.deepEqual(log.events, ['agent-hung', 'agent-died']);
+});
+
+test('what an agent found is taken once a second, whatever it says it found; a hint is not lost among the rest', async (t) => {
+  const { children, looks } = setUp(t, ['setInterval', 'setTimeout']);
+  const say = async (...said: object[]) => {
+    for (const look of said) children[0]?.say({ event: 'looked', looks: [look] });
+    await settled();
+  };
+  const same = { outcome: 'same', revision: 'r1' };
+  const failed = { outcome: 'failed', error: { code: 'source-denied', message: 'no' } };
+  await say(...Array(50).fill([same, failed]).flat());
+  t.mock.timers.tick(0);
+  assert.deepEqual(looks, ['failed']);
+  await say(...Array(50).fill([same, failed]).flat(), { outcome: 'changed', revision: 'r2' }, same);
+  t.mock.timers.tick(100);
+  assert.deepEqual(looks, ['failed']);
+  t.mock.timers.tick(900);
+  assert.deepEqual(looks, ['failed', 'changed']);
 });
