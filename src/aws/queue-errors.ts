@@ -9,7 +9,17 @@ export function queueError(error: unknown, what: string, name: string, action: s
   if (setup !== undefined) return setup;
   const said = `cannot ${what} ${quote(name)}`;
   const code = nameOf(error);
-  if (/QueueDoesNotExist|NonExistentQueue|QueueDeletedRecently|^NotFound/.test(code)) {
+  if (/QueueDeletedRecently/.test(code)) {
+    return new SourceError(
+      'queue-unreachable',
+      `${said}: one of its name was removed within the last minute`,
+      {
+        hint: 'it is made once SQS allows it; bundles are found by polling meanwhile',
+        cause: error,
+      },
+    );
+  }
+  if (/QueueDoesNotExist|NonExistentQueue|^NotFound/.test(code)) {
     return new SourceError('queue-missing', `${said}: there is none`, {
       hint: 'check its name, region and account; bundles are found by polling meanwhile',
       cause: error,

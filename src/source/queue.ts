@@ -1,6 +1,7 @@
 /**
- * Listens to a queue that is told of uploads. A message is a hint and nothing else, removed once the hint is given. Whatever
- * goes wrong with the queue, polling goes on beside it, and the queue is tried again, later each time.
+ * Listens to a queue that is told of uploads. A message is a hint and nothing else, removed once the hint is given. To begin to
+ * listen is a hint too: it stands for what was uploaded before, and for what a listener heard that died before it was looked at.
+ * Whatever goes wrong with the queue, polling goes on beside it, and the queue is tried again, later each time.
  */
 import { SecretsfsError } from '../errors.ts';
 import type { Timers } from '../system/timers.ts';
@@ -17,11 +18,11 @@ export interface QueueMessage {
 export interface Queue {
   /**
    * Waits for messages, up to 20 s, or one second where it is to be known soon whether it works; none is no error. Throws
-   * SecretsfsError, and the signal's reason.
+   * SecretsfsError, and the signal's reason; a queue that is gone is made, or looked for, by the next call.
    */
   receive(signal: AbortSignal, briefly: boolean): Promise<readonly QueueMessage[]>;
   remove(messages: readonly QueueMessage[]): Promise<void>;
-  /** Takes away what opening it made. Never throws. */
+  /** Takes away what it made. Never throws. */
   close(): Promise<void>;
 }
 
@@ -79,7 +80,10 @@ export function listenToQueue(ports: QueuePorts): Watch {
     const startedMs = ports.nowMs();
     const messages = await open.receive(signal, status.state !== 'listening');
     failures = 0;
-    if (status.state !== 'listening') say({ state: 'listening', error: undefined });
+    if (status.state !== 'listening') {
+      say({ state: 'listening', error: undefined });
+      ports.hint();
+    }
     if (messages.length === 0) {
       const restMs = IDLE_MS_MIN - (ports.nowMs() - startedMs);
       if (restMs > 0) await pause(restMs);
@@ -100,8 +104,6 @@ export function listenToQueue(ports: QueuePorts): Watch {
         if (signal.aborted) break;
         if (!(error instanceof SecretsfsError)) ports.bug(error);
         const known = error instanceof SecretsfsError ? error : undefined;
-        // One that was removed is opened anew; where it is ours, that makes another.
-        if (known?.code === 'queue-missing') queue = undefined;
         say({ state: 'failing', error: known });
         const ceilingMs = Math.min(BACKOFF_MS_MIN * 2 ** Math.min(failures++, 30), BACKOFF_MS_MAX);
         await pause(Math.round(ceilingMs * ports.random()));

@@ -5,7 +5,10 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { AwsAccess } from '../aws/access.ts';
 import { queueError } from '../aws/queue-errors.ts';
+import { SecretsfsError } from '../errors.ts';
 import type { Queue, QueueMessage } from './queue.ts';
+
+type Messages = Pick<Queue, 'receive' | 'remove'>;
 
 /** As long as SQS can. */
 const WAIT_SECONDS = 20;
@@ -30,8 +33,9 @@ export async function openQueue(aws: AwsAccess, url: string): Promise<Queue> {
 }
 
 /**
- * Makes a queue that only the topic may send to, and subscribes it; opening it again under the same name finds it. Both go with
- * close(). Throws SecretsfsError.
+ * A queue of our own that only the topic may send to, subscribed to it. receive() makes what is missing of it, and finds what an
+ * earlier attempt, or another process, made under the same name: nothing is removed where a step fails, because SQS refuses a name
+ * for a minute after its queue was removed, and that would be all that is heard of. What was made goes with close().
  */
 export async function openTopic(
   aws: AwsAccess,
@@ -47,33 +51,20 @@ export async function openTopic(
   );
   const { SubscribeCommand, UnsubscribeCommand } = await import('../aws/sdk-sns.ts');
   const [sqs, sns] = await Promise.all([aws.sqs(region), aws.sns(region)]);
-  const step = async <T>(answer: Promise<T>, what: string, name: string, action: string): Promise<T> => {
-    try {
-      return await answer;
-    } catch (error) {
-      throw queueError(error, what, name, action);
-    }
-  };
-  const create = new CreateQueueCommand({
-    QueueName: queueName,
-    Attributes: { MessageRetentionPeriod: String(RETENTION_SECONDS) },
-    tags: { 'secretsfs-instance': instance, 'secretsfs-topic': topic },
-  });
-  const made = await step(sqs.send(create), 'make the queue', queueName, 'sqs:CreateQueue and sqs:TagQueue');
-  const url = made.QueueUrl ?? '';
-  const queueArn = `arn:${partition}:sqs:${region}:${accountOfQueue(url)}:${queueName}`;
+  let url: string | undefined;
   let subscription: string | undefined;
-  const close = async () => {
-    const bounded = { abortSignal: AbortSignal.timeout(CLOSE_MS_MAX) };
-    const unsubscribe =
-      subscription === undefined
-        ? undefined
-        : sns.send(new UnsubscribeCommand({ SubscriptionArn: subscription }), bounded);
-    const remove = sqs.send(new DeleteQueueCommand({ QueueUrl: url }), bounded);
-    // What is left of it is empty within minutes, and is to be reaped by its tags (docs/noticing.md).
-    await Promise.allSettled([unsubscribe, remove]);
-  };
-  try {
+  let messages: Messages | undefined;
+
+  const make = async (): Promise<Messages> => {
+    const create = new CreateQueueCommand({
+      QueueName: queueName,
+      Attributes: { MessageRetentionPeriod: String(RETENTION_SECONDS) },
+      tags: { 'secretsfs-instance': instance, 'secretsfs-topic': topic },
+    });
+    const needs = 'sqs:CreateQueue and sqs:TagQueue';
+    const { QueueUrl = '' } = await step(sqs.send(create), 'make the queue', queueName, needs);
+    url = QueueUrl;
+    const queueArn = `arn:${partition}:sqs:${region}:${accountOfQueue(url)}:${queueName}`;
     const allow = new SetQueueAttributesCommand({
       QueueUrl: url,
       Attributes: { Policy: JSON.stringify(policyOf(queueArn, topic)) },
@@ -88,11 +79,37 @@ export async function openTopic(
     });
     const subscribed = await step(sns.send(subscribe), 'subscribe to the topic', topic, 'sns:Subscribe');
     subscription = subscribed.SubscriptionArn;
+    return messagesOf(sqs, url);
+  };
+  return {
+    async receive(signal, briefly) {
+      messages ??= await make();
+      try {
+        return await messages.receive(signal, briefly);
+      } catch (error) {
+        if (error instanceof SecretsfsError && error.code === 'queue-missing') messages = undefined;
+        throw error;
+      }
+    },
+    remove: async (received) => messages?.remove(received),
+    async close() {
+      const bounded = () => ({ abortSignal: AbortSignal.timeout(CLOSE_MS_MAX) });
+      // What is left of it is empty within minutes, and is to be reaped by its tags (docs/noticing.md).
+      await Promise.allSettled([
+        subscription && sns.send(new UnsubscribeCommand({ SubscriptionArn: subscription }), bounded()),
+        url && sqs.send(new DeleteQueueCommand({ QueueUrl: url }), bounded()),
+      ]);
+    },
+  };
+}
+
+/** Throws SecretsfsError. */
+async function step<T>(answer: Promise<T>, what: string, name: string, action: string): Promise<T> {
+  try {
+    return await answer;
   } catch (error) {
-    await close();
-    throw error;
+    throw queueError(error, what, name, action);
   }
-  return { ...(await messagesOf(sqs, url)), close };
 }
 
 /** https://sqs.REGION.amazonaws.com/ACCOUNT/NAME */
@@ -115,7 +132,7 @@ function policyOf(queueArn: string, topic: string) {
   };
 }
 
-async function messagesOf(client: SQSClient, url: string): Promise<Pick<Queue, 'receive' | 'remove'>> {
+async function messagesOf(client: SQSClient, url: string): Promise<Messages> {
   const { DeleteMessageBatchCommand, ReceiveMessageCommand } = await import('../aws/sdk-sqs.ts');
   return {
     async receive(signal, briefly) {
