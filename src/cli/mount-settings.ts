@@ -112,8 +112,6 @@ export interface RunningMount {
   upgrade(): Promise<void>;
   /** Resolves when its end begins, whoever ends it. */
   readonly ending: Promise<void>;
-  /** Whether something of it may never come to an end, so that process.exit() would not either. */
-  readonly hangs: boolean;
   /** Resolves when the mount is gone. */
   readonly ended: Promise<void>;
   /** Unmounts and wipes. Never throws; may be called again. */

@@ -77,11 +77,6 @@ export class FloorFile {
     return minSerial === undefined ? undefined : { serial: minSerial, from: 'setting' };
   }
 
-  /** Whether the disk owes an answer: process.exit() would wait for it, for ever perhaps. */
-  get hangs(): boolean {
-    return this.#hangs;
-  }
-
   /** As the status has it. */
   describe(): { readonly serial: number | null; readonly problem: string | null } {
     return { serial: this.floor?.serial ?? null, problem: this.#problem ?? null };

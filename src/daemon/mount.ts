@@ -133,11 +133,6 @@ export class Mount {
     return this.#ending.promise;
   }
 
-  /** Whether something of it may never come to an end, so that process.exit() would not either. */
-  get hangs(): boolean {
-    return this.#floors.hangs;
-  }
-
   /** Resolves when the mount is gone, whoever ended it. Throws MountError where it could not be unmounted. */
   get ended(): Promise<void> {
     return this.#ended.promise;
