@@ -17,7 +17,8 @@ export function mountHooks(
   agent: () => AgentKeeper | undefined,
 ): Hooks {
   return new Hooks(settings, {
-    ...{ log, nowMs, timers: realTimers, random: Math.random, spawnHaproxyUpdater },
+    ...{ log, nowMs, timers: realTimers, random: Math.random },
+    spawnHaproxyUpdater: (user) => spawnHaproxyUpdater(user, log),
     probe: async (request) => (await agent()?.probe(request)) ?? NO_AGENT,
   });
 }

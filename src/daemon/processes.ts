@@ -156,10 +156,11 @@ export function spawnUnsealer(
 }
 
 /** Reads files whoever owns them, and writes to a socket whoever owns that; and nothing else of root's, if it is root. */
-export function spawnHaproxyUpdater(user: ProcessUser): Child {
+export function spawnHaproxyUpdater(user: ProcessUser, log: Log): Child {
   const child = spawnChild({
     role: 'haproxy',
     script: 'haproxy.mjs',
+    hear: relayTo(log),
     user: user.uid === 0 ? undefined : user,
     capabilities: user.uid === 0 ? ['dac_override', 'dac_read_search'] : [],
     fds: ['channel'],
