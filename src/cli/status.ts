@@ -170,7 +170,7 @@ function describeHooks({ hooks = [], probes = [] }: Status): string[] {
       verdict === 'wrong'
         ? `serves serial ${servedSerial} since ${since}, want ${expectedSerial}`
         : `can't be reached: ${error}`;
-    lines.push(`  probe       ${hook}: ${name} ${what}`);
+    lines.push(`  probe       ${hook}: the agent says that ${name} ${what}`);
   }
   return lines;
 }

@@ -93,13 +93,14 @@ export class HookProbes {
     this.#tell();
   }
 
-  /** In words, of the first that is not as it should be. */
+  /** In words, of the first that is not as it should be. The agent is not believed, only quoted. */
   describe(): string {
     const probe = this.#probes.find(({ state }) => state.verdict === this.#worst());
     if (probe === undefined) return 'no probe';
     const { name, state } = probe;
-    if (state.verdict === 'unreachable') return `${name} can't be reached: ${state.error}`;
-    return `${name} serves serial ${state.served}, want ${state.expected}`;
+    if (state.verdict === 'unreachable')
+      return `the agent says that ${name} can't be reached: ${state.error}`;
+    return `the agent says that ${name} serves serial ${state.served}, want ${state.expected}`;
   }
 
   status(): ProbeStatus[] {

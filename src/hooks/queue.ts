@@ -8,6 +8,9 @@
 import type { Timers } from '../system/timers.ts';
 import { type FileChange, Pending } from './changes.ts';
 
+/** Runs that are asked for come no faster: who asks is the agent, and may be subverted. */
+const ASKED_EVERY_MS = 1_000;
+
 /** What a run is told. */
 export interface Batch {
   /** Of the newest generation. */
@@ -59,7 +62,8 @@ export class HookQueue {
   }
 
   /**
-   * Runs as soon as no run is under way, whatever waits or not; any number of those who ask meanwhile share one run.
+   * Runs as soon as no run is under way, whatever waits or not, but once a second at the most; any number of those who ask
+   * meanwhile share one run.
    * Rejects as the run does, and where stop() comes first.
    */
   ask(generation: number, serial: number): Promise<void> {
@@ -82,7 +86,9 @@ export class HookQueue {
     const { nowMs, timers } = this.#ports;
     timers.clear(this.#timer);
     if (this.#stopped || this.#running) return;
-    const waitMs = this.#asked.length > 0 ? 0 : this.#startedMs + this.#debounceMs - nowMs();
+    const isAsked = this.#asked.length > 0;
+    const restMs = isAsked ? Math.min(this.#debounceMs, ASKED_EVERY_MS) : this.#debounceMs;
+    const waitMs = this.#startedMs + restMs - nowMs();
     if (waitMs <= 0) void this.#run();
     else this.#timer = timers.set(() => void this.#run(), Math.ceil(waitMs));
   }

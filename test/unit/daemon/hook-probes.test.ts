@@ -52,7 +52,7 @@ test('at its time limit it says what is wrong, once', async () => {
   expect('02');
   assert.equal(await look(), 'wrong');
   assert.ok(Math.max(...askedMs) < 10_000);
-  assert.equal(probes.describe(), 'a:1 n serves serial 01, want 02');
+  assert.equal(probes.describe(), 'the agent says that a:1 n serves serial 01, want 02');
   await probes.lookAround();
   await probes.lookAround();
   assert.deepEqual(log, ['probe-wrong a:1 n']);
@@ -63,7 +63,7 @@ test('nobody there, nothing known, something newer, a first look: each ends it a
   away.expect('02');
   assert.equal(await away.look(), 'unreachable');
   assert.deepEqual(away.log, ['probe-unreachable a:1 n']);
-  assert.match(away.probes.describe(), /can't be reached: ECONNREFUSED/);
+  assert.match(away.probes.describe(), /^the agent says that a:1 n can't be reached: ECONNREFUSED$/);
 
   const unknown = probesOf(() => serves('01'));
   assert.equal(await unknown.look(), 'unknown');

@@ -13,11 +13,15 @@ interface Run extends Batch {
 }
 
 /** A queue whose runs take as long as `takesMs` says, and fail where `fails` does. */
-function queueOf(takesMs: (run: number) => number, fails: (run: number) => boolean = () => false) {
+function queueOf(
+  takesMs: (run: number) => number,
+  fails: (run: number) => boolean = () => false,
+  debounceMs = DEBOUNCE_MS,
+) {
   const time = new VirtualTime(0);
   const runs: Run[] = [];
   let running = 0;
-  const queue = new HookQueue(DEBOUNCE_MS, {
+  const queue = new HookQueue(debounceMs, {
     nowMs: () => time.nowMs,
     timers: time,
     async run(batch) {
@@ -97,20 +101,37 @@ test('what a failed run was told is told again by the next, with what came since
 
 test('those who ask while it runs share one run after it, and learn how that ended', async () => {
   const { time, runs, queue } = queueOf(
-    () => 100,
+    () => 1_500,
     (run) => run === 1,
+    60_000,
   );
   queue.notice(1, 1, [changed('a')]);
-  await time.pass(50);
+  await time.pass(500);
   const asked = [queue.ask(1, 1), queue.ask(1, 1)].map((each) => each.catch((error: Error) => error.message));
-  await time.pass(50);
+  await time.pass(1_000);
   assert.equal(runs.length, 2, 'the debounce time is not for who asks');
-  await time.pass(100);
+  await time.pass(1_500);
   assert.deepEqual(await Promise.all(asked), ['it failed', 'it failed']);
   const again = queue.ask(1, 1);
-  await time.pass(100);
+  await time.pass(1_500);
   await again;
   assert.equal(runs.length, 3);
+});
+
+test('who asks without end has it run once a second', async () => {
+  const { time, runs, queue } = queueOf(() => 0, undefined, 60_000);
+  let asking = true;
+  const asked = (async () => {
+    while (asking) await queue.ask(1, 1);
+  })();
+  await time.pass(10_500);
+  asking = false;
+  await time.pass(1_000);
+  await asked;
+  assert.deepEqual(
+    runs.map(({ startedMs }) => startedMs),
+    Array.from({ length: 12 }, (_, i) => i * 1000),
+  );
 });
 
 test('nothing starts after stop(), and who asked is told', async () => {
