@@ -8,8 +8,8 @@ import { compileGlob, type Glob } from '../checks/glob.ts';
 import { ConfigError, MountError } from '../errors.ts';
 import { account } from '../system/users.ts';
 import type { Proposed } from './engine-ports.ts';
-import { checkProgram } from './hook-process.ts';
 import { type TrialCheck, type TrialOptions, type TrialPorts, tryCandidate } from './trial.ts';
+import { checkCommand } from './trusted-command.ts';
 
 interface Check extends TrialCheck {
   /** None: it always runs. */
@@ -35,10 +35,11 @@ export class ExecChecks {
     ports: TrialPorts,
   ): Promise<ExecChecks> {
     const checks: Check[] = [];
-    for (const { name, run, match, timeout, user } of settings) {
-      checkProgram(run[0], options.mountpoint);
+    for (const { name, run, match, timeout, user: named } of settings) {
+      const user = await account(named ?? 'root');
+      checkCommand({ argv: run, user }, options.mountpoint);
       const globs = match?.map((pattern) => compileGlob(pattern));
-      checks.push({ name, run, timeout, match: globs, user: await account(user ?? 'root') });
+      checks.push({ name, run, timeout, match: globs, user });
     }
     return new ExecChecks(checks, options, ports);
   }
@@ -50,7 +51,7 @@ export class ExecChecks {
       return files.some(({ path }) => match.some((glob) => glob.match(path) !== undefined));
     });
     if (checks.length === 0) return;
-    for (const { run } of checks) this.#checkProgram(run[0]);
+    for (const check of checks) this.#checkCommand(check);
     await tryCandidate({ id, imageFd }, checks, this.#options, this.#ports, this.#abort.signal);
   };
 
@@ -59,9 +60,9 @@ export class ExecChecks {
     this.#abort.abort();
   }
 
-  #checkProgram(program: string): void {
+  #checkCommand({ run, user }: Check): void {
     try {
-      checkProgram(program, this.#options.mountpoint);
+      checkCommand({ argv: run, user }, this.#options.mountpoint);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       throw new MountError('check-exec', error.message, { hint: error.hint, cause: error });

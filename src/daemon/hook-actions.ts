@@ -11,11 +11,15 @@ import { HookFailure } from './hook-failure.ts';
 import type { ProgramEnd } from './hook-process.ts';
 import { signalPidfile } from './hook-signal.ts';
 
+type Argv = [string, ...string[]];
+
 /** What an action may use. Everything ends by the time limit of the hook. */
 export interface ActionTools {
   readonly mountpoint: string;
   readonly batch: Batch;
   readonly user: Account;
+  /** Whether there is something at the path of haproxy's socket. Throws HookFailure where it may be anybody's. */
+  isSocketThere(path: string): boolean;
   /** Milliseconds until the time limit. */
   leftMs(): number;
   /** Runs a program to its end. What it says goes to the log; its standard output to `onLine`, if there is one. */
@@ -40,22 +44,27 @@ export async function act(action: Action, tools: ActionTools, attempt: number): 
   }
 }
 
-/** The programs that it will run: who starts the hook looks at each of them first. */
-export function programsOf(action: Action): string[] {
-  if (action.kind === 'run') return [action.run[0]];
-  if (action.kind === 'nginx') return [action.binary, ...(action.unit === undefined ? [] : [systemctl()])];
-  if (action.kind === 'systemd') return [systemctl()];
-  return action.kind === 'haproxy' && action.unit !== undefined ? [systemctl()] : [];
+/** The commands that it will run, as far as they can be exchanged: who starts the hook looks at each of them first. */
+export function commandsOf(action: Action): Argv[] {
+  if (action.kind === 'run') return [action.run];
+  const own = action.kind === 'nginx' ? [nginxCommand(action)] : [];
+  const hasUnit = action.kind === 'systemd' || ('unit' in action && action.unit !== undefined);
+  return hasUnit ? [...own, [systemctl()]] : own;
 }
 
 /** nginx itself says whether the configuration, with the new files, is one that it can take. */
 async function nginx(action: NginxAction, tools: ActionTools): Promise<void> {
-  const { binary, config, pidfile, unit } = action;
-  const command = [binary, ...(config === undefined ? [] : ['-c', config])] as [string, ...string[]];
+  const { pidfile, unit } = action;
+  const command = nginxCommand(action);
   await succeed(tools, [...command, '-t', '-q'], 'the test of the configuration');
   if (unit !== undefined) await reloadUnits(tools, [unit], true);
   else if (pidfile !== undefined) signalPidfile(pidfile, 'SIGHUP', tools.mountpoint);
   else await succeed(tools, [...command, '-s', 'reload'], 'the reload');
+}
+
+/** Its configuration may name modules: whoever can write there has nginx run anything. */
+function nginxCommand({ binary, config }: NginxAction): Argv {
+  return [binary, ...(config === undefined ? [] : ['-c', config])];
 }
 
 async function haproxy(action: HaproxyAction, tools: ActionTools, attempt: number): Promise<void> {
@@ -76,6 +85,7 @@ async function updateHaproxy(action: HaproxyAction, tools: ActionTools): Promise
   if (changed.length === 0) return 'it is to be told of nothing in particular';
   if (changed.some(({ change }) => change !== 'changed')) return 'files were added or removed';
   if (changed.length > HAPROXY_FILES_MAX) return 'too many files';
+  if (!tools.isSocketThere(action.socket)) return 'there is no socket';
   const name = action.directory ?? tools.mountpoint;
   const child = tools.spawnHaproxyUpdater(tools.user);
   try {

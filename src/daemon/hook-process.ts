@@ -5,13 +5,10 @@
  * not read it makes nobody wait.
  */
 import { spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { ConfigError, quote } from '../errors.ts';
 import { OutputLines } from '../hooks/output.ts';
 import { closeQuietly } from '../system/files.ts';
 import { memoryFile } from '../system/memory-file.ts';
-import { walk } from '../system/trusted.ts';
 import type { Account } from '../system/users.ts';
 
 /** Nothing of ours: what is found must not depend on how the mount was started. */
@@ -20,7 +17,6 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const UMASK = 0o077;
 /** What a program's children may still have to say when it has ended itself. */
 const DRAIN_MS = 200;
-const EXECUTABLE = 0o111;
 
 export interface ProgramOptions {
   readonly argv: readonly [string, ...string[]];
@@ -41,35 +37,6 @@ export interface ProgramEnd {
   readonly isLate: boolean;
   /** Lines that onLine() was not told of. */
   readonly dropped: number;
-}
-
-/**
- * Throws ConfigError config-untrusted where others than root could have put something else there, config-invalid where it
- * is no program. `avoid`: the mountpoint.
- */
-export function checkProgram(path: string, avoid: string): void {
-  const invalid = (why: string) =>
-    new ConfigError('config-invalid', `cannot use program ${quote(path)}: ${why}`, {
-      hint: 'name an executable file by its absolute path',
-    });
-  let walked: ReturnType<typeof walk>;
-  try {
-    walked = walk(path, { avoid });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw invalid(
-      code === 'ELOOP' ? 'it is inside the mount, or behind too many symlinks' : `${code ?? 'failure'}`,
-    );
-  }
-  closeSync(walked.fd);
-  const { stat, untrusted } = walked;
-  if (untrusted !== undefined) {
-    throw new ConfigError('config-untrusted', `cannot run ${quote(path)}: ${untrusted.problem}`, {
-      hint: `${untrusted.hint}: whoever may write there could run anything as root`,
-    });
-  }
-  if (!stat.isFile()) throw invalid('it is not a file');
-  if ((stat.mode & EXECUTABLE) === 0) throw invalid('it is not executable');
 }
 
 /** Never rejects. On a time limit or the signal's word the whole process group is killed, at once. */

@@ -6,11 +6,12 @@ import type { Activated } from '../hooks/changes.ts';
 import { type Batch, HookQueue } from '../hooks/queue.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Account } from '../system/users.ts';
-import { type ActionTools, act, programsOf } from './hook-actions.ts';
+import { type ActionTools, act, commandsOf } from './hook-actions.ts';
 import { HookFailure } from './hook-failure.ts';
 import { HookProbes } from './hook-probes.ts';
-import { checkProgram, type ProgramEnd, runProgram } from './hook-process.ts';
+import { type ProgramEnd, runProgram } from './hook-process.ts';
 import type { HooksPorts } from './hooks.ts';
+import { checkCommand, checkSocket } from './trusted-command.ts';
 
 /** What a program is told of by name. More of them say no more. */
 const PATHS_MAX = 10_000;
@@ -27,12 +28,20 @@ interface LastRun {
   error: string | undefined;
 }
 
+interface HookAccounts {
+  readonly user: Account;
+  readonly root: Account;
+  /** Who may have haproxy's socket in a directory of its own. */
+  readonly socketOwner: Account | undefined;
+}
+
 export class Hook {
   readonly settings: HookSettings;
   readonly probes: HookProbes;
   /** Of `run`, and of who speaks to haproxy. Everything else is root's. */
   readonly #user: Account;
   readonly #root: Account;
+  readonly #socketOwner: Account | undefined;
   readonly #match: readonly Glob[];
   readonly #mountpoint: string;
   readonly #ports: HooksPorts;
@@ -44,13 +53,14 @@ export class Hook {
 
   constructor(
     settings: HookSettings,
-    { user, root }: { readonly user: Account; readonly root: Account },
+    { user, root, socketOwner }: HookAccounts,
     mountpoint: string,
     ports: HooksPorts,
   ) {
     this.settings = settings;
     this.#user = user;
     this.#root = root;
+    this.#socketOwner = socketOwner;
     this.#match = settings.match.map(compileGlob);
     this.#mountpoint = mountpoint;
     this.#ports = ports;
@@ -62,6 +72,14 @@ export class Hook {
       return running;
     };
     this.#queue = new HookQueue(settings.debounce, { nowMs, timers, run });
+  }
+
+  /** Looks at what it will run and whom it speaks to. Throws ConfigError config-untrusted, config-invalid. */
+  check(): void {
+    const { action } = this.settings;
+    for (const argv of commandsOf(action))
+      checkCommand({ argv, user: this.#userOfPrograms }, this.#mountpoint);
+    if (action.kind === 'haproxy') checkSocket(action.socket, this.#socketOwner, this.#mountpoint);
   }
 
   activated(change: Activated): void {
@@ -152,7 +170,8 @@ export class Hook {
     const leftMs = () => deadlineMs - this.#ports.nowMs();
     const attempts = this.probes.count > 0 && (action.kind === 'nginx' || action.kind === 'haproxy') ? 2 : 1;
     for (let attempt = 1; attempt <= attempts; attempt++) {
-      this.#checkPrograms();
+      // Each time: what was so when the mount started need not be so now.
+      orFail(() => this.check());
       await act(action, this.#tools(batch, leftMs), attempt);
       if (this.probes.count === 0) return;
       const withinMs = attempt < attempts ? Math.min(leftMs() / 2, LOOK_FIRST_MS_MAX) : leftMs();
@@ -163,18 +182,13 @@ export class Hook {
     throw new HookFailure(this.probes.describe());
   }
 
-  /** Each time: what was so when the mount started need not be so now. */
-  #checkPrograms(): void {
-    try {
-      for (const program of programsOf(this.settings.action)) checkProgram(program, this.#mountpoint);
-    } catch (error) {
-      throw new HookFailure((error as Error).message, { cause: error });
-    }
+  get #userOfPrograms(): Account {
+    return this.settings.action.kind === 'run' ? this.#user : this.#root;
   }
 
   #tools(batch: Batch, leftMs: () => number): ActionTools {
     const { log, spawnHaproxyUpdater } = this.#ports;
-    const { name, action } = this.settings;
+    const { name } = this.settings;
     const { generation, serial, changed } = batch;
     const program = async (
       argv: readonly [string, ...string[]],
@@ -184,7 +198,7 @@ export class Hook {
       const more = Math.max(0, changed.length - PATHS_MAX);
       const end = await runProgram({
         argv,
-        user: action.kind === 'run' ? this.#user : this.#root,
+        user: this.#userOfPrograms,
         environment: { SECRETSFS_GENERATION: `${generation}`, SECRETSFS_SERIAL: `${serial}` },
         stdin: Buffer.from(`${JSON.stringify({ ...told, more })}\n`),
         timeoutMs: Math.max(1, leftMs()),
@@ -201,6 +215,7 @@ export class Hook {
       mountpoint: this.#mountpoint,
       batch,
       user: this.#user,
+      isSocketThere: (path) => orFail(() => checkSocket(path, this.#socketOwner, this.#mountpoint)),
       leftMs,
       program,
       spawnHaproxyUpdater: (user) => {
@@ -215,6 +230,14 @@ export class Hook {
         return child;
       },
     };
+  }
+}
+
+function orFail<T>(look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    throw new HookFailure((error as Error).message, { cause: error });
   }
 }
 

@@ -11,8 +11,6 @@ import type { Timers } from '../system/timers.ts';
 import { type Account, account } from '../system/users.ts';
 import type { ProbeRequest } from './agent-channel.ts';
 import type { Child } from './children.ts';
-import { programsOf } from './hook-actions.ts';
-import { checkProgram } from './hook-process.ts';
 import { Hook } from './hook-run.ts';
 import type { Log } from './log.ts';
 
@@ -55,10 +53,14 @@ export class Hooks {
     const hooks: Hook[] = [];
     const root = await account('0');
     for (const settings of this.#settings) {
-      for (const program of programsOf(settings.action)) checkProgram(program, mountpoint);
-      const named = userOf(settings.action);
+      const { action } = settings;
+      const named = userOf(action);
       const user = named === undefined ? root : await account(named);
-      hooks.push(new Hook(settings, { user, root }, mountpoint, this.#ports));
+      const owner = action.kind === 'haproxy' ? action.socketOwner : undefined;
+      const socketOwner = owner === undefined ? undefined : await account(owner);
+      const hook = new Hook(settings, { user, root, socketOwner }, mountpoint, this.#ports);
+      hook.check();
+      hooks.push(hook);
     }
     this.#hooks = hooks;
     if (hooks.some(({ probes }) => probes.count > 0)) this.#lookAroundLater();

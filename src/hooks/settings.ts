@@ -78,6 +78,8 @@ const nginxSchema = z.strictObject({
 });
 const haproxySchema = z.strictObject({
   socket: absolute.default('/run/haproxy/admin.sock'),
+  /** Who may own the directory of the socket, beside root. */
+  socketOwner: text.optional(),
   /** Who reads the files and speaks to the socket. */
   user: text.optional(),
   /** The mountpoint as haproxy's configuration writes it. */

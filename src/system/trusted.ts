@@ -1,5 +1,5 @@
 /**
- * Whether nobody but root can have put a file where it is, or changed it: every directory on the way and the file belong to
+ * Whether nobody but root (or one other who is named) can have put a file where it is, or changed it: every directory on the way and the file belong to
  * root and are writable by nobody else. The way is walked name by name, by descriptors, so that nothing can be exchanged
  * between the look and the use; symlinks are followed by the walk itself, which looks at where they stand as well.
  *
@@ -31,10 +31,15 @@ export interface Walked {
 export interface WalkOptions {
   /** A directory that is not entered: whoever serves it must not wait for it. Throws ELOOP. */
   readonly avoid?: string | undefined;
+  /** Beside root, this one may own what is on the way, and this group may write to it. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
+  /** Only what leads to the path is judged, not what is there. */
+  readonly wayOnly?: boolean | undefined;
 }
 
-/** `path` is absolute. Throws what open(2) throws: ENOENT, ENOTDIR, ELOOP. */
+/** `path` is absolute. Throws what open(2) throws: ENOENT, ENOTDIR, ELOOP; its `untrusted` is of the way until there. */
 export function walk(path: string, options: WalkOptions = {}): Walked {
+  const { avoid, owner, wayOnly } = options;
   let names = path.split('/').filter((name) => name !== '');
   let links = 0;
   let at = open('/');
@@ -42,7 +47,7 @@ export function walk(path: string, options: WalkOptions = {}): Walked {
   let untrusted: Untrusted | undefined;
   const where = () => `/${above.map(({ name }) => name).join('/')}`;
   try {
-    untrusted = whyNot('/', fstatSync(at));
+    untrusted = whyNot('/', fstatSync(at), owner);
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (name === '.') continue;
       if (name === '..') {
@@ -55,7 +60,7 @@ export function walk(path: string, options: WalkOptions = {}): Walked {
       }
       const here = where();
       const full = here === '/' ? `/${name}` : `${here}/${name}`;
-      if (full === options.avoid) throw Object.assign(new Error('inside the mount'), { code: 'ELOOP' });
+      if (full === avoid) throw Object.assign(new Error('inside the mount'), { code: 'ELOOP' });
       const next = open(`/proc/self/fd/${at}/${name}`);
       const stat = fstatSync(next);
       if (stat.isSymbolicLink()) {
@@ -64,7 +69,7 @@ export function walk(path: string, options: WalkOptions = {}): Walked {
         closeSync(next);
         if (links > SYMLINKS_MAX) throw Object.assign(new Error('too many symlinks'), { code: 'ELOOP' });
         // Mode and contents of a symlink are its directory's to protect; whose it is, is not.
-        if (stat.uid !== 0)
+        if (stat.uid !== 0 && stat.uid !== owner?.uid)
           untrusted ??= {
             problem: `${quote(full)} belongs to uid ${stat.uid}`,
             hint: `chown -h root ${full}`,
@@ -79,14 +84,14 @@ export function walk(path: string, options: WalkOptions = {}): Walked {
       }
       above.push({ fd: at, name });
       at = next;
-      untrusted ??= whyNot(full, stat);
+      if (names.length > 0 || wayOnly !== true) untrusted ??= whyNot(full, stat, owner);
     }
     for (const { fd } of above) closeSync(fd);
     return { fd: at, path: where(), stat: fstatSync(at), untrusted };
   } catch (error) {
     closeSync(at);
     for (const { fd } of above) closeSync(fd);
-    throw error;
+    throw Object.assign(error as Error, { untrusted });
   }
 }
 
@@ -94,9 +99,10 @@ function open(path: string): number {
   return openSync(path, O_PATH | constants.O_NOFOLLOW);
 }
 
-function whyNot(path: string, { uid, mode }: Stats): Untrusted | undefined {
-  if (uid !== 0) return { problem: `${quote(path)} belongs to uid ${uid}`, hint: `chown root ${path}` };
-  if ((mode & 0o022) === 0) return undefined;
+function whyNot(path: string, { uid, gid, mode }: Stats, owner: WalkOptions['owner']): Untrusted | undefined {
+  if (uid !== 0 && uid !== owner?.uid)
+    return { problem: `${quote(path)} belongs to uid ${uid}`, hint: `chown root ${path}` };
+  if ((mode & (gid === owner?.gid ? 0o002 : 0o022)) === 0) return undefined;
   const who = (mode & 0o002) !== 0 ? 'everybody' : 'its group';
   return {
     problem: `${quote(path)} is writable by ${who} (mode ${(mode & 0o7777).toString(8).padStart(4, '0')})`,

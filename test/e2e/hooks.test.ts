@@ -1,10 +1,12 @@
 /** Hooks through a real mount: nginx and haproxy serve a renewed certificate, and nobody touches anything. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { freePort } from '../support/moto.ts';
+import { otherProgram } from '../support/other-program.ts';
 import { Bench, Daemon, eventually } from '../support/program.ts';
 import { script } from '../support/root-directory.ts';
 import { patient } from '../support/slowness.ts';
@@ -71,16 +73,18 @@ const serves = (port: number, serial: string) =>
   eventually(async () => assert.equal(await servedSerial(port), serial), patient(15_000));
 
 test('nginx serves a renewed certificate by itself; a broken configuration is told, and its hook can be repeated', async (t) => {
-  const { bench, renew, mount, status } = await setUp(t);
+  const { bench, etc, renew, mount, status } = await setUp(t);
   const port = await freePort();
   await renew('0A01');
+  const config = path.join(etc, 'nginx.conf');
+  await writeFile(config, `include ${bench.path('nginx.conf')};\n`);
   const daemon = await mount([
     {
       name: 'web',
       match: ['*.crt', '*.key'],
       debounce: '100ms',
       nginx: {
-        config: bench.path('nginx.conf'),
+        config,
         probes: [{ address: `127.0.0.1:${port}`, servername: 'web.test', certificate: 'web.crt' }],
       },
     },
@@ -174,6 +178,72 @@ frontend web
   await probed(status, '0C03');
   await eventually(async () => assert.notEqual(await workerOf(), worker));
   assert.equal(daemon.count('hook-failed'), 0);
+
+  // Whoever may write there could listen instead.
+  await chmod(etc, 0o777);
+  await renew('0D04');
+  assert.match(
+    String((await daemon.event('hook-failed'))['error']),
+    /cannot use socket .* is writable by everybody/,
+  );
+  await chmod(etc, 0o755);
+});
+
+test('what speaks to haproxy says on its standard error is in the log', async (t) => {
+  const { bench, etc, renew, mount } = await setUp(t);
+  await renew('0A01');
+  bench.program = await otherProgram(bench.path('noisy'), [
+    {
+      file: 'haproxy.mjs',
+      from: /^var require/m,
+      to: "process.stderr.write('out of order\\n');\nvar require",
+    },
+  ]);
+  const socket = path.join(etc, 'admin.sock');
+  const server = createServer((connection) => connection.destroy()).listen(socket);
+  t.after(() => server.close());
+  const daemon = await mount([{ name: 'lb', haproxy: { socket } }]);
+  await renew('0B02');
+  await daemon.event('hook-failed');
+  const said = await daemon.event('child-output');
+  assert.deepEqual([said['process'], said['text']], ['haproxy', 'out of order']);
+});
+
+test('a mount does not start whose hooks take what others could exchange, and names it', async (t) => {
+  const { bench, etc, renew } = await setUp(t);
+  await renew('0A01');
+  const open = path.join(etc, 'open');
+  await mkdir(open);
+  await writeFile(path.join(open, 'file'), '');
+  await chmod(open, 0o777);
+  const refused = async (hook: object, pattern: RegExp) => {
+    await writeFile(
+      path.join(etc, 'web.yaml'),
+      JSON.stringify({ driver: 'kernel', hooks: [{ name: 'a', ...hook }] }),
+    );
+    const mount = [
+      'mount',
+      'web.enc.tar',
+      'mnt',
+      '--key',
+      'local:key',
+      '--config',
+      path.join(etc, 'web.yaml'),
+    ];
+    const { code, stderr } = await bench.secretsfs(mount);
+    assert.equal(code, 3);
+    assert.match(stderr, pattern);
+    assert.match(stderr, /open\\?" is writable by everybody \(mode 0777\) \(config-untrusted\)/);
+  };
+  await refused({ run: ['/bin/sh', path.join(open, 'file')] }, /cannot use argument .* of "\/bin\/sh"/);
+  await refused(
+    { nginx: { config: path.join(open, 'file') } },
+    /cannot use argument .* of "\/usr\/sbin\/nginx"/,
+  );
+  await refused(
+    { haproxy: { socket: path.join(open, 'sock'), unit: 'haproxy' } },
+    /cannot use socket .*sock/,
+  );
 });
 
 test('a program of a hook has no descriptor of the mount', async (t) => {

@@ -217,7 +217,7 @@ test('a check finds the owners and modes that files: gives', async (t) => {
 test('nginx -t and haproxy -c refuse a key that is not the certificate’s, and the right pair goes live', async (t) => {
   const place = await Place.create(t);
   const { bench, mountpoint } = place;
-  const at = (name: string) => bench.path(name);
+  const at = (name: string) => place.at(name);
   await writeFile(
     at('nginx.conf'),
     `pid ${at('nginx.pid')}; error_log /dev/stderr; events {}

@@ -1,14 +1,14 @@
 /** Hooks as a supervisor has them: real programs, probes that a test answers. As root. */
 import assert from 'node:assert/strict';
-import { chmod, readFile, writeFile } from 'node:fs/promises';
-
+import { chmod, chown, readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { Hooks } from '../../src/daemon/hooks.ts';
 import type { Event } from '../../src/daemon/log.ts';
 import type { Activated, FileChange } from '../../src/hooks/changes.ts';
 import type { ProbeAnswer } from '../../src/hooks/probe-state.ts';
 import { hooksSchema } from '../../src/hooks/settings.ts';
-import { realTimers } from '../../src/system/timers.ts';
+import { realTimers, type Timers } from '../../src/system/timers.ts';
+import { account } from '../../src/system/users.ts';
 import { eventually } from '../support/program.ts';
 import { rootDirectory, script } from '../support/root-directory.ts';
 
@@ -21,13 +21,14 @@ async function start(
   t: TestContext,
   hooks: unknown,
   probe: () => ProbeAnswer = () => ({ serial: null, error: 'none' }),
+  timers: Timers = realTimers,
 ) {
   const events: { event: Event; fields: Record<string, unknown> }[] = [];
   const note = (event: Event, fields: Record<string, unknown> = {}) => void events.push({ event, fields });
   const made = new Hooks(hooksSchema.parse(hooks), {
     log: { info: note, warn: note, error: note },
     nowMs: Date.now,
-    timers: realTimers,
+    timers,
     random: Math.random,
     probe: async () => probe(),
     spawnHaproxyUpdater: () => assert.fail('no haproxy'),
@@ -116,6 +117,23 @@ test('a program in the wrong place, an unknown user: it does not start', async (
   await assert.rejects(start(t, [{ name: 'a', run: [program] }]), { code: 'config-untrusted' });
 });
 
+test('haproxy is spoken to where root, or who is named, alone could listen', async (t) => {
+  const directory = await rootDirectory(t);
+  const { uid, gid } = await account('nobody');
+  await chown(directory, uid, gid);
+  const haproxy = { socket: `${directory}/sock`, unit: 'haproxy' };
+  const named = await start(t, [{ name: 'a', haproxy: { ...haproxy, socketOwner: 'nobody' } }]);
+  await assert.rejects(start(t, [{ name: 'a', haproxy }]), { code: 'config-untrusted' });
+  const unknown = { ...haproxy, socketOwner: 'no-such-user' };
+  await assert.rejects(start(t, [{ name: 'a', haproxy: unknown }]), { code: 'config-invalid' });
+  await chmod(directory, 0o757);
+  named.hooks.activated(activation(1, '01', [], true));
+  await assert.rejects(named.hooks.run('a'), {
+    code: 'hook-failed',
+    message: /cannot use socket .* everybody/,
+  });
+});
+
 test('a hook that takes too long is ended, and so is one that runs when the mount stops', async (t) => {
   const directory = await rootDirectory(t);
   const program = await script(directory, 'hang', '#!/bin/sh\nsleep 300\n');
@@ -156,7 +174,7 @@ test('nginx is tested, reloaded and looked at, and reloaded once more where it d
   hooks.activated(activation(3, '03', CHANGED));
   await until('hook-failed', 1);
   assert.equal((await said()).length, 8);
-  assert.equal(hooks.status().hooks[0]?.error, '127.0.0.1:1 serves serial 02, want 03');
+  assert.equal(hooks.status().hooks[0]?.error, 'the agent says that 127.0.0.1:1 serves serial 02, want 03');
   await until('probe-wrong', 1);
 });
 
@@ -175,4 +193,68 @@ test('after a start, a server that serves another certificate is told, and one t
   old.hooks.activated(activation(1, '01', [], true));
   await eventually(async () => assert.ok(asked >= 3));
   assert.equal(old.seen('hook-started').length, 0);
+});
+
+test('whatever an agent says is served, a hook reloads twice for a generation at the most, and not between them', async (t) => {
+  const directory = await rootDirectory(t);
+  // Looks around when the test says so; waits for nothing else.
+  let around: (() => void) | undefined;
+  const timers: Timers = {
+    set: (callback, ms) => {
+      if (ms < 50_000) return setTimeout(callback, ms);
+      around = callback;
+      return undefined;
+    },
+    clear: (timer) => clearTimeout(timer as NodeJS.Timeout | undefined),
+  };
+  const lookAround = async () => {
+    const look = around;
+    around = undefined;
+    look?.();
+    await eventually(async () => assert.ok(around !== undefined));
+  };
+  const serials = ['00', '01', '02', null];
+  const liars: Record<string, (nth: number) => string | null> = {
+    always: () => '00',
+    never: () => null,
+    inTurn: (nth) => serials[nth % serials.length] as string | null,
+    // As soon as it is told of a reload, it was in vain.
+    late: (nth) => (nth % 3 === 2 ? '02' : '00'),
+  };
+  for (const [name, says] of Object.entries(liars)) {
+    const binary = await script(directory, `nginx-${name}`, SAY);
+    let asked = 0;
+    const { hooks, seen } = await start(
+      t,
+      [{ name, timeout: '1s', debounce: '0s', nginx: { binary, probes: [PROBE] } }],
+      () => ({ serial: says(asked++), error: null }),
+      timers,
+    );
+    const reloads = async () =>
+      (await readFile(`${binary}.said`, 'utf8').catch(() => '')).split('args -s reload').length - 1;
+    const over = () =>
+      eventually(async () => {
+        assert.equal(hooks.status().hooks[0]?.state, 'idle');
+        assert.equal(seen('hook-started').length, seen('hook-done').length + seen('hook-failed').length);
+      });
+    hooks.activated(activation(1, '01', [], true));
+    await eventually(async () => assert.ok(asked > 0));
+    for (let i = 0; i < 10; i++) await lookAround();
+    await over();
+    // One run, where it was said to serve something else.
+    assert.ok(seen('hook-started').length <= 1, name);
+    const first = await reloads();
+    assert.ok(first <= 2, `${name}: ${first}`);
+    hooks.activated(activation(2, '02', CHANGED));
+    await eventually(async () => assert.ok((await reloads()) > first));
+    await over();
+    for (let i = 0; i < 10; i++) await lookAround();
+    const second = (await reloads()) - first;
+    assert.ok(second >= 1 && second <= 2, `${name}: ${second}`);
+    if (name === 'always') assert.deepEqual([first, second], [2, 2]);
+    assert.ok(seen('hook-started').length <= 2, name);
+    // The log is told of changes, and no more often than it was looked.
+    assert.ok(seen('probe-served').length + seen('probe-wrong').length <= asked, name);
+    await hooks.stop();
+  }
 });
