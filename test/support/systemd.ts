@@ -1,0 +1,100 @@
+/**
+ * A systemd of its own, process 1 of a container over the files of this machine (systemd-boot.sh), with the unit of this
+ * repository installed. What is written there is in memory, and gone with it.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { REPOSITORY } from './paths.ts';
+import { eventually, must, type Outcome, run } from './program.ts';
+
+const NAMESPACES = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--ipc', '--net'];
+/** Control groups outlive who was in them. */
+const REMOVE_GROUPS = 'mount -t cgroup2 cgroup2 "$1" && find "$1/$2" -depth -type d -delete';
+const INSTALLED: readonly (readonly [string, string])[] = [
+  ['secretsfs@.service', '/usr/lib/systemd/system/secretsfs@.service'],
+  ['secretsfs.sysusers.conf', '/usr/lib/sysusers.d/secretsfs.conf'],
+  ['secretsfs.tmpfiles.conf', '/usr/lib/tmpfiles.d/secretsfs.conf'],
+];
+
+export class Systemd {
+  readonly #pid: number;
+
+  private constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  /** Returns when it is up. It is gone after the test, with all that it started. */
+  static async boot(t: Pick<TestContext, 'after'>): Promise<Systemd> {
+    const directory = await mkdtemp(path.join(tmpdir(), 'systemd-'));
+    const boot = path.join(REPOSITORY, 'test/support/systemd-boot.sh');
+    const child = spawn('unshare', [...NAMESPACES, '/bin/sh', boot, directory, REPOSITORY], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    t.after(async () => {
+      child.kill('SIGKILL');
+      await ended;
+      const group = `secretsfs-test-${path.basename(directory)}`;
+      await eventually(() =>
+        must('unshare', ['-m', '/bin/sh', '-euc', REMOVE_GROUPS, 'sh', directory, group]),
+      );
+      await rm(directory, { recursive: true });
+    });
+    const pid = await eventually(async () => {
+      const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
+      if (child.exitCode !== null || children === '') throw new Error('it did not start');
+      return Number(children);
+    });
+    const systemd = new Systemd(pid);
+    await eventually(async () => {
+      const { stdout } = await systemd.run('systemctl', ['is-system-running']);
+      if (stdout.trim() !== 'running') throw new Error(`systemd is ${stdout}`);
+    });
+    await systemd.#install();
+    return systemd;
+  }
+
+  /** Of a path in there. */
+  path(name: string): string {
+    return path.join(`/proc/${this.#pid}/root`, name);
+  }
+
+  async write(name: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
+    await mkdir(path.dirname(this.path(name)), { recursive: true });
+    await writeFile(this.path(`${name}.new`), data, { mode });
+    await rename(this.path(`${name}.new`), this.path(name));
+  }
+
+  /** A command, run in there. */
+  run(command: string, args: readonly string[]): Promise<Outcome> {
+    return run('nsenter', ['--target', `${this.#pid}`, '--all', '--', command, ...args]);
+  }
+
+  /** The same, insisting on success; what units said is in the error. */
+  async must(command: string, args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(command, args);
+    if (code === 0) return stdout;
+    const journal = await this.run('journalctl', ['-n', '60', '--no-pager', '-o', 'cat']);
+    throw new Error(`${command} ${args.join(' ')} exited with ${code}: ${stderr}\n${journal.stdout}`);
+  }
+
+  async property(unit: string, property: string): Promise<string> {
+    return (await this.must('systemctl', ['show', '--value', '-p', property, unit])).trim();
+  }
+
+  /** As a package would. */
+  async #install(): Promise<void> {
+    for (const [name, to] of INSTALLED) {
+      await this.write(to, await readFile(path.join(REPOSITORY, 'systemd', name)));
+    }
+    await symlink('/opt/secretsfs/dist/secretsfs.mjs', this.path('/usr/bin/secretsfs'));
+    const node = this.path('/usr/local/sbin/node');
+    await symlink(process.execPath, node);
+    await this.must('systemd-sysusers', []);
+    await this.must('systemd-tmpfiles', ['--create', 'secretsfs.conf']);
+    await this.must('systemctl', ['daemon-reload']);
+  }
+}
