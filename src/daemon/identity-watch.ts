@@ -1,30 +1,49 @@
 /**
- * Looks every now and then whether a local file is still the same. The agent watches it too, and sooner, where its user
- * may; this is for a file or directory that only root may look into.
+ * Looks several times a second whether a local file is still the same, and tells when it is another that has stopped changing.
+ * The agent watches it too, where its user may; this is for a file or directory that only root may look into.
  */
 import { stat } from 'node:fs/promises';
 import type { FileLane } from '../system/file-lane.ts';
+import { realTimers, type Timers } from '../system/timers.ts';
 
-const LOOK_EVERY_MS = 2_000;
+/** With what else takes its time, a change is served within a second. */
+const LOOK_EVERY_MS = 250;
+/** Writes that follow each other sooner are one change, as for the agent. */
+const SETTLED_MS = 150;
 
 /** In the lane of whoever opens the file: where it can't be looked at, it can't be opened. */
-export function watchIdentity(path: string, lane: FileLane, onChange: () => void): { close(): void } {
-  let known: string | undefined;
-  let looking = false;
+export function watchIdentity(
+  path: string,
+  lane: Pick<FileLane, 'run'>,
+  onChange: () => void,
+  timers: Timers = realTimers,
+): { close(): void } {
+  let told: string | undefined;
+  let last: string | undefined;
+  let timer: unknown;
+  let closed = false;
   const look = async () => {
-    if (looking) return;
-    looking = true;
     const seen = await lane
       .run(() => stat(path, { bigint: true }))
       .then(
         ({ dev, ino, size, mtimeNs, ctimeNs }) => `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`,
         () => 'none',
       );
-    looking = false;
-    if (known !== undefined && seen !== known) onChange();
-    known = seen;
+    if (closed) return;
+    told ??= seen;
+    const settled = seen === (last ?? seen);
+    last = seen;
+    if (settled && seen !== told) {
+      told = seen;
+      onChange();
+    }
+    timer = timers.set(() => void look(), settled ? LOOK_EVERY_MS : SETTLED_MS);
   };
   void look();
-  const timer = setInterval(() => void look(), LOOK_EVERY_MS);
-  return { close: () => clearInterval(timer) };
+  return {
+    close() {
+      closed = true;
+      timers.clear(timer);
+    },
+  };
 }

@@ -18,6 +18,7 @@ import { memory } from './memory.ts';
 import { nginx } from './nginx.ts';
 import { busyFraction, PLACEMENT_KEY } from './processes.ts';
 import { ready } from './ready.ts';
+import { rotation } from './rotation.ts';
 import { sealing } from './sealing.ts';
 import { sequential } from './sequential.ts';
 import { stall } from './stall.ts';
@@ -31,6 +32,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   ready,
   memory,
   activation,
+  rotation,
   stall,
   sealing,
   fleet,

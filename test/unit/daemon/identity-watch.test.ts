@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { watchIdentity } from '../../../src/daemon/identity-watch.ts';
+import { VirtualTime } from '../../support/virtual-time.ts';
+
+/** A file whose size is all that changes, the changes that were told of, and when it was looked at. */
+function watched(t: TestContext) {
+  const time = new VirtualTime(0);
+  const file = { size: 1n as bigint | undefined };
+  const looksMs: number[] = [];
+  const toldMs: number[] = [];
+  const lane = {
+    run: async <T>(): Promise<T> => {
+      looksMs.push(time.nowMs);
+      if (file.size === undefined) throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+      return { dev: 1n, ino: 2n, size: file.size, mtimeNs: 3n, ctimeNs: 4n } as T;
+    },
+  };
+  const watch = watchIdentity('/bundle', lane, () => toldMs.push(time.nowMs), time);
+  t.after(() => watch.close());
+  return { time, file, looksMs, toldMs, watch };
+}
+
+test('watchIdentity() tells of another file once, within half a second', async (t) => {
+  const { time, file, toldMs } = watched(t);
+  await time.pass(10_000);
+  assert.deepEqual(toldMs, []);
+  file.size = 2n;
+  await time.pass(500);
+  assert.equal(toldMs.length, 1);
+  await time.pass(10_000);
+  assert.equal(toldMs.length, 1);
+});
+
+test('watchIdentity() tells of a file that is written in pieces when it is complete', async (t) => {
+  const { time, file, toldMs } = watched(t);
+  await time.pass(1_000);
+  for (let piece = 2n; piece < 30n; piece++) {
+    file.size = piece;
+    await time.pass(100);
+  }
+  assert.deepEqual(toldMs, []);
+  await time.pass(500);
+  assert.equal(toldMs.length, 1);
+});
+
+test('watchIdentity() tells of a file that is gone, and of one that comes', async (t) => {
+  const { time, file, toldMs } = watched(t);
+  await time.pass(1_000);
+  file.size = undefined;
+  await time.pass(1_000);
+  file.size = 1n;
+  await time.pass(1_000);
+  assert.equal(toldMs.length, 2);
+});
+
+test('watchIdentity() looks no more once it is closed', async (t) => {
+  const { time, looksMs, watch } = watched(t);
+  await time.pass(1_000);
+  assert.ok(looksMs.length >= 4);
+  const before = looksMs.length;
+  watch.close();
+  await time.pass(10_000);
+  assert.equal(looksMs.length, before);
+  assert.equal(time.pending, 0);
+});
