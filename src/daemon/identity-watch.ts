@@ -3,7 +3,7 @@
  * The agent watches it too, where its user may; this is for a file or directory that only root may look into.
  */
 import { stat } from 'node:fs/promises';
-import type { FileLane } from '../system/file-lane.ts';
+import { FILE_MS_MAX, type FileLane } from '../system/file-lane.ts';
 import { realTimers, type Timers } from '../system/timers.ts';
 
 /** With what else takes its time, a change is served within a second. */
@@ -11,7 +11,7 @@ const LOOK_EVERY_MS = 250;
 /** Writes that follow each other sooner are one change, as for the agent. */
 const SETTLED_MS = 150;
 
-/** In the lane of whoever opens the file: where it can't be looked at, it can't be opened. */
+/** In the lane of whoever opens the file: where it can't be looked at, it can't be opened. No answer is no change. */
 export function watchIdentity(
   path: string,
   lane: Pick<FileLane, 'run'>,
@@ -24,10 +24,10 @@ export function watchIdentity(
   let closed = false;
   const look = async () => {
     const seen = await lane
-      .run(() => stat(path, { bigint: true }))
+      .run(() => stat(path, { bigint: true }), { timeoutMs: FILE_MS_MAX })
       .then(
         ({ dev, ino, size, mtimeNs, ctimeNs }) => `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`,
-        () => 'none',
+        ({ code }: NodeJS.ErrnoException) => (code === 'ETIMEDOUT' ? (last ?? 'none') : 'none'),
       );
     if (closed) return;
     told ??= seen;

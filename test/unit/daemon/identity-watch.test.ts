@@ -6,13 +6,13 @@ import { VirtualTime } from '../../support/virtual-time.ts';
 /** A file whose size is all that changes, the changes that were told of, and when it was looked at. */
 function watched(t: TestContext) {
   const time = new VirtualTime(0);
-  const file = { size: 1n as bigint | undefined };
+  const file = { size: 1n, error: undefined as string | undefined };
   const looksMs: number[] = [];
   const toldMs: number[] = [];
   const lane = {
     run: async <T>(): Promise<T> => {
       looksMs.push(time.nowMs);
-      if (file.size === undefined) throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+      if (file.error !== undefined) throw Object.assign(new Error(), { code: file.error });
       return { dev: 1n, ino: 2n, size: file.size, mtimeNs: 3n, ctimeNs: 4n } as T;
     },
   };
@@ -47,11 +47,21 @@ test('watchIdentity() tells of a file that is written in pieces when it is compl
 test('watchIdentity() tells of a file that is gone, and of one that comes', async (t) => {
   const { time, file, toldMs } = watched(t);
   await time.pass(1_000);
-  file.size = undefined;
+  file.error = 'ENOENT';
   await time.pass(1_000);
-  file.size = 1n;
+  file.error = undefined;
   await time.pass(1_000);
   assert.equal(toldMs.length, 2);
+});
+
+test('watchIdentity() takes a file system that does not answer for no change', async (t) => {
+  const { time, file, toldMs } = watched(t);
+  await time.pass(1_000);
+  file.error = 'ETIMEDOUT';
+  await time.pass(1_000);
+  file.error = undefined;
+  await time.pass(1_000);
+  assert.deepEqual(toldMs, []);
 });
 
 test('watchIdentity() looks no more once it is closed', async (t) => {
