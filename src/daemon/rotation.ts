@@ -8,7 +8,9 @@
  * better) is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
-import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
+import { ControlError, classOf, describeBug, SecretsfsError } from '../errors.ts';
+import { pause } from '../system/timers.ts';
+import { isOwnFailure, isRefusal } from './failure-kinds.ts';
 import { errorFields } from './log.ts';
 import type {
   Live,
@@ -23,12 +25,6 @@ import type {
 import { type Known, SourceLedger } from './source-ledger.ts';
 import { UnsealLimits } from './unseal-limits.ts';
 
-/** Refusals that are not of the class of bundles and still concern the bytes alone. */
-const REFUSALS: readonly ErrorCode[] = ['key-not-accepted', 'data-key-refused'];
-/** Those of a bundle that time heals. */
-const CLOCK: readonly ErrorCode[] = ['bundle-serial-future', 'check-clock'];
-/** What one machine fails in by itself: no other need have. */
-const OWN: readonly ErrorCode[] = ['mount-failed', 'unsealer-failed'];
 /** A file that was refused is looked at again after this, before it is called so: it may still have been written. */
 const SETTLE_MS = 1_000;
 
@@ -52,6 +48,8 @@ export class Rotation<G> {
   /** Refreshes that run or wait to. */
   #pending = 0;
   #next: { readonly timer: unknown; readonly atMs: number; readonly limited: boolean } | undefined;
+  /** A refresh that was asked for and has not begun. */
+  #asked: Promise<Refreshed<G>> | undefined;
   /** A hint that came while a refresh ran; any number of hints is one. */
   #queued: { noticed: Noticed | undefined; readonly done: Promise<void> } | undefined;
   /** What was refused once. A second time confirms it: the bytes may have been altered on the way, or KMS been wrong. */
@@ -82,12 +80,16 @@ export class Rotation<G> {
     return this.#ledger.known();
   }
 
-  /** Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. */
+  /**
+   * Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. Those who ask
+   * before it has begun share one, but for rollbacks; after very many it waits for its turn.
+   */
   refresh({ allowRollback = false }: RefreshOptions = {}): Promise<Refreshed<G>> {
-    return this.#enqueue(() => {
-      this.#limits.force();
-      return this.#refresh(undefined, { forced: true, allowRollback });
+    if (allowRollback) return this.#force(true, () => undefined);
+    this.#asked ??= this.#force(false, () => {
+      this.#asked = undefined;
     });
+    return this.#asked;
   }
 
   /** There may be something new. Never throws: a failure is in the log and in state(). */
@@ -136,6 +138,17 @@ export class Rotation<G> {
     this.#abort.abort();
     this.#clearNext();
     await this.#running.catch(() => undefined);
+  }
+
+  async #force(allowRollback: boolean, begins: () => void): Promise<Refreshed<G>> {
+    const { signal } = this.#abort;
+    for (let waitMs = this.#limits.force(); waitMs > 0 && !signal.aborted; waitMs = this.#limits.force()) {
+      await pause(this.#ports.timers, waitMs, signal);
+    }
+    return this.#enqueue(() => {
+      begins();
+      return this.#refresh(undefined, { forced: true, allowRollback });
+    });
   }
 
   #enqueue<T>(run: () => Promise<T>): Promise<T> {
@@ -305,7 +318,7 @@ export class Rotation<G> {
   #retryLater({ code }: SecretsfsError, revision: string | undefined): void {
     const { sources, unsealsPerMinute } = this.#ports;
     const asksOthers = unsealsPerMinute !== undefined || sources.some(({ isLocal }) => !isLocal);
-    const isShared = asksOthers && !OWN.includes(code);
+    const isShared = asksOthers && !isOwnFailure(code);
     if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision, isShared), false);
   }
 
@@ -338,9 +351,4 @@ export class Rotation<G> {
     // The first failure ends the start, whose caller tells it.
     if (this.#live !== undefined) log.error('refresh-failed', errorFields(error));
   }
-}
-
-/** Whether the same bytes would be refused again whatever happens in the world. */
-function isRefusal(error: SecretsfsError): boolean {
-  return (classOf(error.code) === 'bundle' && !CLOCK.includes(error.code)) || REFUSALS.includes(error.code);
 }

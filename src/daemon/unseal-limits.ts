@@ -16,45 +16,42 @@ export interface UnsealLimitOptions {
 const MINUTE_MS = 60_000;
 /** Of a minute's tokens: what may be spent at once. */
 const BURST = 0.5;
+/** More than a person asks for in a row; whoever else may speak on the control socket asks in a circle. */
+const ASKED_BURST = 20;
 /** Of a failure of this machine. */
 const OWN_MS_MAX = 5 * 60_000;
 
 export class UnsealLimits {
   readonly #options: UnsealLimitOptions;
-  readonly #burst: number;
-  #tokens: number;
-  #filledMs: number;
+  readonly #ordinary: Bucket;
+  readonly #asked: Bucket;
   #ceilingMs: number;
   #failing: { readonly revision: string | undefined } | undefined;
 
   constructor(options: UnsealLimitOptions) {
     this.#options = options;
-    this.#burst = Math.max(1, Math.floor((options.perMinute ?? 1) * BURST));
-    this.#tokens = this.#burst;
-    this.#filledMs = options.nowMs();
+    const burst = Math.max(1, Math.floor((options.perMinute ?? 1) * BURST));
+    this.#ordinary = full(burst, options.nowMs());
+    this.#asked = full(Math.max(ASKED_BURST, burst), options.nowMs());
     this.#ceilingMs = options.retries.ownMs;
   }
 
   /** 0, and a token is taken; or how long to wait for one, in milliseconds. */
   take(): number {
-    const { perMinute } = this.#options;
-    if (perMinute === undefined) return 0;
-    this.#fill(perMinute);
-    if (this.#tokens >= 1) {
-      this.#tokens -= 1;
-      return 0;
-    }
-    return Math.ceil(((1 - this.#tokens) * MINUTE_MS) / perMinute);
+    return this.#take(this.#ordinary);
   }
 
-  /** Somebody asked by hand: never waits, and leaves less to the others. */
-  force(): void {
-    this.take();
+  /** As take(), for who asked by hand: has tokens of its own, and leaves less to the others. */
+  force(): number {
+    const waitMs = this.#take(this.#asked);
+    if (waitMs === 0) this.take();
+    return waitMs;
   }
 
   /** What was taken was not used. */
   giveBack(): void {
-    this.#tokens = Math.min(this.#burst, this.#tokens + 1);
+    const { burst, tokens } = this.#ordinary;
+    this.#ordinary.tokens = Math.min(burst, tokens + 1);
   }
 
   /**
@@ -81,10 +78,26 @@ export class UnsealLimits {
     this.#ceilingMs = this.#options.retries.ownMs;
   }
 
-  #fill(perMinute: number): void {
-    const nowMs = this.#options.nowMs();
-    const passedMs = Math.max(0, nowMs - this.#filledMs);
-    this.#tokens = Math.min(this.#burst, this.#tokens + (passedMs * perMinute) / MINUTE_MS);
-    this.#filledMs = nowMs;
+  #take(bucket: Bucket): number {
+    const { perMinute, nowMs } = this.#options;
+    if (perMinute === undefined) return 0;
+    const passedMs = Math.max(0, nowMs() - bucket.filledMs);
+    bucket.tokens = Math.min(bucket.burst, bucket.tokens + (passedMs * perMinute) / MINUTE_MS);
+    bucket.filledMs = nowMs();
+    if (bucket.tokens >= 1) {
+      bucket.tokens -= 1;
+      return 0;
+    }
+    return Math.ceil(((1 - bucket.tokens) * MINUTE_MS) / perMinute);
   }
+}
+
+interface Bucket {
+  readonly burst: number;
+  tokens: number;
+  filledMs: number;
+}
+
+function full(burst: number, nowMs: number): Bucket {
+  return { burst, tokens: burst, filledMs: nowMs };
 }

@@ -707,6 +707,40 @@ test('attempts are limited for everybody but an operator, and the state says unt
   assert.equal(rotation.state().live?.serial, serial);
 });
 
+test('those who ask for a refresh before it has begun share one', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  const asked = Array.from({ length: 50 }, () => rotation.refresh());
+  await new Promise((resolve) => setImmediate(resolve));
+  world.put('2');
+  asked.push(rotation.refresh());
+  await Promise.all(asked);
+  assert.equal(world.fetches, 3);
+  assert.equal(rotation.state().live?.serial, 2);
+});
+
+test('whoever asks in a circle waits for a turn after very many, and holds up no hint and no end', async () => {
+  const { world, rotation } = setUp({ unsealsPerMinute: 10 });
+  for (let i = 0; i < 20; i++) await rotation.refresh();
+  const last = rotation.refresh();
+  let isDone = false;
+  void last.then(() => {
+    isDone = true;
+  });
+  const turn = world.retry;
+  assert.equal(turn?.delayMs, 6_000);
+  world.put('2');
+  await rotation.hint();
+  assert.equal(isDone, false);
+  world.nowMs += 6_000;
+  turn?.callback();
+  await last;
+  assert.equal(rotation.state().live?.serial, 2);
+  const stopped = assert.rejects(rotation.refresh(), { code: 'control-not-running' });
+  await rotation.stop();
+  await stopped;
+});
+
 test('looking without opening costs nothing of the limit', async () => {
   const { world, rotation } = setUp({ unsealsPerMinute: 10 });
   await rotation.refresh();
