@@ -1,7 +1,7 @@
 /**
  * A process that opens several files gets them from one generation (--consistency process). Readers open pairs of files,
  * and one file twice, as fast as they can, while they rotate; and the same readers find mixed pairs where it is off.
- * scripts/soak runs 10,000 pairs of each reader in each of 200 rotations.
+ * scripts/soak runs 10,000 pairs of each reader in each of 200 rotations, where no server is killed.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -22,10 +22,16 @@ type After = ReturnType<typeof cleanups>;
 
 const PAIRS_READER = fileURLToPath(new URL('../support/pairs.js', import.meta.url));
 const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
-const ROTATIONS = SOAK ? 200 : 20;
-const PAIRS_EACH = SOAK ? 10_000 : 400;
-/** A process for each takes a hundred times as long. */
-const NEW_EACH = SOAK ? 500 : 20;
+
+interface Size {
+  readonly rotations: number;
+  readonly pairsEach: number;
+  /** Of the reader that takes a process for each pair, which takes a hundred times as long. */
+  readonly newEach: number;
+}
+const SMALL: Size = { rotations: 20, pairsEach: 400, newEach: 20 };
+const FULL: Size = { rotations: 200, pairsEach: 10_000, newEach: 500 };
+const SIZE = SOAK ? FULL : SMALL;
 
 const PROCESS = { consistencyWindowMs: 2_000 };
 
@@ -39,8 +45,8 @@ class Reader {
   readonly #child;
   readonly #count: number;
 
-  constructor(after: After, mountpoint: string, mode: PairsMode) {
-    this.#count = mode === 'new' ? NEW_EACH : PAIRS_EACH;
+  constructor(after: After, mountpoint: string, mode: PairsMode, size: Size) {
+    this.#count = mode === 'new' ? size.newEach : size.pairsEach;
     this.#child = spawn(process.execPath, [PAIRS_READER, mountpoint, mode], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -64,17 +70,18 @@ interface Seen {
 
 const MODES: readonly PairsMode[] = ['loop', 'loop', 'threads', 'new'];
 
-/** Rotates once while each of the readers opens its pairs; `meanwhile` happens, too. */
+/** In each rotation, each of the readers opens its pairs; `meanwhile` happens, too. */
 async function rotate(
   after: After,
   engine: Engine,
+  size: Size,
   meanwhile: (serverPid: number) => Promise<void> = async () => {},
 ): Promise<Seen> {
   const server = await serve({ entries: entriesOf(0), engine }, after, { driver: 'kernel' });
-  const readers = MODES.map((mode) => new Reader(after, server.mountpoint, mode));
+  const readers = MODES.map((mode) => new Reader(after, server.mountpoint, mode, size));
   const seen: Seen = { pairs: 0, mixed: 0, late: 0, old: 0, failures: [] };
   let live = 0;
-  for (let version = 1; version <= ROTATIONS; version++) {
+  for (let version = 1; version <= size.rotations; version++) {
     const { processes } = await server.state();
     const serverPid = processes.find(({ role }) => role === 'server')?.pid ?? 0;
     // Whoever begins now, after the last activation, begins with what that made live.
@@ -113,8 +120,8 @@ const ENGINES: readonly Engine[] = [
 const title = ({ cache, resend }: Engine) => `cache ${cache}, resend ${resend ? 'auto' : 'off'}`;
 
 for (const engine of ENGINES.slice(0, SOAK ? undefined : 2)) {
-  test(`pairs of files, and one file twice, are of one generation in each of ${ROTATIONS} rotations (${title(engine)})`, async (t) => {
-    const { pairs, late, ...wrong } = await rotate(cleanups(t), { ...PROCESS, ...engine });
+  test(`pairs of files, and one file twice, are of one generation in each of ${SIZE.rotations} rotations (${title(engine)})`, async (t) => {
+    const { pairs, late, ...wrong } = await rotate(cleanups(t), { ...PROCESS, ...engine }, SIZE);
     assert.deepEqual(wrong, { mixed: 0, old: 0, failures: [] });
     t.diagnostic(`${pairs} pairs, ${late} of them with a pause in between`);
   });
@@ -125,7 +132,7 @@ for (const [how, engine] of [
   ['--fast-open', { fastOpen: true }],
 ] as const) {
   test(`with ${how} the same readers find mixed pairs, and nothing else that is wrong`, async (t) => {
-    const { pairs, mixed, failures } = await rotate(cleanups(t), engine);
+    const { pairs, mixed, failures } = await rotate(cleanups(t), engine, SMALL);
     assert.ok(mixed > 0, `none of ${pairs} pairs is mixed`);
     assert.deepEqual(failures, []);
     t.diagnostic(`${mixed} of ${pairs} pairs`);
@@ -135,12 +142,17 @@ for (const [how, engine] of [
 for (const engine of ENGINES) {
   test(`kill -9 of the server in the middle of passes mixes nothing (${title(engine)})`, async (t) => {
     let kills = 0;
-    const { pairs, late, ...wrong } = await rotate(cleanups(t), { ...PROCESS, ...engine }, async (pid) => {
-      await sleep(30 * Math.random());
-      if (pid !== 0 && kill(pid)) kills += 1;
-    });
+    const { pairs, late, ...wrong } = await rotate(
+      cleanups(t),
+      { ...PROCESS, ...engine },
+      SMALL,
+      async (pid) => {
+        await sleep(30 * Math.random());
+        if (pid !== 0 && kill(pid)) kills += 1;
+      },
+    );
     assert.deepEqual(wrong, { mixed: 0, old: 0, failures: [] });
-    assert.ok(kills > ROTATIONS / 2, `${kills} kills`);
+    assert.ok(kills > SMALL.rotations / 2, `${kills} kills`);
     t.diagnostic(`${pairs} pairs, ${late} of them with a pause in between, ${kills} kills`);
   });
 }
