@@ -1,6 +1,7 @@
 /**
  * A bundle in S3. A HEAD with If-None-Match says whether there is something new, and which revision; a GET of exactly that
- * revision brings it. S3 is strongly consistent, so what was seen is what is fetched, or it is gone and looked for again.
+ * revision, as long as it is the newest, brings it. S3 is strongly consistent, so what was seen is what is fetched, or something
+ * newer is there and looked for again.
  */
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, GetObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -52,11 +53,11 @@ export class S3Source implements Source {
     readonly signal?: AbortSignal | undefined;
   }): Promise<FetchedBundle | undefined> {
     const { bytesMax, knownRevision, revision, signal } = options;
-    const wanted = revision === undefined ? undefined : partsOf(revision);
+    const wanted = revision === undefined ? undefined : etagOf(revision);
     if (revision !== undefined && wanted !== undefined) {
-      return this.#fetchExactly({ revision, ...wanted }, bytesMax, signal);
+      return this.#fetchExactly(revision, wanted, bytesMax, signal);
     }
-    const known = knownRevision === undefined ? undefined : partsOf(knownRevision)?.etag;
+    const known = knownRevision === undefined ? undefined : etagOf(knownRevision);
     const got = await this.#get(known === undefined ? {} : { IfNoneMatch: known }, bytesMax, signal);
     if (got === 'unchanged') return undefined;
     const fetched = fetchedOf(got);
@@ -70,7 +71,7 @@ export class S3Source implements Source {
   }): Promise<Found> {
     const { knownRevision, signal } = options;
     const { bucket, key, versionId } = this.#url;
-    const known = knownRevision === undefined ? undefined : partsOf(knownRevision)?.etag;
+    const known = knownRevision === undefined ? undefined : etagOf(knownRevision);
     try {
       const { HeadObjectCommand } = await import('../aws/sdk-s3.ts');
       const client = await this.#aws.s3();
@@ -168,24 +169,16 @@ export class S3Source implements Source {
   }
 
   /**
-   * By its version where there are versions, so that it is had also once another one is there; whoever may not read versions
-   * (s3:GetObjectVersion) gets it as long as it is the newest.
+   * As long as it is the newest: who noticed it is not to be believed that it still is, and by its version one that was withdrawn
+   * could be had too.
    */
   async #fetchExactly(
-    wanted: { readonly revision: string; readonly etag: string; readonly versionId: string | undefined },
+    revision: string,
+    etag: string,
     bytesMax: number,
     signal: AbortSignal | undefined,
   ): Promise<FetchedBundle> {
-    const { revision, etag, versionId } = wanted;
-    const get = (conditions: Partial<GetObjectCommandInput>) => this.#get(conditions, bytesMax, signal, true);
-    const ifNewest = () => get({ IfMatch: etag });
-    const got =
-      versionId === undefined
-        ? await ifNewest()
-        : await get({ VersionId: versionId }).catch((error: unknown) => {
-            if (error instanceof SourceError && error.code === 'source-denied') return ifNewest();
-            throw error;
-          });
+    const got = await this.#get({ IfMatch: etag }, bytesMax, signal, true);
     if (got === 'unchanged') throw this.#invalid('S3 answered 304 to an unconditional request');
     const fetched = fetchedOf(got);
     if (fetched.revision === revision) return fetched;
@@ -303,9 +296,8 @@ function revisionOf({ ETag, VersionId }: Pick<GetObjectCommandOutput, 'ETag' | '
 }
 
 /** undefined for a revision of another kind of source: then the object is simply fetched. */
-function partsOf(revision: string): { etag: string; versionId: string | undefined } | undefined {
-  const [, versionId, etag] = /^(?:([^ ]+) )?((?:W\/)?"[\x21\x23-\x7e]*")$/.exec(revision) ?? [];
-  return etag === undefined ? undefined : { etag, versionId };
+function etagOf(revision: string): string | undefined {
+  return /^(?:[^ ]+ )?((?:W\/)?"[\x21\x23-\x7e]*")$/.exec(revision)?.[1];
 }
 
 function fetchedOf({ answer, bytes }: Got): FetchedBundle {

@@ -26,9 +26,9 @@ export interface Source {
   /** Whether it has to be asked again and again; else it tells of changes itself, or never changes. */
   readonly polled: boolean;
   /**
-   * The newest bundle, or with `revision` exactly that one; undefined where it is `knownRevision`.
+   * The newest bundle, with `revision` only if that is the newest; undefined where it is `knownRevision`.
    * Throws SourceError (not found, deleted, denied, throttled, unreachable, larger than `bytesMax`; source-changed where
-   * `revision` is gone meanwhile) and ConfigError (credentials, clock, region).
+   * `revision` is not the newest) and ConfigError (credentials, clock, region).
    */
   fetch(options: {
     readonly bytesMax: number;

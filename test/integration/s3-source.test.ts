@@ -261,7 +261,7 @@ test('the aws command reads what putObject() wrote, and the reverse', async () =
   }
 });
 
-test('who may not read versions gets what was noticed as long as it is the newest, and learns when it is not', async () => {
+test('what was noticed is fetched as long as it is the newest, without a right to versions, and else it is source-changed', async () => {
   const key = unique('k');
   await put(versioned, key, bytes);
   const one = source(`s3://${versioned}/${key}`);
@@ -319,7 +319,7 @@ test('every request says whose bucket it must be, and a denial says it too', asy
     await assert.rejects(one.check({ knownRevision: undefined }), denied);
     await assert.rejects(one.fetch({ bytesMax: 100, revision: 'v "e"' }), denied);
     await assert.rejects(one.putObject(bytes, 'absent'), failsWith('output-denied'));
-    assert.ok(proxy.seen.length >= 5);
+    assert.ok(proxy.seen.length >= 4);
     for (const { headers } of proxy.seen) {
       assert.equal(headers['x-amz-expected-bucket-owner'], '999999999999');
     }
