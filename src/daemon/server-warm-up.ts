@@ -2,9 +2,11 @@
  * Runs the request loop on requests of our own, so that its code is compiled before somebody waits for an answer. What
  * it reads of the live generation goes through the reply buffer, and is wiped there as ever.
  */
+
 import { constants } from 'node:os';
 import { COUNTER_WORDS, type Policy } from '../fuse/kernel/context.ts';
 import type { Params } from '../fuse/kernel/init.ts';
+import { LATENCY_CELLS, Latencies } from '../fuse/kernel/latencies.ts';
 import { type Device, serve } from '../fuse/kernel/loop.ts';
 import {
   GETATTR_IN,
@@ -72,6 +74,7 @@ export function warmUp(vfs: Vfs, params: Params, policy: Policy, reply: Uint8Arr
     session,
     device,
     pages: { pending: false, flush: quiet },
+    latencies: new Latencies(new Float64Array(LATENCY_CELLS)),
     handOver: () => false,
     nowMs: () => performance.now(),
     log: { replyRefused: quiet },

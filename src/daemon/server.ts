@@ -12,6 +12,7 @@ import { type FileRule, whyNotRuled } from '../checks/ownership.ts';
 import { describeBug } from '../errors.ts';
 import type { Policy } from '../fuse/kernel/context.ts';
 import { canResend, type Params } from '../fuse/kernel/init.ts';
+import { LATENCY_CELLS, Latencies } from '../fuse/kernel/latencies.ts';
 import { answer, serve } from '../fuse/kernel/loop.ts';
 import { resendNotification } from '../fuse/kernel/notifications.ts';
 import { PagesPipe } from '../fuse/kernel/pages.ts';
@@ -27,6 +28,7 @@ import {
   CONTROL_VERSION,
   type Control,
   decodeControl,
+  LATENCIES_AT,
   PASSES_BYTES,
   READ_BUFFER_BYTES,
   REQUEST_BYTES,
@@ -150,7 +152,7 @@ function run(log: ServerLog): boolean {
     request: new Uint8Array(request.memory, 0, READ_BUFFER_BYTES),
     reply: replyBuffer,
     staleAnswers: new Uint32Array(request.memory, READ_BUFFER_BYTES, STALE_ANSWERS_WORDS),
-    counters: status.subarray(STATUS.requestsLow, STATUS.passesLive + 1),
+    counters: status.subarray(STATUS.requestsLow, STATUS.lookupsHigh + 1),
     consistency,
     dropPages: (nodeid) => pages.drop(nodeid),
     log,
@@ -162,7 +164,8 @@ function run(log: ServerLog): boolean {
   session.wipe();
   if (first.resend && canResend(params)) askAgain(log);
   const handOver = () => control[CONTROL.handOver] !== 0;
-  serve({ session, device, pages, handOver, nowMs: () => performance.now(), log });
+  const latencies = new Latencies(new Float64Array(status.buffer, LATENCIES_AT, LATENCY_CELLS));
+  serve({ session, device, pages, latencies, handOver, nowMs: () => performance.now(), log });
   return true;
 }
 

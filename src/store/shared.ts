@@ -78,8 +78,12 @@ export const STATUS = {
   oldestPass: 13,
   /** What was live when that was counted. */
   passesLive: 14,
+  opensHigh: 15,
+  readsHigh: 16,
+  lookupsHigh: 17,
 } as const;
-const STATUS_WORDS = STATUS.passesLive + 1;
+/** Of `status`, from this byte on: 64-bit cells of fuse/kernel/latencies.ts, up to the end of the page. */
+export const LATENCIES_AT = 1024;
 
 const CACHE_POLICIES = ['page', 'none'] as const;
 export type CachePolicy = (typeof CACHE_POLICIES)[number];
@@ -120,6 +124,8 @@ export interface Status {
   readonly lookups: number;
   readonly oldestPass: number;
   readonly passesLive: number;
+  /** A copy; see LATENCIES_AT. */
+  readonly latencies: Float64Array;
 }
 
 /** All words of `control`. Throws RangeError for what has no place in them: a bug. */
@@ -187,8 +193,9 @@ export function decodeControl(words: Uint32Array): (Control & { readonly sequenc
 
 /** Undefined before a server has written it. Its counters are as foreign as the server: only numbers come out. */
 export function decodeStatus(bytes: Uint8Array): Status | undefined {
-  if (bytes.length < STATUS_WORDS * 4) return undefined;
-  const words = new Uint32Array(bytes.slice(0, STATUS_WORDS * 4).buffer);
+  if (bytes.length < SHARED_BYTES) return undefined;
+  const copy = Uint8Array.from(bytes).buffer;
+  const words = new Uint32Array(copy);
   if (word(words, STATUS.magic) !== STATUS_MAGIC || word(words, STATUS.version) !== STATUS_VERSION) {
     return undefined;
   }
@@ -200,11 +207,12 @@ export function decodeStatus(bytes: Uint8Array): Status | undefined {
     refusedWhy: REFUSALS[word(words, STATUS.refusedWhy)],
     requests: word(words, STATUS.requestsLow) + word(words, STATUS.requestsHigh) * 2 ** 32,
     unknownRequests: word(words, STATUS.unknownRequests),
-    opens: word(words, STATUS.opens),
-    reads: word(words, STATUS.reads),
-    lookups: word(words, STATUS.lookups),
+    opens: word(words, STATUS.opens) + word(words, STATUS.opensHigh) * 2 ** 32,
+    reads: word(words, STATUS.reads) + word(words, STATUS.readsHigh) * 2 ** 32,
+    lookups: word(words, STATUS.lookups) + word(words, STATUS.lookupsHigh) * 2 ** 32,
     oldestPass: word(words, STATUS.oldestPass),
     passesLive: word(words, STATUS.passesLive),
+    latencies: new Float64Array(copy, LATENCIES_AT),
   };
 }
 

@@ -49,7 +49,8 @@ export interface GenerationWatch {
 }
 
 /**
- * Indexes of `counters`. The first is a u64. `oldestPass` is a generation: of those that are not live the oldest that a pass is
+ * Indexes of `counters`. `requests` is a u64 of two words, `opens`, `reads` and `lookups` have their upper words at the end.
+ * `oldestPass` is a generation: of those that are not live the oldest that a pass is
  * in, or 0; as far as passes know of what is live, which is `passesLive`.
  */
 export const COUNTER = {
@@ -60,8 +61,18 @@ export const COUNTER = {
   lookups: 5,
   oldestPass: 6,
   passesLive: 7,
+  opensHigh: 8,
+  readsHigh: 9,
+  lookupsHigh: 10,
 } as const;
-export const COUNTER_WORDS = 8;
+export const COUNTER_WORDS = 11;
+
+/** One more, in a lower and an upper word. */
+export function count64(counters: Uint32Array, low: number, high: number): void {
+  const next = ((counters[low] as number) + 1) >>> 0;
+  counters[low] = next;
+  if (next === 0) counters[high] = (counters[high] as number) + 1;
+}
 
 /** What a handler answers besides bytes of body (0 and above) and negative errnos. */
 export const NO_REPLY = -0x10000;

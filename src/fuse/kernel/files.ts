@@ -5,7 +5,7 @@
 import type { Generation } from '../../generation/generation.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import type { Place } from '../../vfs/vfs.ts';
-import { COUNTER, type Context, MALFORMED } from './context.ts';
+import { COUNTER, type Context, count64, MALFORMED } from './context.ts';
 import {
   FOPEN,
   LSEEK_IN,
@@ -75,7 +75,7 @@ export class Files {
     if (!request.has(READ_IN.words)) return MALFORMED;
     const size = request.argument(READ_IN.size);
     if (size > params.maxReadBytes || size > reply.bodyBytesMax) return MALFORMED;
-    counters[COUNTER.reads] = (counters[COUNTER.reads] as number) + 1;
+    count64(counters, COUNTER.reads, COUNTER.readsHigh);
     const offset = request.argument64(READ_IN.offset);
     for (let attempt = 1; ; attempt++) {
       const place = this.#served(READ_IN.fh);
@@ -191,7 +191,7 @@ export class Files {
   /** The handle is the inode that is served. */
   #opened(generation: Generation, ino: number, flags: number): number {
     const { request, reply, counters, passes, standing, nowMs } = this.#context;
-    counters[COUNTER.opens] = (counters[COUNTER.opens] as number) + 1;
+    count64(counters, COUNTER.opens, COUNTER.opensHigh);
     if (passes !== undefined) {
       const path = standing.ofInode(ino);
       passes.opened(request.thread, path, ino, generation.id, request.uniqueLow, nowMs());

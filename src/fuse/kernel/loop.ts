@@ -7,6 +7,7 @@
  * Where looking was in vain it looks less and less often, up to never but once in SPIN_PAUSE_MAX replies.
  */
 import { constants } from 'node:os';
+import type { Latencies } from './latencies.ts';
 import type { Session } from './session.ts';
 
 const { EAGAIN, ECONNABORTED, EINTR, EIO, ENODEV, ENOENT } = constants.errno;
@@ -34,6 +35,7 @@ export interface LoopOptions {
   readonly session: Pick<Session, 'handle' | 'refuse' | 'wipe' | 'opcode'>;
   readonly device: Device;
   readonly pages: Pending;
+  readonly latencies: Pick<Latencies, 'isDue' | 'record'>;
   /** Asked after each answer: has another server been told to go on? */
   readonly handOver: () => boolean;
   readonly nowMs: () => number;
@@ -58,7 +60,7 @@ const FLUSH_RETRY_MS = 10;
 
 /** Ends when the filesystem is unmounted, or when handOver() says so. Throws only where the device can't be read. */
 export function serve(options: LoopOptions): LoopEnd {
-  const { session, device, pages, handOver, nowMs } = options;
+  const { session, device, pages, latencies, handOver, nowMs } = options;
   const spin = new Spin(device, nowMs);
   let answered = false;
   let strange = 0;
@@ -67,9 +69,12 @@ export function serve(options: LoopOptions): LoopEnd {
     answered = false;
     if (length >= 0) {
       strange = 0;
+      const isTimed = latencies.isDue();
+      const begunMs = isTimed ? nowMs() : 0;
       const reply = session.handle(length);
       answered = reply > 0;
       const gone = answered && !answer(options, reply);
+      if (isTimed) latencies.record(session.opcode, nowMs() - begunMs);
       session.wipe();
       if (pages.pending) pages.flush(false);
       if (gone) return 'unmounted';

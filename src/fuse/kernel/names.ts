@@ -2,7 +2,7 @@
 import type { Generation } from '../../generation/generation.ts';
 import type { Passes } from '../../vfs/consistency.ts';
 import { ERRNO } from '../../vfs/errno.ts';
-import { COUNTER, type Context, MALFORMED, validSeconds } from './context.ts';
+import { COUNTER, type Context, count64, MALFORMED, validSeconds } from './context.ts';
 import {
   ACCESS_IN,
   ATTR_OUT,
@@ -35,7 +35,7 @@ export class Names {
   lookup(): number {
     const { request, vfs, staging, staleAnswers, counters, passes, nowMs } = this.#context;
     if (!request.name(NO_ARGUMENTS)) return MALFORMED;
-    counters[COUNTER.lookups] = (counters[COUNTER.lookups] as number) + 1;
+    count64(counters, COUNTER.lookups, COUNTER.lookupsHigh);
     staleAnswers.lookedUp(request.thread);
     const { nodeid, bytes, nameStart, nameEnd } = request;
     if (nodeid > ALIAS_BASE) return this.#lookupAlias();

@@ -12,7 +12,15 @@ import { FILE_NAME_BYTES_MAX } from '../../limits.ts';
 import { Passes, type PassesOptions } from '../../vfs/consistency.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import type { Vfs } from '../../vfs/vfs.ts';
-import { COUNTER, type Context, type GenerationWatch, MALFORMED, NO_REPLY, type Policy } from './context.ts';
+import {
+  COUNTER,
+  type Context,
+  count64,
+  type GenerationWatch,
+  MALFORMED,
+  NO_REPLY,
+  type Policy,
+} from './context.ts';
 import { Directories } from './directories.ts';
 import { Files } from './files.ts';
 import type { Params } from './init.ts';
@@ -92,7 +100,7 @@ export class Session {
   /** Takes the request of `length` bytes that was just read. Returns the bytes of the reply, or 0: there is none. */
   handle(length: number): number {
     const { request, reply, generations, counters, passes, vfs } = this.#context;
-    count64(counters, COUNTER.requests);
+    count64(counters, COUNTER.requests, COUNTER.requests + 1);
     let result: number;
     try {
       if (generations.changed()) generations.sync();
@@ -256,10 +264,4 @@ export class Session {
 /** What is logged of what never ends: 20 lines for a million. */
 function isPowerOfTwo(count: number): boolean {
   return (count & (count - 1)) === 0;
-}
-
-function count64(words: Uint32Array, low: number): void {
-  const next = ((words[low] as number) + 1) >>> 0;
-  words[low] = next;
-  if (next === 0) words[low + 1] = (words[low + 1] as number) + 1;
 }

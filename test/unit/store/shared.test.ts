@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LATENCY_CELLS } from '../../../src/fuse/kernel/latencies.ts';
 import {
   CONTROL,
   type Control,
   decodeControl,
   decodeStatus,
   encodeControl,
+  LATENCIES_AT,
   refusalWord,
   SHARED_BYTES,
   STATUS,
@@ -79,7 +81,20 @@ test('status is undefined before a server wrote it, and counts past 32 bits', ()
   words[STATUS.refusedWhy] = refusalWord('unreadable');
   words[STATUS.requestsLow] = 5;
   words[STATUS.requestsHigh] = 1;
+  for (const [low, high] of [
+    [STATUS.opens, STATUS.opensHigh],
+    [STATUS.reads, STATUS.readsHigh],
+    [STATUS.lookups, STATUS.lookupsHigh],
+  ] as const) {
+    words[low] = low;
+    words[high] = high;
+  }
+  new Float64Array(words.buffer, LATENCIES_AT)[1] = 7.5;
   const status = decodeStatus(new Uint8Array(words.buffer));
   assert.equal(status?.requests, 2 ** 32 + 5);
   assert.deepEqual([status?.pid, status?.refusedWhy], [4242, 'unreadable']);
+  const counts = [status?.opens, status?.reads, status?.lookups];
+  assert.deepEqual(counts, [15 * 2 ** 32 + 10, 16 * 2 ** 32 + 11, 17 * 2 ** 32 + 12]);
+  assert.equal(status?.latencies[1], 7.5);
+  assert.ok((status?.latencies.length ?? 0) >= LATENCY_CELLS);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LATENCY_CELLS, Latencies } from '../../../../src/fuse/kernel/latencies.ts';
 import { PASSES_WORDS } from '../../../../src/vfs/pass-words.ts';
 import { Vfs } from '../../../../src/vfs/vfs.ts';
 import { directory, file, Lineage, nodeAt } from '../../../support/entries.ts';
@@ -50,6 +51,11 @@ test('an ordinary request allocates nothing', async () => {
     });
     assert.ok(bytes < 8, `${name} takes ${bytes} bytes`);
   }
+  const latencies = new Latencies(new Float64Array(LATENCY_CELLS));
+  const timing = await heapBytes(() => {
+    if (latencies.isDue()) latencies.record(OP.READ, 0.0175);
+  });
+  assert.ok(timing < 8, `timing takes ${timing} bytes`);
   // Else the measure is not one.
   assert.ok((await heapBytes(() => Buffer.from(requests.lookup))) > 8);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { type TestContext, test } from 'node:test';
+import { LATENCY_CELLS, Latencies, readLatencies } from '../../../../src/fuse/kernel/latencies.ts';
 import { type Device, type LoopOptions, serve } from '../../../../src/fuse/kernel/loop.ts';
 import { Session } from '../../../../src/fuse/kernel/session.ts';
 import { Staging } from '../../../../src/fuse/kernel/staging.ts';
@@ -29,6 +30,8 @@ function served() {
   const kernel = new FakeKernel(new Vfs(generation));
   return { kernel, ino: generation.ino(nodeAt(generation, 'f')) };
 }
+
+const UNTIMED = { isDue: () => false, record: () => assert.fail('not timed') };
 
 /** What each read answers: a request, or an errno. After the last, the filesystem is unmounted. */
 class Script implements Device {
@@ -74,6 +77,7 @@ function run(kernel: FakeKernel, device: Device, options: Partial<LoopOptions> =
     session: kernel.session,
     device,
     pages: { pending: false, flush: () => undefined },
+    latencies: UNTIMED,
     handOver: () => false,
     nowMs: () => performance.now(),
     log: { replyRefused: (errno) => refused.push(errno) },
@@ -267,6 +271,7 @@ test('the loop serves over a real descriptor, from and into mapped memory', (t) 
     session,
     device,
     pages: { pending: false, flush: quiet },
+    latencies: UNTIMED,
     handOver: () => ++answered === requests.length,
     nowMs: () => performance.now(),
     log: { replyRefused: quiet },
@@ -298,4 +303,21 @@ test('writerTo() answers errors as numbers', (t) => {
   let last = 0;
   for (let i = 0; i < 10_000 && last >= 0; i++) last = write(Buffer.alloc(4096), 4096);
   assert.equal(last, -EAGAIN);
+});
+
+test('of 17 requests one is timed, from its reading to its answer', () => {
+  const { kernel, ino } = served();
+  const requests = Array.from({ length: 34 }, () => encodeRequest(OP.GETATTR, ino, Buffer.alloc(16)));
+  const cells = new Float64Array(LATENCY_CELLS);
+  let now = 0;
+  const device = new Script(kernel, requests);
+  const nowMs = () => {
+    now += 0.5;
+    return now;
+  };
+  run(kernel, device, { latencies: new Latencies(cells), nowMs });
+  const other = readLatencies(cells).at(-1);
+  assert.equal(other?.operation, 'other');
+  assert.equal(other?.sumMs, 1);
+  assert.deepEqual(other?.buckets, [0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0]);
 });
