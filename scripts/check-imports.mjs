@@ -22,10 +22,11 @@ const MAY_IMPORT = {
   hooks: ['checks', 'daemon/config-values.ts'],
   system: [],
   store: ['system', 'generation'],
-  aws: [],
+  aws: ['metrics'],
   keyring: ['aws', 'bundle'],
   source: ['aws', 'bundle', 'system'],
   fuse: ['vfs', 'generation', 'system'],
+  metrics: [],
   control: ['system'],
   daemon: [
     'aws',
@@ -36,6 +37,7 @@ const MAY_IMPORT = {
     'generation',
     'hooks',
     'keyring',
+    'metrics',
     'source',
     'store',
     'system',
@@ -49,7 +51,7 @@ const MAY_IMPORT = {
 };
 
 /** Folders that may touch neither the machine nor the clock. */
-const PURE = ['bundle', 'generation', 'hooks', 'vfs', 'checks', 'errors.ts', 'limits.ts'];
+const PURE = ['bundle', 'generation', 'hooks', 'metrics', 'vfs', 'checks', 'errors.ts', 'limits.ts'];
 const PURE_BUILTINS = ['node:crypto', 'node:buffer', 'node:path/posix'];
 
 /** Package → the only place that may import it. */

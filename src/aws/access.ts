@@ -7,8 +7,9 @@ import type { KMSClient } from '@aws-sdk/client-kms';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { SNSClient } from '@aws-sdk/client-sns';
 import type { SQSClient } from '@aws-sdk/client-sqs';
-import type { AwsCredentialIdentityProvider } from '@smithy/types';
+import type { AwsCredentialIdentityProvider, MiddlewareStack } from '@smithy/types';
 import { ConfigError, quote, UsageError } from '../errors.ts';
+import type { CallTotal, Service } from '../metrics/calls.ts';
 import type { ProxyingHandler } from './http.ts';
 import type { Profile } from './profile.ts';
 
@@ -29,6 +30,8 @@ export interface AwsOptions {
   readonly expectedBucketOwner?: string | undefined;
   /** For S3 where nothing names a region: one that is likely, such as a key's. Redirects correct it. */
   readonly likelyRegion?: string | undefined;
+  /** Told of each call; what credentials take is not counted. */
+  readonly onCall?: ((call: CallTotal) => void) | undefined;
 }
 
 /** A KMS answer is small and quick, or will not come. Two attempts: another region may be next. */
@@ -248,13 +251,14 @@ export class AwsAccess {
     const credentials = await this.#provider();
     const { KMSClient } = await import('./sdk-kms.ts');
     const { QuietLogger } = await import('./http.ts');
-    return new KMSClient({
+    const client = new KMSClient({
       region,
       credentials,
       requestHandler: quick,
       maxAttempts: KMS_ATTEMPTS,
       logger: new QuietLogger(),
     });
+    return this.#counted(client, 'kms');
   }
 
   async #newS3(): Promise<S3Client> {
@@ -285,19 +289,30 @@ export class AwsAccess {
         { step: 'initialize', name: 'expectedBucketOwner' },
       );
     }
-    return client;
+    return this.#counted(client, 's3');
   }
 
   async #newSqs(region: string | undefined): Promise<SQSClient> {
     const { patient } = await this.#start();
     const { SQSClient } = await import('./sdk-sqs.ts');
-    return new SQSClient({ ...(await this.#queueing(region)), requestHandler: patient });
+    const client = new SQSClient({ ...(await this.#queueing(region)), requestHandler: patient });
+    return this.#counted(client, 'sqs');
   }
 
   async #newSns(region: string): Promise<SNSClient> {
     const { quick } = await this.#start();
     const { SNSClient } = await import('./sdk-sns.ts');
-    return new SNSClient({ ...(await this.#queueing(region)), requestHandler: quick });
+    const client = new SNSClient({ ...(await this.#queueing(region)), requestHandler: quick });
+    return this.#counted(client, 'sns');
+  }
+
+  async #counted<C, I extends object, O extends object>(
+    client: C & { readonly middlewareStack: MiddlewareStack<I, O> },
+    service: Service,
+  ): Promise<C> {
+    const { onCall } = this.#options;
+    if (onCall !== undefined) (await import('./calls.ts')).countCalls(client, service, onCall);
+    return client;
   }
 
   async #queueing(named: string | undefined) {

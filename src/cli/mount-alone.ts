@@ -7,7 +7,9 @@ import type { MountOptions } from '../daemon/mount-options.ts';
 import { queueTaskOf } from '../daemon/queue-task.ts';
 import { openQueueOf } from '../daemon/queues.ts';
 import { createSource } from '../daemon/sources.ts';
+import { Tally } from '../daemon/tally.ts';
 import { ConfigError } from '../errors.ts';
+import type { CallTotal } from '../metrics/calls.ts';
 import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
@@ -39,8 +41,12 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
       },
     );
   }
-  const aws = new AwsAccess({ env: context.env, ...options.aws });
-  const accesses = options.sources.map((source) => new AwsAccess({ env: context.env, ...source.aws }));
+  const tally = new Tally(Date.now);
+  const onCall = (call: CallTotal) => tally.called([call]);
+  const aws = new AwsAccess({ env: context.env, onCall, ...options.aws });
+  const accesses = options.sources.map(
+    (source) => new AwsAccess({ env: context.env, onCall, ...source.aws }),
+  );
   const { queue } = options;
   const ownId = randomBytes(6).toString('hex');
   return new Mount(options, {
@@ -53,6 +59,7 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
     closeSources: () => {
       for (const access of accesses) access.destroy();
     },
+    tally,
     log,
     nowMs: Date.now,
     uid: process.getuid?.() ?? 0,

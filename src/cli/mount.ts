@@ -5,6 +5,7 @@ import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { createLog } from '../daemon/log.ts';
+import { metricsOptions } from '../daemon/metrics-settings.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
 import { describeBug, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
@@ -90,6 +91,7 @@ export const mount: Command = {
       rules: await resolveRules(settings.files ?? []),
       allowSwap: settings.allowSwap === true,
       statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
+      metrics: metricsOptions(settings.metrics),
       runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
       stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
       minSerial: settings.minSerial,

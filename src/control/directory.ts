@@ -1,6 +1,7 @@
 /**
  * Where the control sockets of running mounts are: RUNTIME_DIR/NAME/control.sock (mode 0600: everything) and, where a
- * group may look, RUNTIME_DIR/NAME/status.sock (mode 0660: status and wait). The file modes are the whole of the access
+ * group may look, RUNTIME_DIR/NAME/status.sock (mode 0660: status and wait). Metrics
+ * are at RUNTIME_DIR/NAME/metrics.sock, for root and that group. The file modes are the whole of the access
  * control: Node can't ask who is at the other end of a socket.
  */
 import { lstat, mkdir, readdir } from 'node:fs/promises';
@@ -9,6 +10,7 @@ import { ControlError, errnoWords, quote } from '../errors.ts';
 
 export const CONTROL_SOCKET = 'control.sock';
 export const STATUS_SOCKET = 'status.sock';
+export const METRICS_SOCKET = 'metrics.sock';
 /** sun_path of unix(7), less its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 

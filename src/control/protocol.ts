@@ -88,6 +88,9 @@ const hookSchema = z.object({
     .nullable(),
   outcome: z.enum(['done', 'failed']).nullable(),
   error: z.string().nullable(),
+  /** How often it ran since the mount was started, and how often that failed; of daemons that are new enough. */
+  runs: z.number().int().optional(),
+  failures: z.number().int().optional(),
 });
 export type HookStatus = z.infer<typeof hookSchema>;
 

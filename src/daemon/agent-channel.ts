@@ -22,6 +22,7 @@ import {
 import type { Operations } from '../control/server.ts';
 import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import type { ProbeAnswer } from '../hooks/probe-state.ts';
+import type { Snapshot } from '../metrics/snapshot.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Looked } from './rotation-ports.ts';
 
@@ -75,7 +76,7 @@ export type QueueTask = z.infer<typeof queueTaskSchema>;
  * Of the task: another one with each change of its schema, or of what its fields mean. An agent is of the program on disk, the
  * supervisor of the one that it was started from.
  */
-export const AGENT_TASK_VERSION = 1;
+export const AGENT_TASK_VERSION = 2;
 
 const agentTaskSchema = z.strictObject({
   /** In their order; a location is absolute, or s3://…. */
@@ -89,6 +90,10 @@ const agentTaskSchema = z.strictObject({
   known: z.array(knownSchema),
   /** Whether there is a status socket, after the control socket. */
   statusSocket: z.boolean(),
+  metrics: z.strictObject({
+    listen: z.strictObject({ host: z.string(), port: z.int() }).nullable(),
+    fileLabels: z.boolean(),
+  }),
 });
 export type AgentTask = z.infer<typeof agentTaskSchema>;
 
@@ -137,10 +142,16 @@ const noticingSchema = z.strictObject({
 /** Of the agent, to be shown. */
 export type NoticingState = Omit<z.infer<typeof noticingSchema>, 'event'>;
 
+/** What a supervisor can be asked: what control sockets can, and what metrics are made from. */
+const ASKED = [...OPERATIONS, 'metrics'] as const;
+export interface AgentOperations extends Operations {
+  metrics(): Promise<Snapshot>;
+}
+
 const agentMessageSchema = z.union([
   z.strictObject({ event: z.literal('looked'), looks: z.array(lookSchema).max(SOURCES_MAX) }),
   noticingSchema,
-  z.strictObject({ ask: z.int().min(1), op: z.enum(OPERATIONS), args: argumentsSchema.optional() }),
+  z.strictObject({ ask: z.int().min(1), op: z.enum(ASKED), args: argumentsSchema.optional() }),
   z.strictObject({ pong: z.int() }),
   z.strictObject({
     probed: z.int().min(1),
@@ -199,7 +210,7 @@ export interface AgentEvents {
 /** The supervisor's end. */
 export class AgentLink {
   readonly #channel: Channel;
-  readonly #operations: Operations;
+  readonly #operations: AgentOperations;
   readonly #events: AgentEvents;
   #asks = 0;
   #closed = false;
@@ -207,7 +218,7 @@ export class AgentLink {
   readonly #probes = new Map<number, (answer: ProbeAnswer) => void>();
 
   /** Sends the task, and listens. */
-  constructor(channel: Channel, task: AgentTask, operations: Operations, events: AgentEvents) {
+  constructor(channel: Channel, task: AgentTask, operations: AgentOperations, events: AgentEvents) {
     this.#channel = channel;
     this.#operations = operations;
     this.#events = events;
@@ -273,7 +284,7 @@ export class AgentLink {
     } else this.#events.looked(message.looks.map(lookedOf));
   }
 
-  async #answer(ask: number, op: keyof Operations, args: Arguments): Promise<void> {
+  async #answer(ask: number, op: keyof AgentOperations, args: Arguments): Promise<void> {
     this.#asks++;
     try {
       const result = await this.#operations[op](args);

@@ -3,11 +3,11 @@
  * network, so nothing it says is believed: a hint costs one conditional look by an unsealer, and what it found is taken once a
  * second at the most.
  */
-import type { Operations } from '../control/server.ts';
 import { describeBug } from '../errors.ts';
 import type { ProbeAnswer } from '../hooks/probe-state.ts';
 import {
   AgentLink,
+  type AgentOperations,
   type AgentTask,
   NO_AGENT,
   type NoticingState,
@@ -33,7 +33,7 @@ export interface AgentPorts {
   /** What to watch. `restarts`: how often an agent was told to end and another one took its place. */
   task(restarts: number): Omit<AgentTask, 'known'>;
   onLooked(looks: readonly Looked[]): void;
-  readonly operations: Operations;
+  readonly operations: AgentOperations;
   readonly log: Log;
 }
 

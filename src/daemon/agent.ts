@@ -1,9 +1,9 @@
 /**
- * The agent: watches the bundle's source and answers on the control sockets, as a user of its own, with neither the
+ * The agent: watches the bundle's source and answers on the sockets of the mount, as a user of its own, with neither the
  * FUSE connection nor a byte of what is served. All it can do is to ask the supervisor (agent-channel.ts).
  *
  * Descriptors: 3 the channel to the supervisor, 4 the listening control socket, 5 the listening status socket or, where
- * there is none, /dev/null.
+ * there is none, /dev/null, 6 the listening socket of metrics.
  */
 import { Socket } from 'node:net';
 import { AwsAccess } from '../aws/access.ts';
@@ -17,10 +17,13 @@ import type {
 } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveListening } from '../control/server.ts';
 import { ControlError, describeBug, isErrorCode, SecretsfsError } from '../errors.ts';
+import { CallCounts, type CallTotal } from '../metrics/calls.ts';
+import type { Snapshot } from '../metrics/snapshot.ts';
 import type { Queue } from '../source/queue.ts';
 import type { Source, Watch } from '../source/source.ts';
 import {
   type AgentMessage,
+  type AgentOperations,
   type AgentTask,
   ASKS_MAX,
   parseAgentTask,
@@ -30,6 +33,7 @@ import {
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
 import { CHILD_EXIT_WRONG, enterChild, exitWith, writeToLog } from './child.ts';
+import { MetricsEndpoints } from './metrics.ts';
 import { probeTls } from './probes.ts';
 import { openQueueOf } from './queues.ts';
 import type { Looked } from './rotation-ports.ts';
@@ -39,6 +43,7 @@ import { watchSources } from './watching.ts';
 const CHANNEL_FD = 3;
 const CONTROL_FD = 4;
 const STATUS_FD = 5;
+const METRICS_FD = 6;
 const SOCKET = /^socket:/;
 /** Answers that are still to go out when the supervisor has ended. */
 const CLOSE_MS_MAX = 2_000;
@@ -47,8 +52,11 @@ export interface AgentPorts {
   readonly channel: Channel;
   readonly controlFd: number;
   readonly statusFd: number;
+  readonly metricsFd: number;
   createSources(task: AgentTask): readonly Source[];
   openQueue(queue: QueueTask, task: AgentTask): Promise<Queue>;
+  /** Of AWS, that it made. */
+  calls(): readonly CallTotal[];
   /** For bugs: their class and place. */
   log(line: string): void;
 }
@@ -60,15 +68,21 @@ export async function serveAgent(ports: AgentPorts): Promise<void> {
 
 /** The agent as a process. Never returns. */
 export async function runAgent(): Promise<never> {
-  enterChild({ role: 'agent', fds: [SOCKET, SOCKET, /^(socket:|\/dev\/null$)/] });
+  enterChild({ role: 'agent', fds: [SOCKET, SOCKET, /^(socket:|\/dev\/null$)/, SOCKET] });
+  const calls = new CallCounts();
+  const onCall = calls.add.bind(calls);
   const log = (line: string) => writeToLog(`${line}\n`);
   await serveAgent({
     channel: new Channel(new Socket({ fd: CHANNEL_FD, readable: true, writable: true })),
     controlFd: CONTROL_FD,
     statusFd: STATUS_FD,
+    metricsFd: METRICS_FD,
+    calls: () => calls.totals(),
     createSources: ({ sources }) =>
-      sources.map(({ location, aws }) => createSource(location, new AwsAccess({ env: process.env, ...aws }))),
-    openQueue: (queue, { aws }) => openQueueOf(queue, new AwsAccess({ env: process.env, ...aws })),
+      sources.map(({ location, aws }) =>
+        createSource(location, new AwsAccess({ env: process.env, onCall, ...aws })),
+      ),
+    openQueue: (queue, { aws }) => openQueueOf(queue, new AwsAccess({ env: process.env, onCall, ...aws })),
     log,
   }).catch((error: unknown) => {
     if (error instanceof SecretsfsError)
@@ -93,6 +107,7 @@ class Agent {
   #known: AgentTask['known'] = [];
   #watch: Watch | undefined;
   #control: Promise<ControlServer> | undefined;
+  #metrics: MetricsEndpoints | undefined;
 
   constructor(ports: AgentPorts) {
     this.#ports = ports;
@@ -154,6 +169,7 @@ class Agent {
       onBug: () => undefined,
     });
     this.#control.catch((error: Error) => this.#end(error));
+    this.#serveMetrics(task.metrics);
     const { pollMs, spreadMs, queue } = task;
     const { createSources, openQueue, log } = this.#ports;
     const bug = (description: string) => log(JSON.stringify({ level: 50, event: 'bug', error: description }));
@@ -175,6 +191,21 @@ class Agent {
     }
   }
 
+  #serveMetrics({ listen, fileLabels }: AgentTask['metrics']): void {
+    const { metricsFd: fd, calls, log } = this.#ports;
+    const endpoints = new MetricsEndpoints(
+      { listen: listen ?? undefined, fileLabels },
+      {
+        snapshot: () => this.#ask<Snapshot>('metrics'),
+        calls,
+        onNotListening: (error) =>
+          log(JSON.stringify({ level: 40, event: 'metrics-not-listening', ...listen, error })),
+      },
+    );
+    this.#metrics = endpoints;
+    endpoints.start({ fd }).catch((error: Error) => this.#end(error));
+  }
+
   #operations(): Operations {
     return {
       status: () => this.#ask<Status>('status'),
@@ -193,7 +224,7 @@ class Agent {
   }
 
   /** The answer goes to the client as it is: client and supervisor know what it is. */
-  #ask<T>(op: keyof Operations, args: Arguments = {}): Promise<T> {
+  #ask<T>(op: keyof AgentOperations, args: Arguments = {}): Promise<T> {
     if (this.#asked.size >= ASKS_MAX) {
       return Promise.reject(
         new ControlError('control-busy', `cannot ${op}: ${ASKS_MAX} requests wait already`, {
@@ -219,7 +250,7 @@ class Agent {
     await new Promise((resolve) => setImmediate(resolve));
     const timer = new Promise((resolve) => setTimeout(resolve, CLOSE_MS_MAX).unref());
     const control = this.#control?.then((server) => server.close()).catch(() => undefined);
-    await Promise.race([Promise.all([control, this.#watch?.close()]), timer]);
+    await Promise.race([Promise.all([control, this.#metrics?.close(), this.#watch?.close()]), timer]);
     this.#ports.channel.close();
   }
 }

@@ -30,6 +30,7 @@ const EVENTS: Readonly<
   'unknown-request': { level: 'warn', fields: { opcode: 'number', count: 'number' } },
   'reply-refused': { level: 'error', fields: { errno: 'number', opcode: 'number' } },
   'generation-unreadable': { level: 'error', fields: { generation: 'number', why: 'string' } },
+  'metrics-not-listening': { level: 'warn', fields: { host: 'string', port: 'number', error: 'string' } },
   bug: { level: 'error', fields: { error: 'string', count: 'number' } },
 };
 

@@ -17,6 +17,7 @@ import {
   UID_BASE_MAX,
 } from '../limits.ts';
 import { amount, duration, flag, list, text } from './config-values.ts';
+import { metricsSection } from './metrics-settings.ts';
 import { noticingSettings, sourceSection } from './source-settings.ts';
 
 const wholeNumber = z
@@ -64,6 +65,7 @@ const sections = {
   checks: checksSchema,
   files: filesSchema,
   hooks: hooksSchema,
+  metrics: metricsSection,
 };
 
 /** Any of them may be missing. */

@@ -8,9 +8,11 @@
 import { randomBytes } from 'node:crypto';
 import { canResend, type Params } from '../fuse/kernel/init.ts';
 import { PROTOCOL_MAJOR } from '../fuse/kernel/protocol.ts';
+import type { Served } from '../metrics/snapshot.ts';
 import type { RamfsStore } from '../store/ramfs.ts';
 import { type Control, type Status, TOKEN_BYTES } from '../store/shared.ts';
 import type { EngineStatus } from './engine-ports.ts';
+import { servedOf } from './served.ts';
 
 /** What does not change as long as the mount lives. */
 export type ServingPolicy = Pick<
@@ -75,6 +77,12 @@ export class ControlPage {
   /** What a server says of itself; undefined before there was one. */
   get status(): Status | undefined {
     return this.#store.readStatus();
+  }
+
+  /** The same as metrics have it. */
+  get served(): Served | undefined {
+    const { status } = this;
+    return status && servedOf(status);
   }
 
   /** The server goes by it as it is now. */

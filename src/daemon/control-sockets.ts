@@ -6,7 +6,7 @@
  */
 import { rmdirSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
-import { CONTROL_SOCKET, STATUS_SOCKET } from '../control/directory.ts';
+import { CONTROL_SOCKET, METRICS_SOCKET, STATUS_SOCKET } from '../control/directory.ts';
 import { ControlError, quote } from '../errors.ts';
 import { closeQuietly } from '../system/files.ts';
 import { type Lock, lockFile } from '../system/locks.ts';
@@ -19,6 +19,8 @@ export interface ControlSockets {
   readonly controlFd: number;
   /** For the group that may look and no more. */
   readonly statusFd: number | undefined;
+  /** For HTTP, with the mode and group of the status socket, or of the control socket. */
+  readonly metricsFd: number;
   /** Nobody finds them any more; who is connected still gets an answer. Never throws: an unmount goes on. */
   hide(): void;
   /** The end of them, hidden or not. */
@@ -55,7 +57,9 @@ export function openControlSockets(directory: string, statusGid: number | undefi
     const controlFd = open(controlPath, 0o600, 0);
     if (statusGid === undefined) unlinkQuietly(statusPath);
     const statusFd = statusGid === undefined ? undefined : open(statusPath, 0o660, statusGid);
-    return { controlFd, statusFd, hide, close };
+    const metricsPath = path.join(directory, METRICS_SOCKET);
+    const metricsFd = open(metricsPath, statusGid === undefined ? 0o600 : 0o660, statusGid ?? 0);
+    return { controlFd, statusFd, metricsFd, hide, close };
   } catch (error) {
     if (made.length > 0) close();
     else lock.release();

@@ -1,6 +1,7 @@
 /** What an engine is given, and what it says of itself. */
 import type { MountError } from '../errors.ts';
 import type { ChangeList } from '../generation/changes.ts';
+import type { Served } from '../metrics/snapshot.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import type { Child } from './children.ts';
 import type { Log } from './log.ts';
@@ -60,7 +61,8 @@ export interface EngineStatus {
   }[];
   /** Why no server could take over now, in words. */
   readonly successorProblem: string | undefined;
-  readonly requests: number;
+  /** What the servers counted; undefined before there was one. */
+  readonly served: Served | undefined;
   /** With the kernel; undefined before it is mounted. */
   readonly negotiated: { readonly protocol: string; readonly resend: boolean } | undefined;
 }

@@ -206,7 +206,7 @@ export class Engine {
         ...this.#notifier.states('notifier'),
       ],
       successorProblem: this.#servers.successorProblem,
-      requests: this.#page.status?.requests ?? 0,
+      served: this.#page.served,
       negotiated: this.#page.negotiated,
     };
   }

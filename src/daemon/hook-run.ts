@@ -50,6 +50,8 @@ export class Hook {
   #live: { readonly generation: number; readonly serial: number } | undefined;
   #running: Promise<void> = Promise.resolve();
   #last: LastRun | undefined;
+  #runs = 0;
+  #failures = 0;
 
   constructor(
     settings: HookSettings,
@@ -126,6 +128,8 @@ export class Hook {
             },
       outcome: last === undefined || isRunning ? null : last.error === undefined ? 'done' : 'failed',
       error: isRunning ? null : (last?.error ?? null),
+      runs: this.#runs,
+      failures: this.#failures,
     };
   }
 
@@ -149,6 +153,7 @@ export class Hook {
     const { generation, serial, changed } = batch;
     const run: LastRun = { startedMs: nowMs(), generation, serial, ms: 0, error: undefined };
     this.#last = run;
+    this.#runs += 1;
     log.info('hook-started', { hook: name, generation, serial, changed: changed.length });
     try {
       await this.#tell(batch, run.startedMs + this.settings.timeout);
@@ -157,6 +162,7 @@ export class Hook {
     } catch (error) {
       run.ms = Math.round(nowMs() - run.startedMs);
       const isTold = error instanceof HookFailure || error instanceof SecretsfsError;
+      this.#failures += 1;
       run.error = isTold ? error.message : 'internal error: see the log of the mount';
       if (!isTold) log.error('bug', { error: describeBug(error) });
       log.error('hook-failed', { hook: name, ms: run.ms, error: run.error });

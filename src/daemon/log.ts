@@ -6,12 +6,13 @@ import { writeSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 import { quote, type SecretsfsError } from '../errors.ts';
 
-/** What a server says; through the supervisor, as all children (child-log.ts). */
+/** What servers and agents say; through the supervisor, as all children (child-log.ts). */
 export type ServerEvent =
   | 'malformed-request'
   | 'unknown-request'
   | 'reply-refused'
   | 'generation-unreadable'
+  | 'metrics-not-listening'
   | 'bug';
 
 export type Event =

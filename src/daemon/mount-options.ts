@@ -1,6 +1,7 @@
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
 import type { AwsSettings } from './agent-channel.ts';
+import type { MetricsOptions } from './metrics-settings.ts';
 
 /** Where a bundle may be, and the AWS settings for it. */
 export interface MountSource {
@@ -37,6 +38,7 @@ export interface MountOptions {
   readonly rules: readonly FileRule[];
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
+  readonly metrics: MetricsOptions;
   readonly runtimeDir: string;
   /** Where the floor of serials is kept. */
   readonly stateDir: string;

@@ -31,6 +31,7 @@ import { FloorFile } from './floor.ts';
 import { unknownHook } from './hooks.ts';
 import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
+import { MetricsEndpoints } from './metrics.ts';
 import type { MountOptions } from './mount-options.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
@@ -38,6 +39,7 @@ import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import type { Live, Opened } from './rotation-ports.ts';
 import { takeHere } from './take.ts';
+import type { Tally } from './tally.ts';
 import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
 import { watchSources } from './watching.ts';
 
@@ -49,6 +51,8 @@ export interface MountPorts {
   /** For keys. Closed when the mount ends. */
   readonly aws: AwsAccess;
   closeSources(): void;
+  /** Counts the calls of `aws` and of the sources. */
+  readonly tally: Tally;
   readonly log: Log;
   readonly nowMs: () => number;
   readonly uid: number;
@@ -62,6 +66,7 @@ export class Mount {
   readonly #startedMs: number;
   readonly #rotation: Rotation<Held>;
   readonly #floors: FloorFile;
+  readonly #tally: Tally;
   readonly #ready = deferred();
   readonly #ending = deferred();
   readonly #ended = deferred();
@@ -70,6 +75,7 @@ export class Mount {
   #mountpoint: string;
   #native: NativeMount | undefined;
   #control: ControlServer | undefined;
+  #metrics: MetricsEndpoints | undefined;
   #watch: Watch | undefined;
   #noticing: NoticingState | undefined;
   #mountWatch: { close(): void } | undefined;
@@ -80,6 +86,7 @@ export class Mount {
     this.#options = options;
     this.#ports = ports;
     this.#startedMs = ports.nowMs();
+    this.#tally = ports.tally;
     this.#mountpoint = options.mountpoint;
     this.#floors = new FloorFile({
       directory: options.stateDir,
@@ -104,6 +111,7 @@ export class Mount {
         bytesMax: bundleBytesMax(tarBytesMax(options)),
         open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
       }),
+      checked: (outcome, code) => this.#tally.checked(outcome, code),
       activate: ({ generation }) => {
         const changes = this.#active.activate(generation);
         logWarnings(ports.log, generation.findings);
@@ -182,6 +190,7 @@ export class Mount {
       statusGid,
       onBug: (error) => log.error('bug', { error: describeBug(error) }),
     });
+    this.#metrics = await this.#serveMetrics(directory);
     // With its socket, both are nobody else's.
     await Promise.all([forgetRollback(directory), this.#floors.load()]);
     log.info('starting', { bundle, mountpoint });
@@ -215,6 +224,18 @@ export class Mount {
     this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
   }
 
+  async #serveMetrics(directory: string): Promise<MetricsEndpoints> {
+    const { metrics, statusGid } = this.#options;
+    const { log } = this.#ports;
+    const endpoints = new MetricsEndpoints(metrics, {
+      snapshot: async () => ({ status: this.status(), totals: this.#tally.totals(this.#native?.counts) }),
+      calls: () => [],
+      onNotListening: (error) => log.warn('metrics-not-listening', { ...metrics.listen, error }),
+    });
+    await endpoints.startAt(directory, statusGid);
+    return endpoints;
+  }
+
   async #stop(): Promise<void> {
     const { log, aws, closeSources } = this.#ports;
     this.#notify('STOPPING=1');
@@ -237,6 +258,7 @@ export class Mount {
     );
     if (failure instanceof Error) this.#ended.reject(failure);
     else this.#ended.resolve();
+    await this.#metrics?.close();
     await this.#control?.close();
   }
 

@@ -120,10 +120,14 @@ export function trialProcesses(
   };
 }
 
-export function spawnAgent(user: ProcessUser, { controlFd, statusFd }: ControlSockets, log: Log): Child {
+export function spawnAgent(
+  user: ProcessUser,
+  { controlFd, statusFd, metricsFd }: ControlSockets,
+  log: Log,
+): Child {
   const devNull = openSync('/dev/null', 'r');
   try {
-    const fds = ['channel' as const, controlFd, statusFd ?? devNull];
+    const fds = ['channel' as const, controlFd, statusFd ?? devNull, metricsFd];
     const child = spawnChild({ role: 'agent', script: 'agent.mjs', user, fds, hear: relayTo(log) });
     setOomScore(child.pid, OOM_SCORES.agent);
     return child;

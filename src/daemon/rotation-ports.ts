@@ -1,7 +1,7 @@
 /** What Rotation is told, what it asks for, and what it says. */
 import type { SerialFloor } from '../bundle/policy.ts';
 import type { Changes } from '../control/protocol.ts';
-import type { SecretsfsError } from '../errors.ts';
+import type { ErrorCode, SecretsfsError } from '../errors.ts';
 import type { Timers } from '../system/timers.ts';
 import type { FloorFile } from './floor.ts';
 import type { Log } from './log.ts';
@@ -108,6 +108,8 @@ export interface RotationPorts<G> {
   take(options: TakeOptions): Promise<Taken<G>>;
   /** Makes it the one that is served, in one step. Returns what changed; undefined for the first. */
   activate(opened: Opened<G>): Promise<Changes | undefined> | Changes | undefined;
+  /** A look for a bundle came to its end; `code`: of one that failed. For counting. */
+  checked?(outcome: 'activated' | 'unchanged' | 'failed', code?: ErrorCode): void;
   /** A refresh came to its end: what is known of the sources may be something else. */
   onSettled?(): void;
 }

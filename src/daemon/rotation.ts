@@ -190,7 +190,7 @@ export class Rotation<G> {
     for (const source of sources) {
       const step = await this.#takeFrom(source, noticed?.revision, manner);
       if (typeof step === 'object') {
-        this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'activated' };
+        this.#checked('activated');
         this.#recover();
         return step;
       }
@@ -298,7 +298,7 @@ export class Rotation<G> {
   #conclude(retries: boolean): SecretsfsError | undefined {
     const problem = this.#ledger.problem();
     if (problem === undefined) {
-      this.#lastCheck = { atMs: this.#ports.nowMs(), outcome: 'unchanged' };
+      this.#checked('unchanged');
       this.#recover();
       return undefined;
     }
@@ -338,10 +338,16 @@ export class Rotation<G> {
     this.#next = undefined;
   }
 
+  #checked(outcome: 'activated' | 'unchanged' | 'failed', code?: ErrorCode): void {
+    const { nowMs, checked } = this.#ports;
+    this.#lastCheck = { atMs: nowMs(), outcome };
+    checked?.(outcome, code);
+  }
+
   /** One state is one code of one revision: a message may hold numbers that change with each attempt. */
   #fail(error: SecretsfsError, revision: string | undefined): void {
     const { nowMs, log } = this.#ports;
-    this.#lastCheck = { atMs: nowMs(), outcome: 'failed' };
+    this.#checked('failed', error.code);
     const before = this.#failure;
     if (before !== undefined && before.error.code === error.code && before.revision === revision) {
       this.#failure = { ...before, error, attempts: before.attempts + 1 };

@@ -15,6 +15,7 @@ import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
+import type { Snapshot } from '../metrics/snapshot.ts';
 import { FileLane } from '../system/file-lane.ts';
 import { keepDescriptors } from '../system/files.ts';
 import { trimMemory } from '../system/footprint.ts';
@@ -49,6 +50,7 @@ import type { Looked, Opened, Taken, TakeOptions } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
 import { takeInStore } from './taking.ts';
+import { Tally } from './tally.ts';
 
 /** A start that takes longer should be able to say what it waits for. */
 const AGENT_AFTER_MS = 1_000;
@@ -61,6 +63,7 @@ export class Supervisor {
   readonly #rotation: Rotation<InStore>;
   readonly #floors: FloorFile;
   readonly #hooks: Hooks;
+  readonly #tally: Tally;
   readonly #lane = new FileLane();
   readonly #ready = deferred();
   readonly #ending = deferred();
@@ -86,6 +89,7 @@ export class Supervisor {
     this.#options = options;
     this.#ports = ports;
     this.#startedMs = ports.nowMs();
+    this.#tally = new Tally(ports.nowMs);
     this.#mountpoint = options.mountpoint;
     this.#floors = new FloorFile({
       directory: options.stateDir,
@@ -108,6 +112,7 @@ export class Supervisor {
       retries: retryTimes(options),
       take: (options) => this.#take(options),
       activate: (opened) => this.#activate(opened),
+      checked: (outcome, code) => this.#tally.checked(outcome, code),
       onSettled: () => this.#tellAgent(),
     });
   }
@@ -248,7 +253,8 @@ export class Supervisor {
     const { log, clockMs } = this.#ports;
     const user = (this.#users as ProcessUsers).unsealer;
     const [engine, lane] = [this.#running, this.#lane];
-    return takeInStore({ engine, options: this.#options, user, lane, log, clockMs }, options);
+    const onCalls = this.#tally.called.bind(this.#tally);
+    return takeInStore({ engine, options: this.#options, user, lane, log, clockMs, onCalls }, options);
   }
 
   async #activate(opened: Opened<InStore>): Promise<Changes | undefined> {
@@ -268,16 +274,17 @@ export class Supervisor {
     const [users, sockets] = [this.#users, this.#sockets];
     if (this.#agent !== undefined || this.#stopping !== undefined) return;
     if (users === undefined || sockets === undefined) return;
-    const { sources, pollMs, spreadMs, queue, instance, aws } = this.#options;
+    const { sources, pollMs, spreadMs, queue, instance, aws, metrics } = this.#options;
     this.#agent = new AgentKeeper({
       spawn: () => spawnAgent(users.agent, sockets, log),
       task: (restarts) => ({
         sources: sources.map((source) => ({ location: source.bundle, aws: source.aws })),
         queue: queue === undefined ? null : queueTaskOf(queue, instance, this.#ownId, restarts),
         ...{ pollMs, spreadMs, aws, statusSocket: sockets.statusFd !== undefined },
+        metrics: { listen: metrics.listen ?? null, fileLabels: metrics.fileLabels },
       }),
       onLooked: (looks) => this.#rotation.noteLook(looks),
-      operations: this.#operations(),
+      operations: { ...this.#operations(), metrics: async () => this.#snapshot() },
       log,
     });
     this.#tellAgent();
@@ -357,6 +364,7 @@ export class Supervisor {
 
   /** The mount answered. */
   #alive(): void {
+    this.#tally.answered();
     if (process.env['WATCHDOG_USEC'] !== undefined) this.#notify('WATCHDOG=1');
   }
 
@@ -384,6 +392,11 @@ export class Supervisor {
       detach: async () => (this.#mounted ? this.#running.detach() : undefined),
       stop: () => this.stop(),
     });
+  }
+
+  #snapshot(): Snapshot {
+    const described = this.#described();
+    return { status: describeMount(described), totals: this.#tally.totals(described.engine?.served) };
   }
 
   #described(): Described {

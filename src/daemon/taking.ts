@@ -7,6 +7,7 @@
 import type { SerialFloor } from '../bundle/policy.ts';
 import { MountError } from '../errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
+import type { CallTotal } from '../metrics/calls.ts';
 import type { FileLane } from '../system/file-lane.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Engine } from './engine.ts';
@@ -21,6 +22,8 @@ export interface TakingPorts {
   readonly user: ProcessUser;
   readonly lane: FileLane;
   readonly log: Log;
+  /** Calls of AWS that an unsealer made. */
+  readonly onCalls: (calls: readonly CallTotal[]) => void;
   /** The time of day. */
   readonly clockMs: () => number;
   /** unsealInto(), but for tests. */
@@ -29,7 +32,7 @@ export interface TakingPorts {
 
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
-  { engine, options, user, lane, log, clockMs, unseal = unsealInto }: TakingPorts,
+  { engine, options, user, lane, log, clockMs, onCalls, unseal = unsealInto }: TakingPorts,
   { source, revision: wanted, knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
@@ -46,6 +49,7 @@ export async function takeInStore(
       heldBytes: engine.storeBytes,
       lane,
       log,
+      onCalls,
       signal,
     });
     if (result.outcome === 'unchanged') {

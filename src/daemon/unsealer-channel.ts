@@ -1,6 +1,6 @@
 /**
  * Between the supervisor and an unsealer: one line of JSON with the task, one with the result; in between {"alive":true} every
- * ALIVE_EVERY_MS, so that one that stands still is not waited for. The unsealer parses what
+ * ALIVE_EVERY_MS, so that one that stands still is not waited for, and {"calls":[…]} with what it asked of AWS. The unsealer parses what
  * came from outside, so its result is read as strictly as that: bounded, nothing unknown in it, texts fit for a log.
  */
 import * as z from 'zod';
@@ -8,6 +8,7 @@ import { CERTIFICATES_MAX, FINDINGS_MAX, KEPT_MAX, NAMES_MAX, RULES } from '../c
 import { checksTaskSchema, fileRulesSchema } from '../checks/settings.ts';
 import { isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
+import { CALL_OUTCOMES, CALL_TOTALS_MAX, type CallTotal, OPERATIONS, SERVICES } from '../metrics/calls.ts';
 import { awsSettingsSchema, foreignRevision, foreignText, foreignVersion } from './agent-channel.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Exit } from './children.ts';
@@ -34,7 +35,7 @@ const pairs = z.record(z.string(), z.string());
  * Of the task: another one with each change of its schema, or of what its fields mean. An unsealer is of the program on disk,
  * the supervisor of the one that it was started from.
  */
-export const UNSEALER_TASK_VERSION = 1;
+export const UNSEALER_TASK_VERSION = 2;
 
 const unsealerTaskSchema = z.strictObject({
   /** As a person wrote it, or absolute: for messages only where `bundleFile` is given. */
@@ -156,6 +157,21 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
 export type UnsealerResult = z.infer<typeof unsealerResultSchema>;
 export type OpenedResult = Extract<UnsealerResult, { outcome: 'opened' }>;
 
+/** Once, before the result. */
+const callsSchema = z.strictObject({
+  calls: z
+    .array(
+      z.strictObject({
+        service: z.enum(SERVICES),
+        operation: z.enum(OPERATIONS),
+        outcome: z.enum(CALL_OUTCOMES),
+        count: count.max(1_000_000),
+        seconds: z.number().min(0).max(1_000_000),
+      }),
+    )
+    .max(CALL_TOTALS_MAX),
+});
+
 /** undefined for what no unsealer of ours says. */
 export function parseResult(said: Message): UnsealerResult | undefined {
   return unsealerResultSchema.safeParse(said).data;
@@ -181,10 +197,12 @@ export async function unseal(
     /** Without a word from it. */
     readonly silenceMs: number;
     readonly signal: AbortSignal;
+    /** What it asked of AWS. */
+    readonly onCalls?: (calls: readonly CallTotal[]) => void;
   },
 ): Promise<Exclude<UnsealerResult, { outcome: 'failed' }>> {
   const { channel, exited } = unsealer;
-  const { timeoutMs, silenceMs, signal } = limits;
+  const { timeoutMs, silenceMs, signal, onCalls = () => undefined } = limits;
   let late: string | undefined;
   let grace: NodeJS.Timeout | undefined;
   let stuck: NodeJS.Timeout | undefined;
@@ -208,7 +226,7 @@ export async function unseal(
   try {
     if (signal.aborted) kill();
     channel.send({ version: UNSEALER_TASK_VERSION, ...task });
-    const said = await lastWord(channel, () => silence.refresh()).catch((error: Error) => error);
+    const said = await lastWord(channel, () => silence.refresh(), onCalls).catch((error: Error) => error);
     clearTimeout(silence);
     // It has nothing left to do; nor has one that says what is no message.
     if (said instanceof Error) kill();
@@ -235,11 +253,20 @@ export async function unseal(
   }
 }
 
-async function lastWord(channel: Channel, onAlive: () => void): Promise<Message> {
+async function lastWord(
+  channel: Channel,
+  onAlive: () => void,
+  onCalls: (calls: readonly CallTotal[]) => void,
+): Promise<Message> {
+  let isCounted = false;
   for (;;) {
     const said = await channel.receive();
-    if (said['alive'] !== true) return said;
-    onAlive();
+    const counted = isCounted ? undefined : callsSchema.safeParse(said).data;
+    if (counted !== undefined) {
+      isCounted = true;
+      onCalls(counted.calls);
+    } else if (said['alive'] !== true) return said;
+    else onAlive();
   }
 }
 

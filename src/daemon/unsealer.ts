@@ -21,6 +21,7 @@ import { HEADER_BYTES } from '../generation/format.ts';
 import { Generation, GenerationError } from '../generation/generation.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax } from '../limits.ts';
+import { CallCounts } from '../metrics/calls.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
@@ -67,13 +68,15 @@ export async function runUnsealer(): Promise<never> {
   // Not node:net, which takes longer to load than all the rest.
   const channel = new SyncChannel(CHANNEL_FD);
   let result: UnsealerResult;
+  const calls = new CallCounts();
   const alive = setInterval(() => channel.send({ alive: true }), ALIVE_EVERY_MS);
   try {
-    result = await performTask(parseTask(channel.receive() ?? {}), files);
+    result = await performTask(parseTask(channel.receive() ?? {}), files, calls);
   } catch (error) {
     result = failureOf(error);
   }
   clearInterval(alive);
+  channel.send({ calls: calls.totals() });
   channel.send(result);
   process.exit();
 }
@@ -98,15 +101,20 @@ function failureOf(error: unknown): UnsealerResult {
   };
 }
 
-/** Throws for bugs only. */
-export async function performTask(task: UnsealerTask, files: UnsealerFiles): Promise<UnsealerResult> {
+/** Throws for bugs only. `calls`: where those of AWS are counted. */
+export async function performTask(
+  task: UnsealerTask,
+  files: UnsealerFiles,
+  calls: CallCounts,
+): Promise<UnsealerResult> {
+  const onCall = calls.add.bind(calls);
   const clients: AwsAccess[] = [];
   try {
-    const aws = new AwsAccess({ env: process.env, ...task.aws });
+    const aws = new AwsAccess({ env: process.env, onCall, ...task.aws });
     clients.push(aws);
     // Credentials are fetched once where they are the same.
     const isSame = JSON.stringify(task.aws) === JSON.stringify(task.sourceAws);
-    const sourceAws = isSame ? aws : new AwsAccess({ env: process.env, ...task.sourceAws });
+    const sourceAws = isSame ? aws : new AwsAccess({ env: process.env, onCall, ...task.sourceAws });
     clients.push(sourceAws);
     const taken = await takeHere<Written>({
       sources: [

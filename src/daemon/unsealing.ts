@@ -9,6 +9,7 @@ import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
 import { parseAcceptedKey } from '../keyring/spec.ts';
 import { changesBytesMax, metadataBytesMax } from '../limits.ts';
+import type { CallTotal } from '../metrics/calls.ts';
 import { memoryHeadroom } from '../system/cgroups.ts';
 import type { FileLane } from '../system/file-lane.ts';
 import { closeQuietly } from '../system/files.ts';
@@ -58,6 +59,8 @@ export interface UnsealingRequest {
   /** What the settings name is opened in it. */
   readonly lane: FileLane;
   readonly log: Log;
+  /** Calls of AWS that it made, whatever became of them. */
+  readonly onCalls: (calls: readonly CallTotal[]) => void;
   readonly signal: AbortSignal;
 }
 
@@ -69,7 +72,7 @@ export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
   const { options, user, candidate, knownRevision, revision, liveSha256, floor } = request;
-  const { heldBytes, lane, log, signal } = request;
+  const { heldBytes, lane, log, onCalls, signal } = request;
   const source = options.sources[request.source];
   if (source === undefined) throw new Error('there is no such source');
   const { bundle } = source;
@@ -118,7 +121,8 @@ export async function unsealInto(
     const { imageFd, changesFd, previousFd } = candidate;
     const files = [imageFd, changesFd, previousFd ?? devNull, ...opened];
     const child = spawnUnsealer(user, files, imageBytesMax(options), log);
-    return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, silenceMs: silenceMsMax(bytesMax), signal });
+    const silenceMs = silenceMsMax(bytesMax);
+    return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, silenceMs, signal, onCalls });
   } finally {
     closeQuietly(devNull);
     lane.close(...opened);

@@ -35,6 +35,12 @@ const CHANGES = [
 // Not served at all, so that libfuse answers ENOSYS and the kernel stops asking: access (default_permissions), flush,
 // opendir, and extended attributes, which the kernel turns into ENOTSUP.
 
+/** What was answered, since the mount was made. */
+export interface NativeCounts {
+  opens: number;
+  reads: number;
+}
+
 type Handler = (this: unknown, signal: Signal, ...args: never[]) => void;
 
 /** A driver that serves `vfs`, with `options` for libfuse as they are. */
@@ -50,12 +56,13 @@ export function driverFor(Fuse: FuseClass) {
       vfs: PathVfs,
       options: string,
       onBug: (operation: string, error: unknown) => void,
+      counts: NativeCounts,
     ) {
       const implemented = Object.fromEntries([...OPERATIONS, ...CHANGES].map((name) => [name, true]));
       // No time limit: it would answer ETIMEDOUT while we are busy, and a second time when we are done.
       super(mountpoint, implemented, { timeout: false });
       this.#options = options;
-      const handlers = handlersFor(vfs, onBug);
+      const handlers = handlersFor(vfs, onBug, counts);
       for (const [name, handler] of Object.entries(handlers)) {
         Object.defineProperty(this, `_op_${name}`, { value: handler });
       }
@@ -72,6 +79,7 @@ export function driverFor(Fuse: FuseClass) {
 function handlersFor(
   vfs: PathVfs,
   onBug: (operation: string, error: unknown) => void,
+  counts: NativeCounts,
 ): Record<string, Handler> {
   function answer(operation: string, signal: Signal, act: () => unknown[]): void {
     let values: unknown[];
@@ -109,11 +117,16 @@ function handlersFor(
       });
     },
     open(signal, path: string, flags: number) {
-      answer('open', signal, () => [vfs.open(vfs.resolve(path), flags)]);
+      answer('open', signal, () => {
+        const fh = vfs.open(vfs.resolve(path), flags);
+        counts.opens += 1;
+        return [fh];
+      });
     },
     read(signal, _path: string, fh: number, reply: Buffer, length: number, low: number, high: number) {
       // The native side takes the buffer back and aborts the process if it does not get it.
       let result: number;
+      counts.reads += 1;
       try {
         result = vfs.read(fh, high * UINT32 + low, length, reply);
       } catch (error) {

@@ -10,7 +10,7 @@ import type { PathVfs } from '../vfs/paths.ts';
 import { checkDevice } from './device.ts';
 import { type MountEntry, readMounts, topMount } from './mountinfo.ts';
 import { detach, FSTYPE } from './mountpoint.ts';
-import { driverFor, READ_BYTES_MAX } from './native-handlers.ts';
+import { driverFor, type NativeCounts, READ_BYTES_MAX } from './native-handlers.ts';
 
 type FuseClass = typeof import('fuse-native').default;
 
@@ -28,6 +28,7 @@ export interface NativeMountOptions {
 
 export interface NativeMount {
   readonly mountpoint: string;
+  readonly counts: Readonly<NativeCounts>;
   /** False once somebody else has unmounted it. */
   isMounted(): Promise<boolean>;
   /** Out of the mount table. What is still open answers until this process ends. Throws MountError. */
@@ -49,7 +50,8 @@ export async function mountNative(
   (await loadNative()).overwriteFreedMemory();
   const before = await readMounts();
   const optionString = mountOptions(options.source, options.allowOther ?? process.geteuid?.() === 0);
-  const fuse = new (driverFor(Fuse))(mountpoint, vfs, optionString, options.onBug ?? (() => {}));
+  const counts = { opens: 0, reads: 0 };
+  const fuse = new (driverFor(Fuse))(mountpoint, vfs, optionString, options.onBug ?? (() => {}), counts);
   try {
     await new Promise<void>((resolve, reject) => {
       fuse.mount((error) => (error === null || error === undefined ? resolve() : reject(error)));
@@ -83,6 +85,7 @@ export async function mountNative(
   }
   return {
     mountpoint,
+    counts,
     isMounted,
     async unmount() {
       // Where the table can't be read, the attempt tells.

@@ -44,8 +44,8 @@ const DESCRIPTORS: Readonly<Record<string, readonly RegExp[]>> = {
   // The mount was its descriptor 3 until it was its root directory.
   prober: [/^($|anon_inode:|pipe:|\/dev\/null$)/, SOCKET],
   notifier: [FUSE, SOCKET],
-  // Channel, control, and in place of a status socket nothing.
-  agent: [SOCKET, SOCKET, /^\/dev\/null$/],
+  // Channel, control, in place of a status socket nothing, metrics.
+  agent: [SOCKET, SOCKET, /^\/dev\/null$/, SOCKET],
   // Candidate, changes, previous, bundle (perhaps put anew meanwhile), key.
   unsealer: [
     SOCKET,

@@ -8,8 +8,7 @@ import { writeArchive } from '../../src/bundle/archive.ts';
 import { DEFAULT_CHECKS } from '../../src/checks/settings.ts';
 import { ask } from '../../src/control/client.ts';
 import { makeSocketDirectory } from '../../src/control/directory.ts';
-import type { Operations } from '../../src/control/server.ts';
-import { AgentLink } from '../../src/daemon/agent-channel.ts';
+import { AgentLink, type AgentOperations } from '../../src/daemon/agent-channel.ts';
 import { type ChildOptions, spawnChild } from '../../src/daemon/children.ts';
 import { FILES_VARIABLE, unseal } from '../../src/daemon/unsealer-channel.ts';
 import { Generation, inMemory } from '../../src/generation/generation.ts';
@@ -28,6 +27,7 @@ const task = (location: string) => ({
   queue: null,
   aws: {},
   statusSocket: false,
+  metrics: { listen: null, fileLabels: false },
 });
 const USER = { name: '1879048192', uid: 0x70000000, gid: 0x70000000 };
 const PROGRAMS = path.join(REPOSITORY, 'build', 'src', 'processes');
@@ -119,17 +119,19 @@ test('an agent of another user answers on sockets of root, sees a bundle that it
   const runtimeDir = at('run');
   const directory = await makeSocketDirectory(runtimeDir, 'web', 0);
   const controlFd = listenUnix(path.join(directory, 'control.sock'), 0o600, 0, 0);
+  const metricsFd = listenUnix(path.join(directory, 'metrics.sock'), 0o600, 0, 0);
   t.after(() => closeSync(controlFd));
+  t.after(() => closeSync(metricsFd));
   const agent = start(t, {
     role: 'agent',
     script: 'agent.js',
-    fds: ['channel', controlFd, open('/dev/null', 'r')],
+    fds: ['channel', controlFd, open('/dev/null', 'r'), metricsFd],
   });
   const events: string[] = [];
   const revision = (await new FileSource(at('web.enc')).fetch({ bytesMax: 1e6 }))?.revision ?? '';
   const operations = {
     upgrade: async () => ({ replaced: ['server'], processes: [] }),
-  } as unknown as Operations;
+  } as unknown as AgentOperations;
   const link = new AgentLink(
     agent.channel,
     { ...task(at('web.enc')), known: [{ revision, is: 'live' }] },
@@ -156,18 +158,20 @@ test('an agent that is killed takes nothing with it: the next one answers on the
   const { at, open } = await setUp(t);
   const directory = await makeSocketDirectory(at('run'), 'web', 0);
   const controlFd = listenUnix(path.join(directory, 'control.sock'), 0o600, 0, 0);
+  const metricsFd = listenUnix(path.join(directory, 'metrics.sock'), 0o600, 0, 0);
   t.after(() => closeSync(controlFd));
+  t.after(() => closeSync(metricsFd));
   const closed: string[] = [];
   const link = () => {
     const agent = start(t, {
       role: 'agent',
       script: 'agent.js',
-      fds: ['channel', controlFd, open('/dev/null', 'r')],
+      fds: ['channel', controlFd, open('/dev/null', 'r'), metricsFd],
     });
     new AgentLink(
       agent.channel,
       { ...task(at('web.enc')), known: [] },
-      { upgrade: async () => ({ replaced: [`${agent.pid}`], processes: [] }) } as unknown as Operations,
+      { upgrade: async () => ({ replaced: [`${agent.pid}`], processes: [] }) } as unknown as AgentOperations,
       {
         looked: () => undefined,
         noticing: () => undefined,

@@ -173,7 +173,8 @@ async function main([mountpoint = '']: string[]): Promise<void> {
   }
 
   async function state(): Promise<object> {
-    const { live, lingering, storeBytes, processes, requests } = engine.status();
+    const { live, lingering, storeBytes, processes, served } = engine.status();
+    const requests = served?.requests ?? 0;
     return {
       live,
       lingering: lingering.map(({ id }) => id),

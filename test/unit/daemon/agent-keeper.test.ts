@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { Operations } from '../../../src/control/server.ts';
+import type { AgentOperations } from '../../../src/daemon/agent-channel.ts';
 import { AgentKeeper } from '../../../src/daemon/agent-keeper.ts';
 import { FakeChild, settled } from '../../support/fake-child.ts';
 import { FakeLog } from '../../support/fake-log.ts';
@@ -25,9 +25,10 @@ function setUp(t: TestContext, apis: ('setInterval' | 'setTimeout')[] = ['setInt
       queue: null,
       aws: {},
       statusSocket: false,
+      metrics: { listen: null, fileLabels: false },
     }),
     onLooked: (found) => looks.push(found.map(({ outcome }) => outcome).join()),
-    operations: {} as Operations,
+    operations: {} as AgentOperations,
     log,
   });
   t.after(async () => {

@@ -6,11 +6,11 @@ import { type TestContext, test } from 'node:test';
 import { ask } from '../../../src/control/client.ts';
 import { makeSocketDirectory } from '../../../src/control/directory.ts';
 import type { Status } from '../../../src/control/protocol.ts';
-import type { Operations } from '../../../src/control/server.ts';
 import { serveAgent } from '../../../src/daemon/agent.ts';
 import {
   AGENT_TASK_VERSION,
   AgentLink,
+  type AgentOperations,
   type AgentTask,
   ASKS_MAX,
   type NoticingState,
@@ -34,7 +34,9 @@ const TASK: AgentTask = {
   aws: { region: 'eu-west-1' },
   known: [{ revision: 'r1', is: 'live' }],
   statusSocket: true,
+  metrics: { listen: null, fileLabels: false },
 };
+const SOCKETS = ['control.sock', 'status.sock', 'metrics.sock'];
 const STATUS: Status = {
   instance: 'web',
   name: 'web',
@@ -62,7 +64,7 @@ async function eventually(look: () => boolean, what: string): Promise<void> {
 async function start(t: TestContext) {
   const runtimeDir = path.join(await temporaryDirectory(t), 'run');
   const directory = await makeSocketDirectory(runtimeDir, 'web', uid);
-  const [controlFd = -1, statusFd = -1] = ['control.sock', 'status.sock'].map((name) =>
+  const [controlFd = -1, statusFd = -1, metricsFd = -1] = SOCKETS.map((name) =>
     listenUnix(path.join(directory, name), 0o600, uid, gid),
   );
   const [channel, supervisorEnd] = await socketPair(t);
@@ -107,6 +109,8 @@ async function start(t: TestContext) {
     channel: new Channel(channel),
     controlFd,
     statusFd,
+    metricsFd,
+    calls: () => [],
     createSources: (task) => {
       world.task = task;
       return [source];
@@ -127,7 +131,11 @@ async function start(t: TestContext) {
 }
 
 /** The same under a supervisor that answers what a test says. */
-async function startLinked(t: TestContext, operations: Partial<Operations> = {}, task: AgentTask = TASK) {
+async function startLinked(
+  t: TestContext,
+  operations: Partial<AgentOperations> = {},
+  task: AgentTask = TASK,
+) {
   const started = await start(t);
   const events: string[] = [];
   const states: NoticingState[] = [];
@@ -143,6 +151,7 @@ async function startLinked(t: TestContext, operations: Partial<Operations> = {},
       unmount: never,
       upgrade: never,
       hook: never,
+      metrics: never,
       ...operations,
     },
     {
@@ -433,7 +442,15 @@ test('a supervisor takes nothing else from an agent: garbage, long lines, too ma
     new AgentLink(
       new Channel(supervisorEnd),
       TASK,
-      { status: never, wait: never, remount: never, unmount: never, upgrade: never, hook: never },
+      {
+        status: never,
+        wait: never,
+        remount: never,
+        unmount: never,
+        upgrade: never,
+        hook: never,
+        metrics: never,
+      },
       {
         looked: () => assert.fail(String(why)),
         noticing: () => assert.fail(String(why)),
@@ -454,7 +471,7 @@ test('an agent that reads nothing is given up before it fills the memory', async
   agentEnd.pause();
   const closed: string[] = [];
   const big = { ...STATUS, bundle: 'x'.repeat(200_000) };
-  new AgentLink(new Channel(supervisorEnd), TASK, { status: async () => big } as unknown as Operations, {
+  new AgentLink(new Channel(supervisorEnd), TASK, { status: async () => big } as unknown as AgentOperations, {
     looked: () => undefined,
     noticing: () => undefined,
     closed: (why) => closed.push(why),

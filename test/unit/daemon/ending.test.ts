@@ -30,6 +30,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
       statusGid: undefined,
       runtimeDir: directory,
       stateDir: directory,
+      metrics: { listen: undefined, fileLabels: false },
       minSerial: undefined,
       version: '1',
       driverReason: '',
