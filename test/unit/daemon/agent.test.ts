@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { lstat } from 'node:fs/promises';
+import { get } from 'node:http';
 import { connect } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -21,7 +22,9 @@ import { BundleError, type MountError, SourceError } from '../../../src/errors.t
 import type { Queue } from '../../../src/source/queue.ts';
 import type { Found, Source } from '../../../src/source/source.ts';
 import { listenUnix } from '../../../src/system/sockets.ts';
+import { parseExposition, sample } from '../../support/exposition.ts';
 import { socketPair } from '../../support/socketpair.ts';
+import { FULL_STATUS, FULL_TOTALS } from '../../support/statuses.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
 const uid = process.getuid?.() ?? 0;
@@ -110,7 +113,7 @@ async function start(t: TestContext) {
     controlFd,
     statusFd,
     metricsFd,
-    calls: () => [],
+    calls: () => [{ service: 's3', operation: 'HeadObject', outcome: 'ok', count: 1, seconds: 1 }],
     createSources: (task) => {
       world.task = task;
       return [source];
@@ -292,6 +295,25 @@ test('a probe is made by the agent, each answered to who asked for it, and none 
     serial: null,
     error: 'no-agent',
   });
+});
+
+test('a scrape is made of what the supervisor knows, and of the calls that the agent made', async (t) => {
+  const { directory } = await startLinked(t, {
+    metrics: async () => ({ status: FULL_STATUS, totals: FULL_TOTALS }),
+  });
+  const text = await new Promise<string>((resolve, reject) => {
+    get({ socketPath: path.join(directory, 'metrics.sock'), path: '/metrics' }, (answer) => {
+      let said = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => {
+        said += chunk;
+      });
+      answer.on('end', () => resolve(said));
+    }).on('error', reject);
+  });
+  const families = parseExposition(text);
+  assert.equal(sample(families, 'secretsfs_serial'), 42);
+  const calls = families.get('secretsfs_aws_calls_total')?.samples.map(({ labels }) => labels['process']);
+  assert.deepEqual(calls, ['unsealer', 'agent']);
 });
 
 test('wait waits, and however many wait, the supervisor is asked once', async (t) => {

@@ -165,3 +165,37 @@ test('a bundle that is named outside of the config replaces its sources, one out
   const both = parseConfig('web.yaml', 'bundle: b\nsource:\n  - bundle: a\n');
   assert.throws(() => resolveSettings({ flags, env: {}, config: both }), /both bundle and source/);
 });
+
+test('metrics are listened for on the loopback interface alone', () => {
+  const listen = (address: string) =>
+    parseConfig('c.yaml', `metrics: { listen: "${address}" }`).metrics?.listen;
+  assert.deepEqual(listen('127.0.0.1:9464'), { host: '127.0.0.1', port: 9464 });
+  assert.deepEqual(listen('127.1.2.3:1024'), { host: '127.1.2.3', port: 1024 });
+  assert.deepEqual(listen('[::1]:65535'), { host: '::1', port: 65_535 });
+  const refused = [
+    '0.0.0.0:9464',
+    '10.0.0.1:9464',
+    ':9464',
+    '9464',
+    'localhost:9464',
+    '[::]:9464',
+    '::1:9464',
+    '127.0.0.1',
+  ];
+  const ports = [
+    '127.0.0.1:80',
+    '127.0.0.1:1023',
+    '127.0.0.1:65536',
+    '127.0.0.1:0x2000',
+    '127.0.0.256:9464',
+    '127.00.0.1:9464',
+  ];
+  for (const wrong of [...refused, ...ports]) {
+    assert.throws(
+      () => listen(wrong),
+      /metrics\.listen: must be 127\.0\.0\.1:PORT .*metrics have no password/,
+      wrong,
+    );
+  }
+  assert.throws(() => parseConfig('c.yaml', 'metrics: { port: 1 }'), /metrics\.port: is not a setting/);
+});

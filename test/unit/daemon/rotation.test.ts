@@ -24,7 +24,9 @@ function floorsInMemory(): RotationPorts<unknown>['floors'] {
 }
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
-function setUp(ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute' | 'floors'>> = {}) {
+function setUp(
+  ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute' | 'floors' | 'checked'>> = {},
+) {
   const world = {
     revision: 1,
     nowMs: 1_000_000,
@@ -117,6 +119,17 @@ test('the first refresh activates, the next finds nothing new, a new bundle acti
   assert.deepEqual(world.active, [1, 2]);
   assert.deepEqual(world.floors, [undefined, { serial: 1, sha256: sha256('1') }]);
   assert.equal(rotation.state().live?.revision, 'r2');
+});
+
+test('each look is told to who counts them, a failure with its reason each time', async () => {
+  const told: string[] = [];
+  const checked = (...words: (string | undefined)[]) => told.push(words.filter(Boolean).join(' '));
+  const { world, rotation } = setUp({ checked });
+  await rotation.refresh();
+  await rotation.refresh();
+  world.put(new BundleError('bundle-invalid', 'broken', { hint: 'x' }));
+  for (let i = 0; i < 2; i++) await assert.rejects(rotation.refresh());
+  assert.deepEqual(told, ['activated', 'unchanged', 'failed bundle-invalid', 'failed bundle-invalid']);
 });
 
 test('a rollback is measured by what the settings demand, and what went live is the floor from then on', async () => {

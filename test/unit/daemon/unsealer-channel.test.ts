@@ -215,3 +215,32 @@ test('one that says that it lives may take its time', async () => {
   assert.deepEqual(await result, { outcome: 'unchanged', revision: 'r' });
   assert.deepEqual(child.signals, []);
 });
+
+test('what an unsealer asked of AWS is counted once, and only what an unsealer of ours says', async () => {
+  const call = { service: 'kms', operation: 'Decrypt', outcome: 'ok', count: 1, seconds: 0.1 };
+  const told: unknown[] = [];
+  const onCalls = (calls: readonly unknown[]) => told.push(...calls);
+  const run = async (...said: object[]) => {
+    const child = new FakeChild();
+    const result = unseal(child, TASK, { ...limits(60_000), onCalls });
+    for (const each of said) child.say(each);
+    await settled();
+    child.end({ code: 0, signal: undefined });
+    return result;
+  };
+  const unchanged = { outcome: 'unchanged', revision: 'r' };
+  assert.deepEqual(await run({ alive: true }, { calls: [call] }, unchanged), unchanged);
+  assert.deepEqual(told, [call]);
+  const isUnreadable = { code: 'unsealer-failed' };
+  await assert.rejects(run({ calls: [call] }, { calls: [call] }, unchanged), isUnreadable);
+  for (const wrong of [
+    { operation: 'Made-Up' },
+    { service: '' },
+    { count: -1 },
+    { seconds: 1e9 },
+    { more: 1 },
+  ]) {
+    await assert.rejects(run({ calls: [{ ...call, ...wrong }] }, unchanged), isUnreadable);
+  }
+  assert.equal(told.length, 2);
+});
