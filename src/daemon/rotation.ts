@@ -8,7 +8,7 @@
  * better) is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
-import { ControlError, classOf, describeBug, SecretsfsError } from '../errors.ts';
+import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
 import { pause } from '../system/timers.ts';
 import { isOwnFailure, isRefusal } from './failure-kinds.ts';
 import { errorFields } from './log.ts';

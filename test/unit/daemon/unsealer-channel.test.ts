@@ -220,7 +220,7 @@ test('what an unsealer asked of AWS is counted once, and only what an unsealer o
   const call = { service: 'kms', operation: 'Decrypt', outcome: 'ok', count: 1, seconds: 0.1 };
   const told: unknown[] = [];
   const onCalls = (calls: readonly unknown[]) => told.push(...calls);
-  const run = async (...said: object[]) => {
+  const run = async (...said: Readonly<Record<string, unknown>>[]) => {
     const child = new FakeChild();
     const result = unseal(child, TASK, { ...limits(60_000), onCalls });
     for (const each of said) child.say(each);
