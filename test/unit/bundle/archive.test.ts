@@ -330,20 +330,26 @@ test('listArchive() lists what can not be mounted, too', async () => {
   ]);
 });
 
+/** Of this process: a machine that others are busy on is not slower by it. */
+const cpuMs = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
+
 test('100,000 entries are read in seconds, not minutes, and so are hostile ones', async () => {
   const many = tarOf(...Array.from({ length: 100_000 }, (_, i) => file(`d${i % 100}/f${i}`)));
-  const started = performance.now();
+  const started = cpuMs();
   assert.equal((await readArchive(many, { filesMax: 200_000, bytesMax: 1 })).length, 100_100);
-  assert.ok(performance.now() - started < 10_000, `${performance.now() - started} ms`);
+  assert.ok(cpuMs() - started < 10_000, `${cpuMs() - started} ms`);
 
   const path = 'd/'.repeat(63);
   const deep = Array.from({ length: 3000 }, (_, i) => [
     pax({ path: `${path}l${i}`, linkpath: `${'../'.repeat(60)}${'a/../'.repeat(600)}l${(i + 1) % 3000}` }),
     link('l', 'x'),
   ]);
-  const before = performance.now();
+  const before = cpuMs();
   assert.ok((await lintArchive(tarOf(...deep.flat()), { filesMax: 1e6, bytesMax: 1 })).length >= 0);
-  assert.ok(performance.now() - before < 10_000, `${performance.now() - before} ms`);
+  assert.ok(cpuMs() - before < 10_000, `${cpuMs() - before} ms`);
 });
 
 test('100,000 entries are written in seconds', async () => {
@@ -355,20 +361,20 @@ test('100,000 entries are written in seconds', async () => {
     gid: 0,
     data: Buffer.from('x'),
   }));
-  const started = performance.now();
+  const started = cpuMs();
   assert.equal((await writeArchive(entries)).length, 100_000 * 1024 + 1024);
-  assert.ok(performance.now() - started < 20_000, `${performance.now() - started} ms`);
+  assert.ok(cpuMs() - started < 20_000, `${cpuMs() - started} ms`);
 });
 
 test('a global extended header with many records is not merged into every member', async () => {
   const records = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, 'v']));
   const members = Array.from({ length: 1000 }, (_, i) => [pax({ comment: 'x' }), file(`f${i}`)]);
-  const started = performance.now();
+  const started = cpuMs();
   await assert.rejects(
     readArchive(tarOf(pax(records, 'g'), ...members.flat()), LIMITS),
     refusal('archive-invalid', /the global pax header at byte 0 holds \d+ bytes/),
   );
-  assert.ok(performance.now() - started < 5000, `${performance.now() - started} ms`);
+  assert.ok(cpuMs() - started < 5000, `${cpuMs() - started} ms`);
 });
 
 test('reading lets others have their turn every few hundred members', async () => {
