@@ -119,7 +119,7 @@ test('those who ask while it runs share one run after it, and learn how that end
 });
 
 test('who asks without end has it run once a second', async () => {
-  const { time, runs, queue } = queueOf(() => 0, undefined, 60_000);
+  const { time, runs, queue } = queueOf(() => 1, undefined, 60_000);
   let asking = true;
   const asked = (async () => {
     while (asking) await queue.ask(1, 1);
