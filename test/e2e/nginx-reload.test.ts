@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CAP_MS } from '../../src/vfs/consistency.ts';
 import { freePort } from '../support/moto.ts';
 import { Bench, eventually } from '../support/program.ts';
 import type { SpecEntry } from '../support/serve.ts';
@@ -77,29 +78,38 @@ ${servers.join('\n')}
   return readLog(await readFile(at('nginx.log'), 'utf8'));
 }
 
-/** Each emergency with how long the reload had taken by then, in seconds. */
+/** A pass ends CAP_MS after its generation was superseded: of a reload that takes longer, nothing is promised. */
+const isInTime = (seconds: number) => !(seconds * 1_000 >= CAP_MS);
+
+/**
+ * Each emergency with how long its reload took, in whole seconds. nginx takes a signal, and looks at the clock, only between reloads; the next
+ * signal waits already.
+ */
 function readLog(log: string) {
-  let reloads = 0;
-  let longestS = 0;
-  let startMs = Number.NaN;
-  const emergencies: string[] = [];
-  for (const [, time = '', said = ''] of log.matchAll(/^(\S+ \S+) (.*)$/gm)) {
-    const tookS = (Date.parse(time) - startMs) / 1_000;
-    if (said.includes('reconfiguring')) {
-      reloads += 1;
-      startMs = Date.parse(time);
-    } else if (said.includes('[emerg]')) emergencies.push(`after ${tookS} s: ${said}`);
-    else if (said.includes('start worker processes') && tookS > longestS) longestS = tookS;
-  }
-  const mismatches = emergencies.filter((said) => said.includes('key values mismatch')).length;
-  return { reloads, longestS, mismatches, emergencies };
+  const reloads = log.split(/^(?=.*signal 1 \(SIGHUP\) received)/m).slice(1);
+  const startsMs = reloads.map((text) => Date.parse(text.split(' [')[0] ?? ''));
+  const secondsOf = (i: number) => ((startsMs[i + 1] ?? Number.NaN) - (startsMs[i] ?? Number.NaN)) / 1_000;
+  const seconds = reloads.slice(0, -1).map((_, i) => secondsOf(i));
+  const emergencies = reloads.flatMap((text, i) =>
+    (text.match(/\[emerg\].*/g) ?? []).map((said) => ({ seconds: secondsOf(i), said })),
+  );
+  return {
+    reloads: reloads.length,
+    inTime: seconds.filter(isInTime).length,
+    longestS: Math.max(...seconds),
+    mismatches: emergencies.filter(({ said }) => said.includes('key values mismatch')).length,
+    emergencies,
+  };
 }
 
 test(`an nginx of ${CERTIFICATES} certificates that reloads during ${ROTATIONS} rotations never finds a key that is not its certificate's`, async (t) => {
-  const { reloads, longestS, emergencies } = await reloadWhileRotating(t, 2_000);
-  assert.deepEqual(emergencies, []);
-  assert.ok(reloads >= 5, `${reloads} reloads`);
-  t.diagnostic(`${reloads} reloads, the longest of ${longestS} s`);
+  const { reloads, inTime, longestS, emergencies } = await reloadWhileRotating(t, 2_000);
+  assert.deepEqual(
+    emergencies.filter(({ seconds }) => isInTime(seconds)),
+    [],
+  );
+  assert.ok(inTime >= 3, `${inTime} of ${reloads} reloads`);
+  t.diagnostic(`${reloads} reloads, the longest of ${longestS} s, ${emergencies.length} late ones failed`);
 });
 
 test('the same with --consistency none finds some', async (t) => {
