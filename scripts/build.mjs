@@ -9,14 +9,17 @@
 // does is started again.
 //
 // What a command loads should not make `secretsfs wait` take longer than what it waits for. What is done for that here: ES modules of the packages, which can be thinned out; no comments and blanks; and the two plugins.
-import { chmod, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, copyFile, readdir, readFile, rm } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
-const processes = (await readdir(`${root}src/processes`)).map((file) => file.replace(/\.ts$/, ''));
+const processFiles = await readdir(`${root}src/processes`);
+const processes = processFiles
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => file.replace(/\.ts$/, ''));
 
 /** Imports of an ES module run before its first line. So that http and crypto load with what needs them: require. */
 const builtinsWhenNeeded = {
@@ -97,3 +100,6 @@ for (const name of inParts) {
   });
 }
 await chmod(`${root}dist/secretsfs.mjs`, 0o755);
+for (const file of processFiles) {
+  if (file.endsWith('.sh')) await copyFile(`${root}src/processes/${file}`, `${root}dist/${file}`);
+}

@@ -101,7 +101,7 @@ const APART = [
     never: [...NETWORK, ...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'],
   },
   {
-    entry: 'src/processes/prober.ts',
+    entry: 'src/processes/teller.ts',
     never: [...NETWORK, ...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'],
   },
   { entry: 'src/processes/notifier.ts', never: [...BUNDLES, ...SDKS, 'yaml', 'zod', 'node:child_process'] },

@@ -63,7 +63,7 @@ const generationSchema = z.object({
 export type GenerationStatus = z.infer<typeof generationSchema>;
 
 const processSchema = z.object({
-  /** supervisor, server, successor, prober, notifier, agent, unsealer. */
+  /** supervisor, server, successor, prober, teller, notifier, agent, unsealer. */
   role: z.string(),
   pid: z.number().int(),
   user: z.string(),

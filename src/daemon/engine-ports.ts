@@ -38,6 +38,7 @@ export interface Proposed {
 export interface EnginePorts {
   readonly spawnServer: (fds: { fuse: number; store: number; dropPipe: number | undefined }) => Child;
   readonly spawnProber: (fds: { clone: number }) => Child;
+  readonly spawnTeller: (fds: { clone: number }) => Child;
   readonly spawnNotifier: (fds: { fuse: number; dropPipe: number | undefined }) => Child;
   /** Has the last word on a generation before anybody sees it: what it throws refuses that. */
   readonly prove?: ((proposed: Proposed) => Promise<void>) | undefined;

@@ -31,8 +31,8 @@ import { Retirement, type Superseded } from './retirement.ts';
 import { Servers } from './servers.ts';
 import { Telling } from './telling.ts';
 
-/** It is there for activations, and while something lingers. */
-const NOTIFIER_IDLE_MS = 5_000;
+/** Teller and notifier are there for activations, and while something lingers. */
+const IDLE_MS = 5_000;
 
 export class Engine {
   readonly #options: EngineOptions;
@@ -44,6 +44,7 @@ export class Engine {
   readonly #dropPipe: { readonly readFd: number; readonly writeFd: number } | undefined;
   readonly #servers: Servers;
   readonly #prober: Helper;
+  readonly #teller: Helper;
   readonly #notifier: Helper;
   readonly #liveness: Liveness;
   readonly #offer: Offer;
@@ -53,6 +54,8 @@ export class Engine {
   readonly #retirement: Retirement;
   #mount: KernelMount | undefined;
   #nextId = 1;
+  /** Candidates that are written, or about to go live. */
+  readonly #candidates = new Set<number>();
   #live: number | undefined;
   /** Above every inode number that the kernel was told. */
   #nextIno = ROOT_INO + 1;
@@ -85,12 +88,20 @@ export class Engine {
       },
       onNotStarted: (error) => log.warn('prober-died', { error }),
     });
+    this.#teller = new Helper({
+      spawn: () => ports.spawnTeller({ clone: this.#mounted.cloneFd }),
+      onDeath: (how) => log.warn('teller-died', { ...how }),
+      onNotStarted: (error) => log.warn('teller-died', { error }),
+      idleMs: IDLE_MS,
+      isExpected: () => this.#candidates.size > 0,
+      endLate: true,
+    });
     this.#notifier = new Helper({
       spawn: () => ports.spawnNotifier({ fuse: this.#fuseFd, dropPipe: dropPipe?.readFd }),
       onDeath: (how) => log.warn('notifier-died', { ...how }),
       onNotStarted: (error) => log.warn('notifier-died', { error }),
       // The server's pipe must have a reader.
-      idleMs: dropPipe === undefined ? NOTIFIER_IDLE_MS : undefined,
+      idleMs: dropPipe === undefined ? IDLE_MS : undefined,
     });
     this.#servers = new Servers({
       spawn: () =>
@@ -115,7 +126,7 @@ export class Engine {
     this.#offer = new Offer(page, (timeoutMs) => this.#liveness.probe(timeoutMs));
     const inodes = new Inodes(this.#notifier);
     this.#inodes = inodes;
-    this.#telling = new Telling({ prober: this.#prober, inodes, token: page.token, log });
+    this.#telling = new Telling({ teller: this.#teller, inodes, token: page.token, log });
     this.#inPass = new InPass({
       windowMs: consistencyWindowMs,
       passes: () => page.status,
@@ -150,11 +161,16 @@ export class Engine {
 
   /** Room for the next generation. The caller closes its descriptors by activate(), or by discard(). */
   candidate(): Candidate {
-    return makeCandidate(this.#store, this.#nextId++, this.#live);
+    const candidate = makeCandidate(this.#store, this.#nextId++, this.#live);
+    this.#candidates.add(candidate.id);
+    // It has begun by the time that it is needed.
+    if (this.#live !== undefined) this.#teller.start();
+    return candidate;
   }
 
   /** Overwrites and removes what was written so far. */
   async discard(candidate: Candidate): Promise<void> {
+    this.#candidates.delete(candidate.id);
     closeCandidate(candidate);
     await this.#store.discard(candidate.id);
   }
@@ -164,7 +180,7 @@ export class Engine {
    * what was live stays, where the server can't serve it. The candidate is gone then.
    */
   activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
-    return this.#inTurn(() => this.#activate(candidate));
+    return this.#inTurn(() => this.#activate(candidate)).finally(() => this.#candidates.delete(candidate.id));
   }
 
   /**
@@ -187,6 +203,7 @@ export class Engine {
       await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, PROBE_MS_MAX).unref())]);
     });
     this.#prober.restart();
+    this.#teller.restart();
     this.#notifier.restart();
   }
 
@@ -203,6 +220,7 @@ export class Engine {
       processes: [
         ...this.#servers.states().map((state) => ({ ...state, restarts })),
         ...this.#prober.states('prober'),
+        ...this.#teller.states('teller'),
         ...this.#notifier.states('notifier'),
       ],
       successorProblem: this.#servers.successorProblem,
@@ -244,6 +262,7 @@ export class Engine {
       () => (serves ? this.#liveness.probe() : undefined),
       () => (serves ? this.#inodes.dropRange(ROOT_INO, this.#nextIno) : undefined),
       () => this.#prober.stop(),
+      () => this.#teller.stop(),
       () => this.#notifier.stop(),
       () => this.#mount?.close(),
       () => this.#servers.stop(),
@@ -378,7 +397,7 @@ export class Engine {
   }
 
   get #mounted(): KernelMount {
-    if (this.#mount === undefined) throw new Error('a prober was started before the mount');
+    if (this.#mount === undefined) throw new Error('a process was started before the mount');
     return this.#mount;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Whether a mount answers, asked by a program that starts in 3 ms: the prober, which asks from then on, takes a hundred, and
- * nobody is served meanwhile. Like the prober it may hang for as long as the server does; this process does not wait.
+ * Whether a mount answers, asked by a program that starts in 3 ms: where the prober's shell can't
+ * ask, its place is taken by a Node, which takes a hundred, and nobody is served meanwhile. Like the prober it may hang for as long as the server does; this process does not wait.
  */
 import { run } from '../system/run.ts';
 

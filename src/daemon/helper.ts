@@ -1,5 +1,5 @@
 /**
- * A child that answers one question after the other (prober, notifier), seen from the supervisor. It may hang for as long
+ * A child that answers one question after the other (prober, teller, notifier), seen from the supervisor. It may hang for as long
  * as the server does: whoever asks gives a time limit, and an answer that comes later is dropped. A child that is gone is
  * started again: at the next question, or after a while without one; after two that died in a row, only after a while.
  */
@@ -9,6 +9,9 @@ import type { Child } from './children.ts';
 import { type ChildState, KeptChild, type KeptChildPorts } from './kept-child.ts';
 
 export type Answer = Message;
+
+/** A start under load may take seconds. */
+const LATE_STARTING_MAX = 3;
 
 /** Why there was no answer. */
 export class NoAnswer extends Error {
@@ -34,18 +37,34 @@ export interface HelperOptions {
   readonly onNotStarted: KeptChildPorts['onNotStarted'];
   /** One that was asked nothing for so long is ended; the next question starts another. Never, if undefined. */
   readonly idleMs?: number | undefined;
+  /** It will be asked something soon: it is not ended. */
+  readonly isExpected?: () => boolean;
+  /** One that is late is ended, for nobody else looks after it; while it starts, when it is late for the third time. */
+  readonly endLate?: boolean;
 }
 
 export class Helper {
   readonly #kept: KeptChild;
   readonly #idleMs: number | undefined;
+  readonly #isExpected: () => boolean;
   /** The first one was asked; nobody may wait for its answer any more. */
   readonly #questions: Question[] = [];
   #hasAnswered = false;
+  readonly #endLate: boolean;
+  #lateInARow = 0;
   #idleTimer: NodeJS.Timeout | undefined;
 
-  constructor({ spawn, onDeath, onNotStarted, idleMs }: HelperOptions) {
+  constructor({
+    spawn,
+    onDeath,
+    onNotStarted,
+    idleMs,
+    isExpected = () => false,
+    endLate = false,
+  }: HelperOptions) {
     this.#idleMs = idleMs;
+    this.#isExpected = isExpected;
+    this.#endLate = endLate;
     this.#kept = new KeptChild({
       spawn,
       onDeath,
@@ -56,7 +75,11 @@ export class Helper {
       },
       onGone: () => {
         this.#hasAnswered = false;
-        for (const question of this.#questions.splice(0)) question.settle?.(new NoAnswer('ended'));
+        this.#lateInARow = 0;
+        for (const question of this.#questions.splice(0)) {
+          clearTimeout(question.timer);
+          question.settle?.(new NoAnswer('ended'));
+        }
       },
     });
   }
@@ -138,7 +161,10 @@ export class Helper {
 
   #answered(answer: Answer): void {
     this.#hasAnswered = true;
-    this.#questions.shift()?.settle?.(answer);
+    this.#lateInARow = 0;
+    const question = this.#questions.shift();
+    clearTimeout(question?.timer);
+    question?.settle?.(answer);
     // What nobody waits for any more is not asked either.
     while (this.#questions[0] !== undefined && this.#questions[0].settle === undefined)
       this.#questions.shift();
@@ -149,14 +175,26 @@ export class Helper {
 
   /** Its time begins now: what stands before it in the queue may take long. */
   #send(question: Question): void {
-    question.timer = setTimeout(() => question.settle?.(new NoAnswer('late')), question.timeoutMs);
+    question.timer = setTimeout(() => this.#late(question), question.timeoutMs);
     this.#kept.child?.channel.send(question.message);
+  }
+
+  #late(question: Question): void {
+    question.settle?.(new NoAnswer('late'));
+    if (!this.#endLate) return;
+    this.#lateInARow += 1;
+    if (this.#hasAnswered || this.#lateInARow === LATE_STARTING_MAX) this.kill();
+    // What is asked next waits for this answer.
+    else question.timer = setTimeout(() => this.#late(question), question.timeoutMs);
   }
 
   #restSoon(): void {
     if (this.#idleMs === undefined || this.#questions.length > 0) return;
     clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => this.#kept.rest(), this.#idleMs);
+    this.#idleTimer = setTimeout(() => {
+      if (this.#isExpected()) this.#restSoon();
+      else this.#kept.rest();
+    }, this.#idleMs);
   }
 }
 

@@ -46,6 +46,7 @@ export type Event =
   | 'successor-not-ready'
   | 'successor-ready'
   | 'prober-died'
+  | 'teller-died'
   | 'prober-hung'
   | 'notifier-died'
   | 'agent-died'

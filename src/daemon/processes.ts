@@ -9,8 +9,8 @@ import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
-import { PROBER_CAPABILITIES } from './prober-capabilities.ts';
 import { IMAGE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import { TELLER_CAPABILITIES } from './teller-capabilities.ts';
 import type { TrialPorts } from './trial.ts';
 import { RUNNER_CAPABILITIES } from './trial-capabilities.ts';
 import { FILES_VARIABLE } from './unsealer-channel.ts';
@@ -35,7 +35,23 @@ export function engineProcesses(
   users: ProcessUsers,
   log: Log,
   { rules, directory }: EngineProcessesOptions,
-): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnNotifier'> {
+): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnTeller' | 'spawnNotifier'> {
+  const spawnTeller = (role: 'prober' | 'teller', clone: number) => {
+    const child = spawnChild({
+      role,
+      script: 'teller.mjs',
+      directory,
+      hear: relayTo(log),
+      user: undefined,
+      capabilities: TELLER_CAPABILITIES,
+      fds: [clone, 'channel'],
+      emptyNetwork: true,
+    });
+    setOomScore(child.pid, OOM_SCORES.helper);
+    return child;
+  };
+  // A shell, until that ends by itself: it says no other way that it can't ask, or that the mount answers with errors.
+  let shellDoes = true;
   return {
     spawnServer({ fuse, store, dropPipe }) {
       const child = spawnChild({
@@ -52,19 +68,23 @@ export function engineProcesses(
       return child;
     },
     spawnProber({ clone }) {
+      if (!shellDoes) return spawnTeller('prober', clone);
       const child = spawnChild({
         role: 'prober',
-        script: 'prober.mjs',
+        script: 'prober.sh',
         directory,
         hear: relayTo(log),
         user: undefined,
-        capabilities: PROBER_CAPABILITIES,
         fds: [clone, 'channel'],
         emptyNetwork: true,
+      });
+      void child.exited.then(({ code }) => {
+        if (code !== undefined) shellDoes = false;
       });
       setOomScore(child.pid, OOM_SCORES.helper);
       return child;
     },
+    spawnTeller: ({ clone }) => spawnTeller('teller', clone),
     spawnNotifier({ fuse, dropPipe }) {
       const child = spawnChild({
         role: 'notifier',

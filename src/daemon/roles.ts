@@ -1,5 +1,5 @@
 /** What whoever starts a process of a mount, and the process itself, must agree on. */
-export type Role = 'server' | 'prober' | 'notifier' | 'agent' | 'unsealer' | 'haproxy' | 'trial';
+export type Role = 'server' | 'prober' | 'teller' | 'notifier' | 'agent' | 'unsealer' | 'haproxy' | 'trial';
 
 /** The supervisor's pid, for the child to see that it still has this parent. */
 export const PARENT_VARIABLE = 'SECRETSFS_PARENT';

@@ -307,7 +307,7 @@ export class Supervisor {
     // It carries the answer to whoever asked for this.
     setImmediate(() => this.#agent?.restart());
     log.info('upgraded');
-    return ['server', 'successor', 'prober', 'notifier', 'agent'];
+    return ['server', 'successor', 'prober', 'teller', 'notifier', 'agent'];
   }
 
   async #stop(): Promise<void> {

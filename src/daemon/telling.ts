@@ -1,9 +1,9 @@
 /**
  * Telling the kernel, and through it inotify, which names a new generation changes (docs/architecture.md, "An
- * activation"). The prober renames and unlinks, the notifier drops attributes; either may end over it.
+ * activation"). The teller renames and unlinks, the notifier drops attributes; either may end over it.
  *
  * Invariants: the old inodes are pinned before the flip, and told after it; what was not told to its end is owed until it
- * is, also to a prober that was started since and pinned nothing. Telling twice does no harm.
+ * is, also to a teller that was started since and pinned nothing. Telling twice does no harm.
  */
 import { MountError } from '../errors.ts';
 import { type ChangeList, encodeOperations } from '../generation/changes.ts';
@@ -16,12 +16,12 @@ const DISCARD_MS_MAX = 2_000;
 /** Telling the kernel of one changed name takes about 0.2 ms. */
 const TELL_MS_MAX = 5_000;
 const TELL_MS_EACH = 5;
-/** Bytes of paths in one line to the prober, which base64 and the rest of it make half as much again. */
+/** Bytes of paths in one line to the teller, which base64 and the rest of it make half as much again. */
 const PATH_BYTES_AT_ONCE = 64 * 1024;
 const OPERATIONS_AT_ONCE = 1_024;
 
 export interface TellingPorts {
-  readonly prober: Pick<Helper, 'ask' | 'start' | 'starts'>;
+  readonly teller: Pick<Helper, 'ask' | 'start' | 'starts'>;
   readonly inodes: Pick<Inodes, 'dropAttributes'>;
   /** Of the staging directory, in hex. */
   readonly token: string;
@@ -32,7 +32,7 @@ export class Telling {
   readonly #ports: TellingPorts;
   /** What the kernel was not told yet. */
   #owed: ChangeList | undefined;
-  /** Which start of the prober holds the pins. */
+  /** Which start of the teller holds the pins. */
   #pinnedBy = -1;
 
   constructor(ports: TellingPorts) {
@@ -71,33 +71,33 @@ export class Telling {
     await patiently(async () => {
       await this.#pin(changes);
       this.#pinnedBy = -1;
-      await this.#ports.prober.ask({ do: 'discard' }, DISCARD_MS_MAX);
+      await this.#ports.teller.ask({ do: 'discard' }, DISCARD_MS_MAX);
     });
   }
 
   async #pin({ operations }: ChangeList): Promise<void> {
-    const { prober } = this.#ports;
+    const { teller } = this.#ports;
     // It may end meanwhile: then the pins are nobody's.
     this.#pinnedBy = -1;
-    await prober.ask({ do: 'discard' }, DISCARD_MS_MAX);
-    const start = prober.starts;
+    await teller.ask({ do: 'discard' }, DISCARD_MS_MAX);
+    const start = teller.starts;
     for (const slice of slicesOf(operations)) {
-      await prober.ask({ do: 'pin', operations: encodeOperations(slice).toString('base64') }, TELL_MS_MAX);
+      await teller.ask({ do: 'pin', operations: encodeOperations(slice).toString('base64') }, TELL_MS_MAX);
     }
-    if (prober.starts !== start) throw new NoAnswer('ended');
+    if (teller.starts !== start) throw new NoAnswer('ended');
     this.#pinnedBy = start;
   }
 
   async #tell(): Promise<void> {
-    const { prober, inodes, token, log } = this.#ports;
+    const { teller, inodes, token, log } = this.#ports;
     const changes = this.#owed;
     if (changes === undefined) return;
     // One that was started since knows of nothing; and refuses, if it is started just now.
-    prober.start();
-    if (prober.starts !== this.#pinnedBy) await this.#pin(changes);
+    teller.start();
+    if (teller.starts !== this.#pinnedBy) await this.#pin(changes);
     this.#pinnedBy = -1;
     const { operations, directories } = changes;
-    const told = await prober.ask(
+    const told = await teller.ask(
       { do: 'apply', token, count: operations.length },
       TELL_MS_MAX + TELL_MS_EACH * operations.length,
     );

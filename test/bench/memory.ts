@@ -27,7 +27,7 @@ import { readCold, readLatency } from './readers.ts';
 const FEW = { directories: 1, filesEach: 10, fileBytes: 4096 };
 /** 256 MiB. */
 const MANY = { directories: 100, filesEach: 1000, fileBytes: 2684 };
-const SETTLE_MS = 3_000;
+const SETTLE_MS = 8_000;
 const IDLE_MB_MAX = 100;
 const OVERHEAD_MB_MAX = 200;
 /** What "as fast as" is held to: less is within what two runs of the same differ by. */

@@ -54,7 +54,7 @@ interface Pipeline {
   /** Puts a bundle in place whose files are all of a new version: that version, which is its serial too. */
   replace(files?: number, ballastBytes?: number): Promise<number>;
   status(): Promise<Status>;
-  /** By role, without the supervisor; and without a notifier, which comes and goes. */
+  /** By role, without the supervisor; and without teller and notifier, which come and go. */
   pids(): Promise<Map<string, number>>;
   readers(count: number): Readers;
 }
@@ -88,7 +88,9 @@ async function setUp(t: TestContext): Promise<Pipeline> {
       return version;
     },
     async pids() {
-      const others = (await processes()).filter(({ role }) => !['supervisor', 'notifier'].includes(role));
+      const others = (await processes()).filter(
+        ({ role }) => !['supervisor', 'teller', 'notifier'].includes(role),
+      );
       return new Map(others.map(({ role, pid }) => [role, pid]));
     },
     readers: (count) => {
@@ -318,7 +320,7 @@ test(`${UPGRADES} upgrades replace every process but the supervisor, and fail no
   const serial = await pipeline.replace();
   await activated(daemon, serial);
   assert.equal((await pipeline.status()).pid, daemon.child.pid);
-  for (const event of ['server-died', 'prober-died', 'notifier-died', 'agent-died'])
+  for (const event of ['server-died', 'prober-died', 'teller-died', 'notifier-died', 'agent-died'])
     assert.equal(daemon.count(event), 0, event);
   t.diagnostic(`longest read ${longestMs.toFixed(0)} ms`);
 });

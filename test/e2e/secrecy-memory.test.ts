@@ -21,12 +21,12 @@ async function copies(mount: SecretMount, needles: Record<string, Buffer>): Prom
   return found;
 }
 
-/** A notifier may end between two looks: what it had is gone with it. */
+/** Teller and notifier may end between two looks: what they had is gone with them. */
 function scanOf(role: string, pid: number, needle: Buffer): ReturnType<typeof scanMemory> {
   try {
     return scanMemory(pid, needle);
   } catch (error) {
-    if (role === 'notifier' && !isAlive(pid)) return [];
+    if (/teller|notifier/.test(role) && !isAlive(pid)) return [];
     throw error;
   }
 }

@@ -49,8 +49,8 @@ test('with all memory of the mount pushed out, no byte of a secret is in swap', 
       try {
         swapped.set(role, Math.max(pushOut(pid), swapped.get(role) ?? 0));
       } catch (error) {
-        // It ends when it has nothing to do.
-        if (role !== 'notifier' || (error as { errno?: number }).errno !== ESRCH) throw error;
+        // They end when they have nothing to do.
+        if (!/teller|notifier/.test(role) || (error as { errno?: number }).errno !== ESRCH) throw error;
       }
     }
     await readFile(mount.path('secret'));
@@ -66,6 +66,10 @@ test('with all memory of the mount pushed out, no byte of a secret is in swap', 
   t.diagnostic(`control: ${controlled} copies; swapped: ${JSON.stringify(Object.fromEntries(swapped))}`);
   assert.deepEqual(counts, { live: 0, retired: 0 });
   for (const [role, bytes] of swapped) {
-    assert.ok(bytes > 1024 * 1024, `of the ${role} only ${bytes} bytes were pushed out`);
+    // A shell has less than that.
+    assert.ok(
+      bytes > (role === 'prober' ? 0 : 1024 * 1024),
+      `of the ${role} only ${bytes} bytes were pushed out`,
+    );
   }
 });

@@ -116,11 +116,11 @@ for (const engine of ENGINES) {
   });
 }
 
-test(`kill -9 of prober, notifier and successor ${KILLS} times each fails no read, and generations go on`, async (t) => {
+test(`kill -9 of prober, teller, notifier and successor ${KILLS} times each fails no read, and generations go on`, async (t) => {
   const after = cleanups(t);
   const server = await serve(first({}), after, { driver: 'kernel' });
   const readers = startReaders(after, server.mountpoint, { count: 4, files: FILES, bytes: BYTES });
-  // A notifier is there while generations change.
+  // Teller and notifier are there while generations change.
   let done = false;
   const churning = (async () => {
     let [refused, count] = [0, 0];
@@ -130,7 +130,7 @@ test(`kill -9 of prober, notifier and successor ${KILLS} times each fails no rea
     return { refused, count };
   })();
   const serving = await pidOf(server, 'server');
-  const killed = { prober: 0, notifier: 0, successor: 0 };
+  const killed = { prober: 0, teller: 0, notifier: 0, successor: 0 };
   for (const until = Date.now() + patient(120_000); Object.values(killed).some((n) => n < KILLS); ) {
     assert.ok(Date.now() < until || SOAK, JSON.stringify(killed));
     for (const { role, pid } of (await server.state()).processes) {
@@ -262,6 +262,19 @@ for (const busy of [true, false]) {
     if (busy) await assertNoneFailed(readers);
   });
 }
+
+test('SIGSTOP of the teller: it is replaced, and the next generations go live', async (t) => {
+  const after = cleanups(t);
+  const server = await serve(first({}), after, { driver: 'kernel' });
+  const readers = startReaders(after, server.mountpoint, { count: 2, files: FILES, bytes: BYTES });
+  await server.churn(churnOf({ count: 1, everyMs: 10 }));
+  const [serving, pid] = [await pidOf(server, 'server'), await pidOf(server, 'teller')];
+  process.kill(pid, 'SIGSTOP');
+  await server.churn(churnOf({ count: 1, everyMs: 10 }));
+  assert.equal((await server.churn(churnOf({ count: 2, everyMs: 10 }))).refused, 0);
+  assert.deepEqual([stateOf(pid), await pidOf(server, 'server')], [undefined, serving]);
+  await assertNoneFailed(readers);
+});
 
 test('a server and a prober that are both stopped are both replaced', async (t) => {
   const after = cleanups(t);

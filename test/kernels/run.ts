@@ -27,7 +27,7 @@ const SUITES: readonly Suite[] = [
   { name: 'swap', files: ['kernels/swap', 'e2e/secrecy-swap'] },
   {
     name: 'integration',
-    files: ['system-calls', 'ramfs-store', 'kernel-mount', 'kernel-server', 'prober', 'children'].map(
+    files: ['system-calls', 'ramfs-store', 'kernel-mount', 'kernel-server', 'teller', 'children'].map(
       (file) => `integration/${file}`,
     ),
   },

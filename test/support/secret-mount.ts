@@ -34,10 +34,10 @@ export interface MountProcess {
   readonly pid: number;
 }
 
-export const ROLES = ['supervisor', 'server', 'successor', 'prober', 'notifier', 'agent'] as const;
+export const ROLES = ['supervisor', 'server', 'successor', 'prober', 'teller', 'notifier', 'agent'] as const;
 
 /** There all the while. */
-export const RESIDENT = ROLES.filter((role) => role !== 'notifier');
+export const RESIDENT = ROLES.filter((role) => role !== 'teller' && role !== 'notifier');
 
 export interface SecretMountOptions {
   /**
@@ -87,7 +87,7 @@ export class SecretMount {
     if (notifier) {
       const held = await open(mount.path('held'));
       bench.after(() => held.close());
-      mount.#roles = ROLES;
+      mount.#roles = ROLES.filter((role) => role !== 'teller');
       await mount.rotate([...entries, file('held', 'two')]);
     }
     await mount.processes();
@@ -107,13 +107,13 @@ export class SecretMount {
     return this.daemon.child.pid;
   }
 
-  /** All of them started; unsealers are not among them, and a notifier may be missing where none was asked for. */
+  /** All of them started; unsealers are not among them, and teller and notifier may be missing where none was asked for. */
   async processes(): Promise<MountProcess[]> {
     return eventually(async () => {
       const [status] = JSON.parse(await this.bench.must(['status', '--json']));
       const found = (status.processes as MountProcess[]).map(({ role, pid }) => ({ role, pid }));
       const missing = this.#roles.filter(
-        (role) => !found.some((each) => each.role === role && isNode(each.pid)),
+        (role) => !found.some((each) => each.role === role && hasStarted(each)),
       );
       if (missing.length > 0) throw new Error(`there is no ${missing.join(', ')}`);
       return found;
@@ -198,6 +198,11 @@ export function secretFile(needle: Buffer, bytes = 3000): ArchiveEntry[] {
 const NODE = realpathSync(process.execPath);
 
 /** It is past unshare and setpriv. */
+function hasStarted({ role, pid }: MountProcess): boolean {
+  return role === 'prober' ? argvOf(pid)[0] === 'sh' : isNode(pid);
+}
+
+/** The same, of one that is a Node. */
 export function isNode(pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/exe`) === NODE;

@@ -52,7 +52,7 @@ const EPROTO = 71;
 
 /**
  * Not asked for: AUTO_INVAL_DATA and EXPLICIT_INVAL_DATA (an inode's content never changes), WRITEBACK_CACHE,
- * POSIX_LOCKS and FLOCK_LOCKS (locks stay local), ALLOW_IDMAP (the prober is told apart by its real uid).
+ * POSIX_LOCKS and FLOCK_LOCKS (locks stay local), ALLOW_IDMAP (the teller is told apart by its real uid).
  */
 const WANTED =
   INIT_FLAG.ASYNC_READ |

@@ -74,7 +74,7 @@ export async function mountKernel<P>(
 
 export class KernelMount {
   readonly mountpoint: string;
-  /** A writable view, attached nowhere. For the prober. */
+  /** A writable view, attached nowhere. For prober and teller. */
   readonly cloneFd: number;
   readonly #id: number;
   /** The id alone is given to another as soon as this one is gone; the filesystem lives as long as the clone. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Helper, NoAnswer } from '../../../src/daemon/helper.ts';
+import { Helper, type HelperOptions, NoAnswer } from '../../../src/daemon/helper.ts';
 import { MountError } from '../../../src/errors.ts';
 import { FakeChild, settled } from '../../support/fake-child.ts';
 import { patient } from '../../support/slowness.ts';
@@ -9,7 +9,7 @@ import { patient } from '../../support/slowness.ts';
 const LONG_MS = 60_000;
 const because = (reason: string) => (error: unknown) => error instanceof NoAnswer && error.reason === reason;
 
-function setUp(idleMs?: number) {
+function setUp(idleMs?: number, more: Partial<HelperOptions> = {}) {
   const children: FakeChild[] = [];
   const deaths: unknown[] = [];
   const helper = new Helper({
@@ -21,6 +21,7 @@ function setUp(idleMs?: number) {
     onDeath: (how) => deaths.push(how),
     onNotStarted: (why) => deaths.push(why),
     idleMs,
+    ...more,
   });
   return { helper, children, deaths, last: () => children.at(-1) as FakeChild };
 }
@@ -114,6 +115,49 @@ test('one that is asked nothing for a while is ended in silence; the next questi
   last().say({ ok: true });
   await second;
   assert.equal(children.length, 2);
+});
+
+test('one that will be asked something soon is not ended for being asked nothing', async (t) => {
+  let isExpected = true;
+  const { helper, children } = setUp(20, { isExpected: () => isExpected });
+  t.after(() => helper.stop());
+  helper.start();
+  await sleep(100);
+  assert.notEqual(helper.pid, undefined);
+  isExpected = false;
+  const end = Date.now() + patient(5000);
+  while (helper.pid !== undefined && Date.now() < end) await sleep(5);
+  assert.equal(helper.pid, undefined);
+  assert.equal(children.length, 1);
+});
+
+test('one that is late is ended where that is asked for, and nobody waits behind it', async (t) => {
+  const { helper, children, last } = setUp(undefined, { endLate: true });
+  t.after(() => helper.stop());
+  const first = helper.ask({ do: 'a' }, LONG_MS);
+  await settled();
+  last().say({ ok: true });
+  await first;
+  const [late, behind] = [helper.ask({ do: 'b' }, 20), helper.ask({ do: 'c' }, LONG_MS)];
+  await assert.rejects(late, because('late'));
+  await assert.rejects(behind, because('ended'));
+  assert.deepEqual(children[0]?.signals, ['SIGKILL']);
+});
+
+test('one that starts is ended when it is late for the third time, and one that answered in between is not', async (t) => {
+  const { helper, children, last } = setUp(undefined, { endLate: true });
+  t.after(() => helper.stop());
+  const starting = helper.ask({ do: 'a' }, 20);
+  const behind = helper.ask({ do: 'b' }, LONG_MS);
+  await assert.rejects(starting, because('late'));
+  assert.deepEqual(last().signals, []);
+  await assert.rejects(behind, because('ended'));
+  assert.deepEqual(last().signals, ['SIGKILL']);
+  const slow = helper.ask({ do: 'c' }, 200);
+  await assert.rejects(slow, because('late'));
+  last().say({ ok: true });
+  await sleep(600);
+  assert.deepEqual([children.length, last().signals], [2, []]);
 });
 
 test('after stop() there is no answer', async () => {

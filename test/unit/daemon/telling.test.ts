@@ -16,85 +16,85 @@ function changesOf(...paths: string[]): ChangeList {
 }
 
 function setUp() {
-  const prober = new FakeHelper();
+  const teller = new FakeHelper();
   const log = new FakeLog();
   const dropped: (readonly number[])[] = [];
   const inodes = { dropAttributes: async (inos: readonly number[]) => void dropped.push(inos) };
-  return { prober, log, dropped, telling: new Telling({ prober, inodes, token: TOKEN, log }) };
+  return { teller, log, dropped, telling: new Telling({ teller, inodes, token: TOKEN, log }) };
 }
 
 test('names are pinned before, applied after, and then attributes of directories are dropped', async () => {
-  const { prober, dropped, telling } = setUp();
+  const { teller, dropped, telling } = setUp();
   const changes = changesOf('a', 'b');
   await telling.pin(changes);
-  assert.deepEqual(prober.words, ['discard', 'pin']);
+  assert.deepEqual(teller.words, ['discard', 'pin']);
   await telling.tell(changes);
-  assert.deepEqual(prober.words, ['discard', 'pin', 'apply']);
-  assert.deepEqual(prober.asked[2], { do: 'apply', token: TOKEN, count: 2 });
+  assert.deepEqual(teller.words, ['discard', 'pin', 'apply']);
+  assert.deepEqual(teller.asked[2], { do: 'apply', token: TOKEN, count: 2 });
   assert.deepEqual(dropped, [[5]]);
   assert.equal(telling.owes, false);
 });
 
-test('a prober that ended since it pinned is told the operations again', async () => {
-  const { prober, telling } = setUp();
+test('a teller that ended since it pinned is told the operations again', async () => {
+  const { teller, telling } = setUp();
   const changes = changesOf('a');
   await telling.pin(changes);
-  prober.pid = undefined;
+  teller.pid = undefined;
   await telling.tell(changes);
-  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin', 'apply']);
+  assert.deepEqual(teller.words, ['discard', 'pin', 'discard', 'pin', 'apply']);
 });
 
 test('names are looked at once more, and what was pinned before is pinned anew', async () => {
-  const { prober, telling } = setUp();
+  const { teller, telling } = setUp();
   const changes = changesOf('a');
   await telling.pin(changes);
-  prober.answers = [undefined, 'dies'];
+  teller.answers = [undefined, 'dies'];
   await telling.look(changes);
-  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin', 'discard', 'pin', 'discard']);
+  assert.deepEqual(teller.words, ['discard', 'pin', 'discard', 'pin', 'discard', 'pin', 'discard']);
   await telling.tell(changes);
-  assert.deepEqual(prober.words.slice(7), ['discard', 'pin', 'apply']);
+  assert.deepEqual(teller.words.slice(7), ['discard', 'pin', 'apply']);
 });
 
-test('a prober that ends over a question is asked again from the beginning', async () => {
-  const { prober, telling, log } = setUp();
+test('a teller that ends over a question is asked again from the beginning', async () => {
+  const { teller, telling, log } = setUp();
   const changes = changesOf('a');
-  prober.answers = [undefined, 'dies'];
+  teller.answers = [undefined, 'dies'];
   await telling.pin(changes);
-  assert.deepEqual(prober.words, ['discard', 'pin', 'discard', 'pin']);
-  prober.answers = ['dies'];
+  assert.deepEqual(teller.words, ['discard', 'pin', 'discard', 'pin']);
+  teller.answers = ['dies'];
   await telling.tell(changes);
-  assert.deepEqual(prober.words.slice(4), ['apply', 'discard', 'pin', 'apply']);
+  assert.deepEqual(teller.words.slice(4), ['apply', 'discard', 'pin', 'apply']);
   assert.deepEqual(log.lines, []);
 });
 
 test('what could not be told is owed, in the log, and told by settle()', async () => {
-  const { prober, telling, log } = setUp();
+  const { teller, telling, log } = setUp();
   const changes = changesOf('a');
   await telling.pin(changes);
-  prober.answers = Array(10).fill('dies');
+  teller.answers = Array(10).fill('dies');
   await telling.tell(changes);
   assert.equal(telling.owes, true);
   assert.deepEqual(log.events, ['names-not-replaced']);
   await assert.rejects(telling.settle(), MountError);
-  prober.answers = [];
+  teller.answers = [];
   await telling.settle();
   assert.equal(telling.owes, false);
-  assert.deepEqual(prober.words.slice(-3), ['discard', 'pin', 'apply']);
-  const asked = prober.asked.length;
+  assert.deepEqual(teller.words.slice(-3), ['discard', 'pin', 'apply']);
+  const asked = teller.asked.length;
   await telling.settle();
-  assert.equal(prober.asked.length, asked);
+  assert.equal(teller.asked.length, asked);
 });
 
 test('pin() gives up after some attempts, and says so', async () => {
-  const { prober, telling } = setUp();
-  prober.answers = Array(10).fill('dies');
+  const { teller, telling } = setUp();
+  teller.answers = Array(10).fill('dies');
   await assert.rejects(telling.pin(changesOf('a')), (error: MountError) => error.code === 'mount-failed');
 });
 
 test('names that the server refused are counted in the log', async () => {
-  const { prober, telling, log } = setUp();
+  const { teller, telling, log } = setUp();
   const failed = [{ errno: 'ENOENT', count: 1 }];
-  prober.answers = [undefined, undefined, { ok: true, failed }];
+  teller.answers = [undefined, undefined, { ok: true, failed }];
   const changes = changesOf('a');
   await telling.pin(changes);
   await telling.tell(changes);
@@ -123,10 +123,10 @@ test('slices have all operations in their order, none is empty, and each fits in
   );
 });
 
-test('pins go in slices that the prober can decode', async () => {
-  const { prober, telling } = setUp();
+test('pins go in slices that the teller can decode', async () => {
+  const { teller, telling } = setUp();
   await telling.pin(changesOf(...Array.from({ length: 1030 }, (_, i) => `${i}`)));
-  const lengths = prober.asked
+  const lengths = teller.asked
     .slice(1)
     .map(({ operations }) => decodeOperations(Buffer.from(String(operations), 'base64')).length);
   assert.deepEqual(lengths, [1024, 6]);

@@ -1,7 +1,7 @@
 /**
- * The only process that touches the mount: it asks whether it answers, and shows a new generation to the kernel and to
- * inotify by renaming and unlinking through it. Whoever waits on a mount can't be ended before it answers or is aborted;
- * so this one holds neither the device nor anything else that matters.
+ * Shows a new generation to the kernel and to inotify, by renaming and unlinking through the mount; there while that is to be
+ * done. Where the prober (processes/prober.sh) can't run, it asks the mount whether it answers, too. Whoever waits on a mount
+ * can't be ended before it answers or is aborted; so this one holds neither the device nor anything else that matters.
  *
  * Descriptors: 3 a writable view of the mount, which becomes its root directory, 4 the channel. Messages, each answered:
  *
@@ -22,7 +22,7 @@ import { closeQuietly, O_PATH } from '../system/files.ts';
 import { chroot, dropCapabilities, setNofile } from '../system/privileges.ts';
 import { ChannelError, type Message, SyncChannel } from './channel.ts';
 import { enterChild, exitWith } from './child.ts';
-import { PROBER_KEEPS } from './prober-capabilities.ts';
+import { TELLER_KEEPS } from './teller-capabilities.ts';
 
 const MOUNT_FD = 3;
 const CHANNEL_FD = 4;
@@ -35,21 +35,21 @@ const MOUNT_ENDED = ['ESTALE', 'ENOTCONN', 'ECONNABORTED'];
 const OTHER_FDS = 64;
 
 /** The process. Ends with its channel. */
-export function runProber(): never {
-  enterChild({ role: 'prober', fds: [/^\//, /^socket:/] });
+export function runTeller(): never {
+  enterChild({ role: 'teller', fds: [/^\//, /^socket:/] });
   const channel = new SyncChannel(CHANNEL_FD);
   const pinsMax = Math.min(PINS_MAX, setNofile(PINS_MAX + OTHER_FDS) - OTHER_FDS);
   // May wait for the server: the kernel checks that we may enter.
   enterMount();
   closeSync(MOUNT_FD);
-  dropCapabilities(PROBER_KEEPS);
-  const prober = new Prober(pinsMax);
+  dropCapabilities(TELLER_KEEPS);
+  const teller = new Teller(pinsMax);
   try {
     for (let message = channel.receive(); message !== undefined; message = channel.receive()) {
-      if (!channel.send(prober.answer(message))) break;
+      if (!channel.send(teller.answer(message))) break;
     }
   } catch (error) {
-    if (error instanceof ChannelError) exitWith('prober', error.message, 1);
+    if (error instanceof ChannelError) exitWith('teller', error.message, 1);
     throw error;
   }
   process.exit(0);
@@ -65,7 +65,7 @@ function enterMount(): void {
   }
 }
 
-export class Prober {
+export class Teller {
   readonly #pinsMax: number;
   readonly #root: string;
   #operations: Operation[] = [];

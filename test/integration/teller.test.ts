@@ -1,4 +1,4 @@
-/** The prober against a real mount: a tmpfs that is read-only where it is seen, as root. */
+/** The teller against a real mount: a tmpfs that is read-only where it is seen, as root. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -6,8 +6,8 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Message } from '../../src/daemon/channel.ts';
 import { type Child, spawnChild } from '../../src/daemon/children.ts';
-import { Prober } from '../../src/daemon/prober.ts';
-import { PROBER_CAPABILITIES } from '../../src/daemon/prober-capabilities.ts';
+import { Teller } from '../../src/daemon/teller.ts';
+import { TELLER_CAPABILITIES } from '../../src/daemon/teller-capabilities.ts';
 import { encodeOperations, type Operation } from '../../src/generation/changes.ts';
 import { openDirectoryPath } from '../../src/system/files.ts';
 import { mountTmpfs } from '../support/mappings.ts';
@@ -21,7 +21,7 @@ interface Fixture {
   readonly directory: string;
   /** The same, writable. */
   readonly clone: string;
-  readonly prober: Child;
+  readonly teller: Child;
   ask(message: Message): Promise<Message>;
   pin(operations: Operation[]): Promise<Message>;
 }
@@ -34,19 +34,19 @@ async function fixture(t: TestContext): Promise<Fixture> {
   after(async () => {
     for (const fd of [at, mountFd, cloneFd]) fs.closeSync(fd);
   });
-  const prober = spawnChild({
-    role: 'prober',
-    script: 'prober.js',
+  const teller = spawnChild({
+    role: 'teller',
+    script: 'teller.js',
     directory: PROCESSES,
     user: undefined,
-    capabilities: PROBER_CAPABILITIES,
+    capabilities: TELLER_CAPABILITIES,
     fds: [cloneFd, 'channel'],
   });
   after(async () => {
-    prober.kill();
-    await prober.exited;
+    teller.kill();
+    await teller.exited;
   });
-  const { channel } = prober;
+  const { channel } = teller;
   assert.ok(channel);
   const ask = (message: Message) => {
     channel.send(message);
@@ -57,23 +57,23 @@ async function fixture(t: TestContext): Promise<Fixture> {
   };
   const clone = `/proc/self/fd/${cloneFd}`;
   fs.mkdirSync(path.join(clone, TOKEN));
-  return { directory, clone, prober, ask, pin };
+  return { directory, clone, teller, ask, pin };
 }
 
-test('the prober asks the filesystem, and has no more than three capabilities and its two descriptors', async (t) => {
-  const { ask, prober } = await fixture(t);
+test('the teller asks the filesystem, and has no more than three capabilities and its two descriptors', async (t) => {
+  const { ask, teller } = await fixture(t);
   assert.deepEqual(await ask({ do: 'statfs' }), { ok: true });
-  const status = fs.readFileSync(`/proc/${prober.pid}/status`, 'utf8');
+  const status = fs.readFileSync(`/proc/${teller.pid}/status`, 'utf8');
   const of = (key: string) => parseInt(new RegExp(`^${key}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '', 16);
   assert.deepEqual([of('CapEff'), of('CapPrm'), of('CapInh'), of('CapAmb')], [0b1110, 0b1110, 0, 0]);
   assert.equal(of('NoNewPrivs'), 1);
-  const links = fs.readdirSync(`/proc/${prober.pid}/fd`).map((fd) => {
-    return fs.readlinkSync(`/proc/${prober.pid}/fd/${fd}`);
+  const links = fs.readdirSync(`/proc/${teller.pid}/fd`).map((fd) => {
+    return fs.readlinkSync(`/proc/${teller.pid}/fd/${fd}`);
   });
   assert.ok(!links.includes('/dev/fuse') && !links.includes('/'), links.join(' '));
 });
 
-test('the prober applies operations through the mount, in their order', async (t) => {
+test('the teller applies operations through the mount, in their order', async (t) => {
   const { ask, pin, clone, directory } = await fixture(t);
   for (const name of ['gone', 'changed', `${TOKEN}/77`, `${TOKEN}/78`]) {
     fs.writeFileSync(path.join(clone, name), name);
@@ -118,8 +118,8 @@ test('who watches a file sees it replaced when the pin is let go', async (t) => 
 });
 
 test('pins hold what is there, as many as they may, and discard lets go of them', async (t) => {
-  const { ask, pin, clone, prober } = await fixture(t);
-  const open = () => fs.readdirSync(`/proc/${prober.pid}/fd`).length;
+  const { ask, pin, clone, teller } = await fixture(t);
+  const open = () => fs.readdirSync(`/proc/${teller.pid}/fd`).length;
   for (const name of ['a', 'b']) fs.writeFileSync(path.join(clone, name), '');
   await ask({ do: 'statfs' });
   const before = open();
@@ -135,14 +135,14 @@ test('pins hold what is there, as many as they may, and discard lets go of them'
   assert.ok(fs.existsSync(path.join(clone, 'a')));
 });
 
-test('the prober pins no more than it may, and applies all the same', async (t) => {
+test('the teller pins no more than it may, and applies all the same', async (t) => {
   const { clone, directory } = await fixture(t);
   const operations: Operation[] = ['a', 'b', 'c'].map((name) => ({ kind: 'unlink', path: name }));
   for (const { path: name } of operations) fs.writeFileSync(path.join(clone, name), '');
-  const prober = new Prober(2, clone);
+  const teller = new Teller(2, clone);
   const operationsText = encodeOperations(operations).toString('base64');
-  assert.deepEqual(prober.answer({ do: 'pin', operations: operationsText }), { ok: true, pinned: 2 });
-  assert.deepEqual(prober.answer({ do: 'apply', token: TOKEN, count: 3 }), {
+  assert.deepEqual(teller.answer({ do: 'pin', operations: operationsText }), { ok: true, pinned: 2 });
+  assert.deepEqual(teller.answer({ do: 'apply', token: TOKEN, count: 3 }), {
     ok: true,
     applied: 3,
     failed: [],
@@ -150,7 +150,7 @@ test('the prober pins no more than it may, and applies all the same', async (t) 
   assert.deepEqual(fs.readdirSync(directory), [TOKEN]);
 });
 
-test('a prober that was started since what was pinned refuses to apply', async (t) => {
+test('a teller that was started since what was pinned refuses to apply', async (t) => {
   const { ask } = await fixture(t);
   assert.deepEqual(await ask({ do: 'apply', token: TOKEN, count: 1 }), { ok: false, errno: 'ESTALE' });
 });
@@ -187,7 +187,7 @@ test('no path leads out of the mount, symlinks and all', async (t) => {
   assert.deepEqual(failed, [{ errno: 'ENOENT', count: 2 }]);
   assert.ok(fs.existsSync(outside));
   // The same without the confinement: the links do lead there.
-  const loose = new Prober(10, clone);
+  const loose = new Teller(10, clone);
   const operations = encodeOperations([{ kind: 'unlink', path: 'absolute/precious' }]).toString('base64');
   loose.answer({ do: 'pin', operations });
   assert.equal(loose.answer({ do: 'apply', token: TOKEN, count: 1 })['applied'], 1);
@@ -209,9 +209,9 @@ test('what is no valid order is refused and forgets what came before', async (t)
   assert.ok(fs.existsSync(path.join(clone, 'f')));
 });
 
-test('the prober ends with its channel', async (t) => {
-  const { prober, ask } = await fixture(t);
+test('the teller ends with its channel', async (t) => {
+  const { teller, ask } = await fixture(t);
   await ask({ do: 'statfs' });
-  prober.channel?.close();
-  assert.deepEqual(await prober.exited, { code: 0, signal: undefined });
+  teller.channel?.close();
+  assert.deepEqual(await teller.exited, { code: 0, signal: undefined });
 });
