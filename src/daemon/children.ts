@@ -73,6 +73,8 @@ const PATH_DEFAULT = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 const NODE_FLAGS = ['--v8-pool-size=1'];
 /** Those that run for ever and allocate next to nothing: the young generation can't grow to 16 MiB a half. */
 const SMALL = ['--max-semi-space-size=1'];
+/** Of one that makes much that is soon not needed: its heap grows by 2 MiB between collections instead of 8. */
+const SLOWLY_GROWING = ['--optimize-for-size'];
 /** The one who waits ends with us, and what it waits for ends with it. */
 const OWN_NAMESPACES = ['setpriv', '--pdeathsig', 'KILL', '--'].concat([
   'unshare',
@@ -194,6 +196,7 @@ function nodeCommand({ role, nodeFlags = [] }: ChildOptions): string[] {
     ...(process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : []),
     ...NODE_FLAGS,
     ...(role === 'unsealer' || role === 'haproxy' ? [] : SMALL),
+    ...(role === 'agent' ? SLOWLY_GROWING : []),
     ...nodeFlags,
   ];
 }

@@ -18,7 +18,7 @@ import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import type { Snapshot } from '../metrics/snapshot.ts';
 import { FileLane } from '../system/file-lane.ts';
 import { keepDescriptors } from '../system/files.ts';
-import { trimMemory } from '../system/footprint.ts';
+import { staySmall, trimMemory } from '../system/footprint.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import type { OwnCgroup } from '../system/own-cgroup.ts';
@@ -179,6 +179,7 @@ export class Supervisor {
     const options = this.#options;
     const { sources, instance, runtimeDir, statusGid } = options;
     const bundle = this.#bundle;
+    staySmall();
     (await loadNative()).forbidDumps();
     protectFromOom();
     keepDescriptors();
