@@ -124,6 +124,21 @@ const APART = [
     never: [...BUNDLES, ...SDKS, 'yaml', 'zod', 'store/', 'vfs/', 'generation/', 'node:http', 'node:tls'],
   },
   {
+    entry: 'src/processes/composer.ts',
+    never: [
+      ...NETWORK,
+      ...BUNDLES,
+      ...SDKS,
+      'yaml',
+      'zod',
+      'store/',
+      'fuse/',
+      'vfs/',
+      'keyring/',
+      'node:child_process',
+    ],
+  },
+  {
     entry: 'src/processes/agent.ts',
     never: ['store/', 'fuse/', 'vfs/', 'generation/generation.ts', 'bundle/envelope.ts'],
   },

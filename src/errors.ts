@@ -92,6 +92,7 @@ const CODES = {
   'upgrade-refused': 'mount',
   'unsealer-failed': 'mount',
   'check-exec': 'mount',
+  'composer-failed': 'mount',
 
   'control-not-running': 'control',
   'control-denied': 'control',
@@ -101,6 +102,8 @@ const CODES = {
   'control-unsupported': 'control',
   'hook-unknown': 'control',
   'hook-failed': 'control',
+  'part-unknown': 'control',
+  'part-missing': 'control',
 
   'wait-timeout': 'timeout',
 

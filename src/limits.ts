@@ -42,6 +42,9 @@ export const MOUNT_FILES_DEFAULT = 10_000;
 export const MOUNT_BYTES_MAX = 1024 * MIB;
 export const MOUNT_FILES_MAX = 1_000_000;
 
+/** Bundles of one mount. Each has a watch of its own, and a generation is composed of all of them. */
+export const PARTS_MAX = 16;
+
 /** Nodes of a generation: every file that may be mounted, and the root. */
 export const GENERATION_NODES_MAX = MOUNT_FILES_MAX + 1;
 /** What describes them. A million nodes take 68 MB, and names of 30 bytes 30 MB more. */

@@ -22,6 +22,7 @@ const KERNEL_ONLY = [
   'memoryMax',
   'uidBase',
   'hooks',
+  'mounts',
 ] as const;
 
 export function mountAlone(options: MountOptions, context: Context, log: Log): RunningMount {
@@ -32,7 +33,8 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
     (settings.consistency === 'process' ? 'consistency' : undefined) ??
     (settings.checks?.exec === undefined ? undefined : 'checks.exec');
   if (foreign !== undefined) {
-    const written = foreign === 'hooks' || foreign === 'checks.exec' ? foreign : context.asWritten(foreign);
+    const isSection = foreign === 'hooks' || foreign === 'mounts' || foreign === 'checks.exec';
+    const written = isSection ? foreign : context.asWritten(foreign);
     throw new ConfigError(
       'config-invalid',
       `cannot use ${written}: this mount takes the driver fuse-native`,

@@ -1,14 +1,18 @@
 /** A mount in processes of its own, through the kernel driver. */
 import { DEFAULTS, type Settings } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
-import type { MountOptions } from '../daemon/mount-options.ts';
+import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
 import { ConfigError } from '../errors.ts';
 import type { Untrusted } from '../system/trusted.ts';
 import type { Context } from './command.ts';
 import type { RunningMount } from './mount-settings.ts';
 
-export function kernelMount(options: MountOptions, context: Context, log: Log): RunningMount {
+export function kernelMount(
+  options: SharedOptions & { readonly parts: readonly PartOptions[] },
+  context: Context,
+  log: Log,
+): RunningMount {
   const { settings, asWritten, untrustedConfig } = context;
   const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase } = settings;
   if (fastOpen === true && cache === 'none') {

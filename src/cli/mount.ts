@@ -1,25 +1,17 @@
 import path from 'node:path';
-import { parseContext, validateName } from '../bundle/name.ts';
-import { contentChecks } from '../checks/settings.ts';
+import { validateName } from '../bundle/name.ts';
 import { runtimeDirectory } from '../control/directory.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { createLog } from '../daemon/log.ts';
 import { metricsOptions } from '../daemon/metrics-settings.ts';
-import type { MountOptions } from '../daemon/mount-options.ts';
+import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
 import { describeBug, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
 import { endForSure } from './end-for-sure.ts';
-import { resolveRules } from './file-rules.ts';
-import {
-  AWS_SETTINGS,
-  acceptedKeys,
-  mountLimits,
-  noticingOptions,
-  type RunningMount,
-} from './mount-settings.ts';
-import { nameFromLocation } from './names.ts';
+import { bundleOptions, partOptions } from './mount-parts.ts';
+import { AWS_SETTINGS, type RunningMount } from './mount-settings.ts';
 import { versionText } from './version.ts';
 
 export const mount: Command = {
@@ -63,38 +55,28 @@ export const mount: Command = {
   async run(_args, context) {
     const { settings, env } = context;
     const uid = process.getuid?.() ?? -1;
-    const { mountpoint } = settings;
-    const bundle = settings.bundle ?? settings.source?.[0]?.bundle;
-    if (bundle === undefined || mountpoint === undefined) {
-      throw new UsageError(`cannot mount: no ${bundle === undefined ? 'bundle' : 'mountpoint'} given`, {
+    const { mountpoint, mounts } = settings;
+    const hasBundle = (mounts ?? settings.bundle ?? settings.source) !== undefined;
+    if (!hasBundle || mountpoint === undefined) {
+      throw new UsageError(`cannot mount: no ${hasBundle ? 'mountpoint' : 'bundle'} given`, {
         hint: 'secretsfs mount BUNDLE MOUNTPOINT, or bundle: and mountpoint: in --config FILE',
       });
     }
-    if (bundle === '-' || settings.source?.some((each) => each.bundle === '-')) {
-      throw new UsageError('cannot mount from stdin: a mount reads its bundle again', {
-        hint: 'name a path or s3://…',
-      });
-    }
-    const name = settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name);
+    const parts: readonly PartOptions[] =
+      mounts === undefined
+        ? [{ ...(await bundleOptions(settings)), directory: undefined, required: true }]
+        : await partOptions(settings, mounts);
     const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
-    const keys = acceptedKeys(settings);
-    const common: MountOptions = {
-      ...noticingOptions(settings, keys),
+    const called = mounts === undefined ? (parts[0]?.name ?? '') : path.basename(path.resolve(mountpoint));
+    const shared: SharedOptions = {
       mountpoint: path.resolve(mountpoint),
-      name,
-      instance: validateName(settings.instance ?? name, 'a mount (--instance)'),
-      acceptedKeys: keys,
-      context: parseContext(settings.context ?? []),
-      ...mountLimits(settings),
+      instance: validateName(settings.instance ?? called, 'a mount (--instance)'),
       preserve: settings.preserve === true,
-      checks: contentChecks(settings.checks),
-      rules: await resolveRules(settings.files ?? []),
       allowSwap: settings.allowSwap === true,
       statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
       metrics: metricsOptions(settings.metrics),
       runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
       stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
-      minSerial: settings.minSerial,
       version: versionText(),
       driverReason: reason,
     };
@@ -102,8 +84,12 @@ export const mount: Command = {
     // Each brings what the other must not load.
     const mount: RunningMount =
       driver === 'kernel'
-        ? (await import('./mount-kernel.ts')).kernelMount(common, context, log)
-        : (await import('./mount-alone.ts')).mountAlone(common, context, log);
+        ? (await import('./mount-kernel.ts')).kernelMount({ ...shared, parts }, context, log)
+        : (await import('./mount-alone.ts')).mountAlone(
+            { ...shared, ...(parts[0] as PartOptions) },
+            context,
+            log,
+          );
     endForSure(mount, process);
     const stop = () => void mount.stop();
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);

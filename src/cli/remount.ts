@@ -4,7 +4,7 @@ import { allowRollback } from '../control/consent.ts';
 import type { RemountResult } from '../control/protocol.ts';
 import { EXIT_CODES } from '../errors.ts';
 import { type Command, optionalTextArg } from './command.ts';
-import { ABOUT_A_MOUNT, controlDirectory, resolveInstance } from './targets.ts';
+import { ABOUT_A_MOUNT, controlDirectory, resolvePart } from './targets.ts';
 
 /** A bundle may be large and far away; a person who waits longer than this wants to know. */
 const REMOUNT_MS_MAX = 10 * 60_000;
@@ -21,7 +21,8 @@ export const remount: Command = {
     }),
   async run(args, context) {
     const runtimeDir = controlDirectory(context);
-    const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
+    const { instance, part } = await resolvePart(runtimeDir, optionalTextArg(args, 'mount'));
+    const called = part === undefined ? instance : `${instance}/${part}`;
     const rollback = args['allowRollback'] === true;
     const takeBack = rollback ? await allowRollback(path.join(runtimeDir, instance)) : undefined;
     let result: RemountResult;
@@ -29,19 +30,19 @@ export const remount: Command = {
     const interrupted = () => void takeBack?.().finally(() => process.exit(EXIT_CODES.control));
     if (rollback) for (const signal of SIGNALS) process.once(signal, interrupted);
     try {
-      result = await ask(runtimeDir, instance, 'remount', REMOUNT_MS_MAX, { allowRollback: rollback });
+      result = await ask(runtimeDir, instance, 'remount', REMOUNT_MS_MAX, { allowRollback: rollback, part });
     } finally {
       await takeBack?.();
     }
     if (context.json) return context.ui.printJson(result);
     const { generation, changes } = result;
     if (result.outcome === 'unchanged') {
-      return context.ui.print(`${instance}: nothing changed; serial ${generation.serial} is live`);
+      return context.ui.print(`${called}: nothing changed; serial ${generation.serial} is live`);
     }
     const what =
       changes === null
         ? ''
         : ` (${changes.added} added, ${changes.changed} changed, ${changes.removed} removed)`;
-    context.ui.print(`${instance}: serial ${generation.serial} is live, generation ${generation.id}${what}`);
+    context.ui.print(`${called}: serial ${generation.serial} is live, generation ${generation.id}${what}`);
   },
 };

@@ -1,5 +1,5 @@
 import { ask } from '../control/client.ts';
-import type { Status } from '../control/protocol.ts';
+import type { PartStatus, Status } from '../control/protocol.ts';
 import { quote } from '../errors.ts';
 import { type Command, optionalTextArg } from './command.ts';
 import {
@@ -40,10 +40,11 @@ async function lookFor(runtimeDir: string, wanted: string | undefined): Promise<
 /** What a person reads of it. */
 export function describe(mount: Status, nowMs = Date.now()): string[] {
   const { live, error, lastCheck } = mount;
+  const { parts = [] } = mount;
   const lines = [
     `${mount.instance}: ${mount.state}`,
     `  mountpoint  ${mount.mountpoint}`,
-    `  bundle      ${mount.bundle} (name ${mount.name})`,
+    ...(parts.length === 0 ? [`  bundle      ${mount.bundle} (name ${mount.name})`] : []),
     `  driver      ${mount.driver} (${mount.driverReason})`,
     ...describeServing(mount),
   ];
@@ -64,11 +65,29 @@ export function describe(mount: Status, nowMs = Date.now()): string[] {
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
-  lines.push(...describeNoticing(mount));
-  if (error !== null) {
+  lines.push(...describeNoticing(mount), ...parts.flatMap(describePart));
+  // Of several bundles, each has told its own.
+  if (error !== null && parts.length === 0) {
     lines.push(`  error       ${error.message} (${error.code})`);
     lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  }
+  return lines;
+}
+
+function describePart({ directory, name, bundle, state, live, error, floor, queue }: PartStatus): string[] {
+  const serial = live === null ? 'nothing yet' : `serial ${live.serial}, active since ${live.activated}`;
+  const lines = [
+    `  ${`${directory}/`.padEnd(11)} ${state}: ${serial}`,
+    `    bundle    ${bundle} (name ${name})`,
+  ];
+  if (floor.problem !== null)
+    lines.push(`    warning   the serial is forgotten at the next start: ${floor.problem}`);
+  if (queue !== null) lines.push(`    queue     ${queue.state}`);
+  if (error !== null) {
+    lines.push(`    error     ${error.message} (${error.code})`);
+    lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
+    if (error.hint !== undefined) lines.push(`    hint      ${error.hint}`);
   }
   return lines;
 }

@@ -94,6 +94,17 @@ export async function resolveInstance(
   return names[0];
 }
 
+/** The same; of a mount of several bundles, INSTANCE/DIRECTORY is one of them. */
+export async function resolvePart(
+  runtimeDir: string,
+  wanted: string | undefined,
+): Promise<{ readonly instance: string; readonly part: string | undefined }> {
+  const [, name, part] = /^([^/]+)\/([^/]+)$/.exec(wanted ?? '') ?? [];
+  if (name !== undefined && part !== undefined && (await listNames(runtimeDir)).includes(name))
+    return { instance: name, part };
+  return { instance: await resolveInstance(runtimeDir, wanted), part: undefined };
+}
+
 /** A mountpoint without symlinks, as a status has it. The mountpoint itself is not looked at: its mount may hang. */
 async function placeOf(mountpoint: string): Promise<string> {
   const link = await readlink(mountpoint).catch(() => undefined);

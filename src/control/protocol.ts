@@ -22,6 +22,8 @@ export const hookName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 export const argumentsSchema = z.object({
   /** remount: a bundle older than what was live before is taken, this once. */
   allowRollback: z.boolean().optional(),
+  /** remount: one of the bundles of a mount of several, by its directory; undefined: all. */
+  part: hookName.optional(),
   /** hook: which one. */
   hook: hookName.optional(),
 });
@@ -114,6 +116,52 @@ const probeStatusSchema = z.object({
 });
 export type ProbeStatus = z.infer<typeof probeStatusSchema>;
 
+const lastCheckSchema = z.object({
+  at: z.string(),
+  outcome: z.enum(['activated', 'unchanged', 'failed']),
+});
+const floorSchema = z.object({
+  serial: z.number().int().nullable(),
+  /** Why it is not kept over a restart, in words. */
+  problem: z.string().nullable(),
+});
+const sourceStatusSchema = z.object({
+  bundle: z.string(),
+  /** live: it has what is served. behind: something older. refused: something unacceptable. failed: it can't be asked. */
+  state: z.enum(['unasked', 'live', 'behind', 'refused', 'failed']),
+  revision: z.string().nullable(),
+  lastCheck: z.string().nullable(),
+  error: lastingErrorSchema.nullable(),
+});
+const queueSchema = z.object({
+  state: z.enum(['starting', 'listening', 'failing']),
+  messages: z.number().int(),
+  lastMessage: z.string().nullable(),
+  error: failureSchema.omit({ exitCode: true }).nullable(),
+});
+const attemptSchema = z.object({ at: z.string(), limited: z.boolean() });
+
+/** One of several bundles. What its fields mean is as in the status of a mount of one. */
+const partSchema = z.object({
+  /** Where it is below the mountpoint, and what remount calls it. */
+  directory: z.string(),
+  name: z.string(),
+  bundle: z.string(),
+  required: z.boolean(),
+  /** starting: it has not been there yet, which only one that is not required may be once the mount is ready. */
+  state: z.enum(['starting', 'live', 'failing']),
+  /** `id` is of the generation of the mount that it went live in. */
+  live: generationSchema.nullable(),
+  floor: floorSchema,
+  lastCheck: lastCheckSchema.nullable(),
+  error: lastingErrorSchema.nullable(),
+  sources: z.array(sourceStatusSchema),
+  nextCheck: z.string().nullable(),
+  nextAttempt: attemptSchema.nullable(),
+  queue: queueSchema.nullable(),
+});
+export type PartStatus = z.infer<typeof partSchema>;
+
 export const statusSchema = z.object({
   /** What status, remount and unmount call it. */
   instance: z.string(),
@@ -142,42 +190,19 @@ export const statusSchema = z.object({
     }),
   ),
   /** What the next bundle's serial is measured by, of daemons that are new enough. */
-  floor: z
-    .object({
-      serial: z.number().int().nullable(),
-      /** Why it is not kept over a restart, in words. */
-      problem: z.string().nullable(),
-    })
-    .optional(),
-  lastCheck: z.object({ at: z.string(), outcome: z.enum(['activated', 'unchanged', 'failed']) }).nullable(),
+  floor: floorSchema.optional(),
+  lastCheck: lastCheckSchema.nullable(),
   error: lastingErrorSchema.nullable(),
   // Of daemons that are new enough.
+  /** Of a mount of several bundles: each of them, in the order of the config. */
+  parts: z.array(partSchema).optional(),
   /** In the order in which they are asked. */
-  sources: z
-    .array(
-      z.object({
-        bundle: z.string(),
-        /** live: it has what is served. behind: something older. refused: something unacceptable. failed: it can't be asked. */
-        state: z.enum(['unasked', 'live', 'behind', 'refused', 'failed']),
-        revision: z.string().nullable(),
-        lastCheck: z.string().nullable(),
-        error: lastingErrorSchema.nullable(),
-      }),
-    )
-    .optional(),
+  sources: z.array(sourceStatusSchema).optional(),
   /** When the sources are looked at next; null: when one tells of a change. */
   nextCheck: z.string().nullable().optional(),
   /** When what failed is tried again; limited: when a bundle may be opened again. */
-  nextAttempt: z.object({ at: z.string(), limited: z.boolean() }).nullable().optional(),
-  queue: z
-    .object({
-      state: z.enum(['starting', 'listening', 'failing']),
-      messages: z.number().int(),
-      lastMessage: z.string().nullable(),
-      error: failureSchema.omit({ exitCode: true }).nullable(),
-    })
-    .nullable()
-    .optional(),
+  nextAttempt: attemptSchema.nullable().optional(),
+  queue: queueSchema.nullable().optional(),
   /** What the checks have to say of what is live: at most 100, and dates as they are now. */
   warnings: z
     .array(z.object({ path: z.string(), rule: z.string(), expected: z.string(), found: z.string() }))

@@ -22,6 +22,7 @@ import {
 import type { Operations } from '../control/server.ts';
 import { escapeInvisible, isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import type { ProbeAnswer } from '../hooks/probe-state.ts';
+import { PARTS_MAX } from '../limits.ts';
 import type { Snapshot } from '../metrics/snapshot.ts';
 import type { Channel, Message } from './channel.ts';
 import type { Looked } from './rotation-ports.ts';
@@ -78,7 +79,8 @@ export type QueueTask = z.infer<typeof queueTaskSchema>;
  */
 export const AGENT_TASK_VERSION = 2;
 
-const agentTaskSchema = z.strictObject({
+/** What is watched for one bundle. */
+const watchTaskSchema = z.strictObject({
   /** In their order; a location is absolute, or s3://…. */
   sources: z.array(z.strictObject({ location: z.string(), aws: awsSettingsSchema })).min(1),
   pollMs: z.number().positive(),
@@ -88,6 +90,19 @@ const agentTaskSchema = z.strictObject({
   aws: awsSettingsSchema,
   /** Of each source, what a look is made against. */
   known: z.array(knownSchema),
+});
+export type WatchTask = z.infer<typeof watchTaskSchema>;
+
+/** Which of the bundles a message is about: its place among them. */
+const partNumber = z
+  .int()
+  .min(0)
+  .max(PARTS_MAX - 1)
+  .default(0);
+
+const agentTaskSchema = z.strictObject({
+  /** Of each bundle of the mount, in their order. */
+  parts: z.array(watchTaskSchema).min(1).max(PARTS_MAX),
   /** Whether there is a status socket, after the control socket. */
   statusSocket: z.boolean(),
   metrics: z.strictObject({
@@ -136,11 +151,12 @@ export type QueueState = z.infer<typeof queueStateSchema>;
 
 const noticingSchema = z.strictObject({
   event: z.literal('noticing'),
+  part: partNumber,
   nextLookMs: time.nullable(),
   queue: queueStateSchema.nullable(),
 });
 /** Of the agent, to be shown. */
-export type NoticingState = Omit<z.infer<typeof noticingSchema>, 'event'>;
+export type NoticingState = Omit<z.infer<typeof noticingSchema>, 'event' | 'part'>;
 
 /** What a supervisor can be asked: what control sockets can, and what metrics are made from. */
 const ASKED = [...OPERATIONS, 'metrics'] as const;
@@ -149,7 +165,11 @@ export interface AgentOperations extends Operations {
 }
 
 const agentMessageSchema = z.union([
-  z.strictObject({ event: z.literal('looked'), looks: z.array(lookSchema).max(SOURCES_MAX) }),
+  z.strictObject({
+    event: z.literal('looked'),
+    part: partNumber,
+    looks: z.array(lookSchema).max(SOURCES_MAX),
+  }),
   noticingSchema,
   z.strictObject({ ask: z.int().min(1), op: z.enum(ASKED), args: argumentsSchema.optional() }),
   z.strictObject({ pong: z.int() }),
@@ -165,7 +185,8 @@ const agentMessageSchema = z.union([
       .nullable(),
   }),
 ]);
-export type AgentMessage = z.infer<typeof agentMessageSchema>;
+/** As it is said. */
+export type AgentMessage = z.input<typeof agentMessageSchema>;
 
 /** A TLS handshake that the agent is to make, to see which certificate is served. */
 export const probeSchema = z.strictObject({
@@ -182,12 +203,13 @@ const answerSchema = z.discriminatedUnion('ok', [
   z.object({ answer: z.int(), ok: z.literal(false), error: failureSchema }),
 ]);
 export const supervisorMessageSchema = z.union([
-  z.strictObject({ known: z.array(knownSchema) }),
+  z.strictObject({ known: z.array(knownSchema), part: partNumber }),
   z.strictObject({ ping: z.int() }),
   probeSchema,
   answerSchema,
 ]);
-export type SupervisorMessage = z.infer<typeof supervisorMessageSchema>;
+/** As it is said. */
+export type SupervisorMessage = z.input<typeof supervisorMessageSchema>;
 
 /** An error as it is told to the other side. */
 export function toldError({ code, message, hint }: SecretsfsError): ToldError {
@@ -195,10 +217,10 @@ export function toldError({ code, message, hint }: SecretsfsError): ToldError {
 }
 
 export interface AgentEvents {
-  /** What a look found. */
-  looked(looks: readonly Looked[]): void;
+  /** What a look found, of which bundle. */
+  looked(looks: readonly Looked[], part: number): void;
   /** When it looks again, and how the queue is. */
-  noticing(state: NoticingState): void;
+  noticing(state: NoticingState, part: number): void;
   /** The answer to a ping(). */
   alive?(ping: number): void;
   /** Once: the agent is gone, or said what no agent says. Whoever started it ends it and starts another. */
@@ -226,9 +248,9 @@ export class AgentLink {
     void this.#listen();
   }
 
-  /** What is to be looked against from now on, of each source. */
-  tellKnown(known: AgentTask['known']): void {
-    this.#channel.send({ known } satisfies SupervisorMessage);
+  /** What is to be looked against from now on, of each source of a bundle. */
+  tellKnown(known: WatchTask['known'], part = 0): void {
+    this.#channel.send({ known, part } satisfies SupervisorMessage);
   }
 
   /** Asks whether it still listens: AgentEvents.alive. */
@@ -279,9 +301,9 @@ export class AgentLink {
       this.#probes.get(message.probed)?.({ serial: message.serial, error: message.error });
     } else if ('pong' in message) this.#events.alive?.(message.pong);
     else if (message.event === 'noticing') {
-      const { nextLookMs, queue } = message;
-      this.#events.noticing({ nextLookMs, queue });
-    } else this.#events.looked(message.looks.map(lookedOf));
+      const { nextLookMs, queue, part } = message;
+      this.#events.noticing({ nextLookMs, queue }, part);
+    } else this.#events.looked(message.looks.map(lookedOf), message.part);
   }
 
   async #answer(ask: number, op: keyof AgentOperations, args: Arguments): Promise<void> {

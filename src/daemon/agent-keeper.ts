@@ -12,6 +12,7 @@ import {
   NO_AGENT,
   type NoticingState,
   type ProbeRequest,
+  type WatchTask,
 } from './agent-channel.ts';
 import type { Child } from './children.ts';
 import { type ChildState, KeptChild } from './kept-child.ts';
@@ -31,10 +32,18 @@ const STOP_MS_MAX = 2_000;
 export interface AgentPorts {
   spawn(): Child;
   /** What to watch. `restarts`: how often an agent was told to end and another one took its place. */
-  task(restarts: number): Omit<AgentTask, 'known'>;
-  onLooked(looks: readonly Looked[]): void;
+  task(restarts: number): Omit<AgentTask, 'parts'> & { readonly parts: readonly Omit<WatchTask, 'known'>[] };
+  /** Of which bundle. */
+  onLooked(looks: readonly Looked[], part: number): void;
   readonly operations: AgentOperations;
   readonly log: Log;
+}
+
+/** Of one bundle: what was found last, and when something was told last. */
+interface Told {
+  looks: readonly Looked[];
+  timer: NodeJS.Timeout | undefined;
+  atMs: number;
 }
 
 export class AgentKeeper {
@@ -44,13 +53,12 @@ export class AgentKeeper {
   #pinged = 0;
   #answered = 0;
   #pingTimer: NodeJS.Timeout | undefined;
-  #known: AgentTask['known'] = [];
-  #noticing: NoticingState | undefined;
+  /** Of each bundle. */
+  #known: readonly WatchTask['known'][] = [];
+  #noticing: (NoticingState | undefined)[] = [];
   /** Told to end, and replaced. */
   #replaced = 0;
-  #looks: readonly Looked[] = [];
-  #lookTimer: NodeJS.Timeout | undefined;
-  #lookedMs = Number.NEGATIVE_INFINITY;
+  readonly #told: Told[] = [];
 
   constructor(ports: AgentPorts) {
     this.#ports = ports;
@@ -73,14 +81,14 @@ export class AgentKeeper {
   }
 
   /** When it looks again, and how its queue is; undefined while that is not known. */
-  noticing(): NoticingState | undefined {
-    return this.#link === undefined ? undefined : this.#noticing;
+  noticing(part = 0): NoticingState | undefined {
+    return this.#link === undefined ? undefined : this.#noticing[part];
   }
 
-  /** Of each source, what is known of it, so that the agent need not wonder about it. */
-  tell(known: AgentTask['known']): void {
+  /** Of each source of each bundle, what is known of it, so that the agent need not wonder about it. */
+  tell(known: readonly WatchTask['known'][]): void {
     this.#known = known;
-    this.#link?.tellKnown(known);
+    for (const [part, each] of known.entries()) this.#link?.tellKnown(each, part);
   }
 
   /** Which certificate is served there. Never rejects: without an agent, it is not known. */
@@ -96,7 +104,7 @@ export class AgentKeeper {
 
   async stop(): Promise<void> {
     const { child } = this.#kept;
-    clearTimeout(this.#lookTimer);
+    for (const told of this.#told) clearTimeout(told?.timer);
     clearInterval(this.#pingTimer);
     this.#kept.stop((last) => this.#end(last));
     await child?.exited;
@@ -111,11 +119,12 @@ export class AgentKeeper {
 
   #talk(child: Child): void {
     const { task, operations, log } = this.#ports;
-    const told = { ...task(this.#replaced), known: this.#known };
+    const { parts, ...rest } = task(this.#replaced);
+    const told = { ...rest, parts: parts.map((each, i) => ({ ...each, known: this.#known[i] ?? [] })) };
     this.#link = new AgentLink(child.channel, told, operations, {
-      looked: (looks) => this.#looked(looks),
-      noticing: (state) => {
-        this.#noticing = state;
+      looked: (looks, part) => this.#looked(looks, part),
+      noticing: (state, part) => {
+        this.#noticing[part] = state;
       },
       alive: (ping) => {
         this.#answered = ping;
@@ -139,16 +148,17 @@ export class AgentKeeper {
     this.#link?.ping(this.#pinged);
   }
 
-  /** The latest of those that come too fast, but a hint only gives way to a hint. */
-  #looked(looks: readonly Looked[]): void {
-    const waits = this.#lookTimer !== undefined;
-    if (!waits || isHint(looks) || !isHint(this.#looks)) this.#looks = looks;
+  /** The latest of those that come too fast, of each bundle; but a hint only gives way to a hint. */
+  #looked(looks: readonly Looked[], part: number): void {
+    const told = (this.#told[part] ??= { looks, timer: undefined, atMs: Number.NEGATIVE_INFINITY });
+    const waits = told.timer !== undefined;
+    if (!waits || isHint(looks) || !isHint(told.looks)) told.looks = looks;
     if (waits) return;
-    const waitMs = Math.max(0, this.#lookedMs + LOOK_EVERY_MS - performance.now());
-    this.#lookTimer = setTimeout(() => {
-      this.#lookTimer = undefined;
-      this.#lookedMs = performance.now();
-      this.#ports.onLooked(this.#looks);
+    const waitMs = Math.max(0, told.atMs + LOOK_EVERY_MS - performance.now());
+    told.timer = setTimeout(() => {
+      told.timer = undefined;
+      told.atMs = performance.now();
+      this.#ports.onLooked(told.looks, part);
     }, waitMs);
   }
 }

@@ -30,6 +30,7 @@ import {
   type QueueTask,
   supervisorMessageSchema,
   toldError,
+  type WatchTask,
 } from './agent-channel.ts';
 import { Channel, ChannelError, type Message } from './channel.ts';
 import { CHILD_EXIT_WRONG, enterChild, exitWith, writeToLog } from './child.ts';
@@ -53,8 +54,8 @@ export interface AgentPorts {
   readonly controlFd: number;
   readonly statusFd: number;
   readonly metricsFd: number;
-  createSources(task: AgentTask): readonly Source[];
-  openQueue(queue: QueueTask, task: AgentTask): Promise<Queue>;
+  createSources(task: WatchTask): readonly Source[];
+  openQueue(queue: QueueTask, task: WatchTask): Promise<Queue>;
   /** Of AWS, that it made. */
   calls(): readonly CallTotal[];
   /** For bugs: their class and place. */
@@ -104,8 +105,9 @@ class Agent {
   #end: (error?: Error) => void = () => undefined;
   #nextAsk = 1;
   #waiting: Promise<Status> | undefined;
-  #known: AgentTask['known'] = [];
-  #watch: Watch | undefined;
+  /** Of each bundle. */
+  #known: WatchTask['known'][] = [];
+  #watches: Watch[] = [];
   #control: Promise<ControlServer> | undefined;
   #metrics: MetricsEndpoints | undefined;
 
@@ -135,7 +137,7 @@ class Agent {
     // A newer supervisor may say more.
     if (message === undefined) return;
     if ('known' in message) {
-      this.#known = message.known;
+      this.#known[message.part] = message.known;
       return;
     }
     if ('ping' in message) {
@@ -159,7 +161,7 @@ class Agent {
   }
 
   #start(task: AgentTask): void {
-    this.#known = task.known;
+    this.#known = task.parts.map(({ known }) => known);
     const { controlFd, statusFd } = this.#ports;
     this.#control = serveListening({
       controlFd,
@@ -170,21 +172,26 @@ class Agent {
     });
     this.#control.catch((error: Error) => this.#end(error));
     this.#serveMetrics(task.metrics);
+    for (const [part, watched] of task.parts.entries()) this.#watch(watched, part);
+  }
+
+  #watch(task: WatchTask, part: number): void {
     const { pollMs, spreadMs, queue } = task;
     const { createSources, openQueue, log } = this.#ports;
     const bug = (description: string) => log(JSON.stringify({ level: 50, event: 'bug', error: description }));
     try {
-      this.#watch = watchSources(
+      const watch = watchSources(
         { pollMs, spreadMs },
         {
           sources: createSources(task),
           openQueue: queue === null ? undefined : () => openQueue(queue, task),
-          known: (source) => this.#known[source] ?? undefined,
-          looked: (looks) => this.#send({ event: 'looked', looks: looks.map(toldLook) }),
-          state: (state) => this.#send({ event: 'noticing', ...state }),
+          known: (source) => this.#known[part]?.[source] ?? undefined,
+          looked: (looks) => this.#send({ event: 'looked', part, looks: looks.map(toldLook) }),
+          state: (state) => this.#send({ event: 'noticing', part, ...state }),
           bug,
         },
       );
+      this.#watches.push(watch);
     } catch (error) {
       // A location that can't be watched was not taken by the supervisor either; the sockets are to be answered on.
       bug(describeBug(error));
@@ -250,7 +257,10 @@ class Agent {
     await new Promise((resolve) => setImmediate(resolve));
     const timer = new Promise((resolve) => setTimeout(resolve, CLOSE_MS_MAX).unref());
     const control = this.#control?.then((server) => server.close()).catch(() => undefined);
-    await Promise.race([Promise.all([control, this.#metrics?.close(), this.#watch?.close()]), timer]);
+    await Promise.race([
+      Promise.all([control, this.#metrics?.close(), ...this.#watches.map((watch) => watch.close())]),
+      timer,
+    ]);
     this.#ports.channel.close();
   }
 }

@@ -71,6 +71,8 @@ const PATH_DEFAULT = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
  * --lite-mode, --jitless, --optimize-for-size).
  */
 const NODE_FLAGS = ['--v8-pool-size=1'];
+/** They handle contents in buffers of their own, and end. */
+const SHORT_LIVED: readonly Role[] = ['unsealer', 'composer', 'haproxy'];
 /** Those that run for ever and allocate next to nothing: the young generation can't grow to 16 MiB a half. */
 const SMALL = ['--max-semi-space-size=1'];
 /** Of one that makes much that is soon not needed: its heap grows by 2 MiB between collections instead of 8. */
@@ -195,7 +197,7 @@ function nodeCommand({ role, nodeFlags = [] }: ChildOptions): string[] {
     process.execPath,
     ...(process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : []),
     ...NODE_FLAGS,
-    ...(role === 'unsealer' || role === 'haproxy' ? [] : SMALL),
+    ...(SHORT_LIVED.includes(role) ? [] : SMALL),
     ...(role === 'agent' ? SLOWLY_GROWING : []),
     ...nodeFlags,
   ];
@@ -239,6 +241,6 @@ export function childEnvironment(
       name === 'TZ' || (foreign && (name === 'HOME' || /^AWS_|^[A-Za-z]+_(PROXY|proxy)$/.test(name)));
     if (wanted) environment[name] = value;
   }
-  if (role === 'unsealer' || role === 'haproxy') environment['GLIBC_TUNABLES'] = OVERWRITE_FREED;
+  if (SHORT_LIVED.includes(role)) environment['GLIBC_TUNABLES'] = OVERWRITE_FREED;
   return environment;
 }

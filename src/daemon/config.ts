@@ -18,6 +18,7 @@ import {
 } from '../limits.ts';
 import { amount, duration, flag, list, text } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
+import { mountsSection } from './mounts-settings.ts';
 import { noticingSettings, sourceSection } from './source-settings.ts';
 
 const wholeNumber = z
@@ -62,6 +63,7 @@ const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
 /** What only a config can say: nested. No flag, no variable. */
 const sections = {
   source: sourceSection,
+  mounts: mountsSection,
   checks: checksSchema,
   files: filesSchema,
   hooks: hooksSchema,
@@ -141,6 +143,18 @@ export function resolveSettings({ flags, env, config }: SettingLayers): Settings
     },
   );
   const merged = { ...fromHabit, ...config, ...fromEnvironment, ...fromFlags };
+  if (config?.mounts !== undefined) {
+    const { bundle, ...rest } = merged;
+    const named = fromFlags.bundle ?? fromEnvironment.bundle ?? config.bundle ?? config.source;
+    if (named === undefined) return rest;
+    throw new ConfigError(
+      'config-invalid',
+      'cannot use both mounts and a bundle: each says what is mounted',
+      {
+        hint: 'put the bundle into mounts, below a directory of its own; or leave mounts out',
+      },
+    );
+  }
   if (config?.source === undefined) return merged;
   const { bundle, source, ...rest } = merged;
   // One that was named outside of the file replaces the file's; out of habit (S3_PATH) is not naming.

@@ -26,6 +26,7 @@ import { InPass } from './in-pass.ts';
 import { Inodes } from './inodes.ts';
 import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
 import { LOAD_MS_MAX, Offer } from './offer.ts';
+import { PartImages } from './part-images.ts';
 import { patiently } from './patience.ts';
 import { Retirement, type Superseded } from './retirement.ts';
 import { Servers } from './servers.ts';
@@ -38,6 +39,8 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #ports: EnginePorts;
   readonly #store: RamfsStore;
+  /** Of a mount of several bundles. */
+  readonly partImages: PartImages;
   readonly #page: ControlPage;
   readonly #fuseFd: number;
   /** From the server to the notifier: pages that are to be dropped again. */
@@ -75,6 +78,7 @@ export class Engine {
     const { uid, gid } = options.users.server;
     const store = RamfsStore.create({ serverUid: uid, serverGid: gid });
     this.#store = store;
+    this.partImages = new PartImages(store, () => this.#nextId++);
     const policy = { cachePolicy: cache, fastOpen, resend, consistencyWindowMs, preserve };
     const page = new ControlPage(store, policy);
     this.#page = page;

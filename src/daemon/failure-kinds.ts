@@ -6,7 +6,7 @@ const REFUSALS: readonly ErrorCode[] = ['key-not-accepted', 'data-key-refused'];
 /** Those of a bundle that time heals. */
 const CLOCK: readonly ErrorCode[] = ['bundle-serial-future', 'check-clock'];
 /** What one machine fails in by itself: its processes. */
-const OWN: readonly ErrorCode[] = ['mount-failed', 'unsealer-failed'];
+const OWN: readonly ErrorCode[] = ['mount-failed', 'unsealer-failed', 'composer-failed'];
 
 /** Whether the same bytes would be refused again whatever happens in the world. */
 export function isRefusal({ code }: SecretsfsError): boolean {

@@ -10,8 +10,8 @@ export interface MountSource {
   readonly aws: AwsSettings;
 }
 
-/** What both process shapes of a mount are told. */
-export interface MountOptions {
+/** What there is to know of one bundle: where it comes from, when it is looked for, and what may be accepted. */
+export interface BundleOptions {
   /** In the order in which they are asked. */
   readonly sources: readonly MountSource[];
   readonly pollMs: number;
@@ -22,28 +22,43 @@ export interface MountOptions {
   readonly unsealsPerMinute: number | undefined;
   /** For keys and the queue. */
   readonly aws: AwsSettings;
-  readonly mountpoint: string;
   /** The name that the bundle must carry. */
   readonly name: string;
-  /** What status, remount and unmount call this mount. */
-  readonly instance: string;
   readonly acceptedKeys: readonly string[];
   /** Pairs that the bundle's context must have. */
   readonly context: Readonly<Record<string, string>>;
   readonly bytesMax: number;
   readonly filesMax: number;
-  readonly preserve: boolean;
   readonly checks: Checks;
   /** `files:`, with users and groups looked up. */
   readonly rules: readonly FileRule[];
+  readonly minSerial: number | undefined;
+}
+
+/** One of the bundles of a mount. */
+export interface PartOptions extends BundleOptions {
+  /** One name, below the mountpoint; undefined: its tree is all of the mount, and it is the only one. */
+  readonly directory: string | undefined;
+  /** Without it, there is no mount. */
+  readonly required: boolean;
+}
+
+/** What is of a mount as a whole. */
+export interface SharedOptions {
+  readonly mountpoint: string;
+  /** What status, remount and unmount call this mount. */
+  readonly instance: string;
+  readonly preserve: boolean;
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
   readonly metrics: MetricsOptions;
   readonly runtimeDir: string;
   /** Where the floor of serials is kept. */
   readonly stateDir: string;
-  readonly minSerial: number | undefined;
   readonly version: string;
   /** Why this driver, in words. */
   readonly driverReason: string;
 }
+
+/** A mount of one bundle. */
+export type MountOptions = SharedOptions & BundleOptions;

@@ -33,7 +33,7 @@ import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import { MetricsEndpoints } from './metrics.ts';
 import type { MountOptions } from './mount-options.ts';
-import { operationsOf } from './operations.ts';
+import { operationsOf, unknownPart } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
@@ -307,8 +307,10 @@ export class Mount {
       mountpoint: this.#mountpoint,
       describe: () => this.status(),
       useRollback: () => useRollback(path.join(runtimeDir, instance), this.#ports.uid),
-      refresh: async (options) =>
-        describeRefreshed(await this.#rotation.refresh(options), describeGeneration),
+      refresh: async ({ part, ...options }) => {
+        if (part !== undefined) throw unknownPart(part, []);
+        return describeRefreshed(await this.#rotation.refresh(options), describeGeneration);
+      },
       hook: async (name) => {
         throw unknownHook(name, []);
       },

@@ -1,6 +1,7 @@
 /** What the control sockets can ask of a mount, the same whichever driver serves it. */
 import type { Arguments, HookResult, RemountResult, Status, UpgradeResult } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
+import { ControlError, quote } from '../errors.ts';
 
 /** A mount, as its control sockets see it. */
 export interface Operated {
@@ -43,4 +44,11 @@ export function operationsOf(mount: Operated): Operations {
       return { mountpoint: mount.mountpoint };
     },
   };
+}
+
+/** No bundle of the mount is called so. `known`: nothing where it has one alone, which has no name there. */
+export function unknownPart(name: string, known: readonly string[]): ControlError {
+  return new ControlError('part-unknown', `cannot find ${quote(name)}: the mount has no such part`, {
+    hint: known.length === 0 ? 'it has one bundle: leave the part out' : `there are: ${known.join(', ')}`,
+  });
 }

@@ -5,6 +5,7 @@ import type { FileRule } from '../checks/ownership.ts';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
 import { ChildLog } from './child-log.ts';
 import { type Child, type ChildOptions, spawnChild } from './children.ts';
+import { PARTS_VARIABLE } from './composer-task.ts';
 import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
@@ -174,6 +175,27 @@ export function spawnUnsealer(
     fileBytesMax,
     hear: relayTo(log),
     environment: { [FILES_VARIABLE]: `${fds.length - FIXED_FILES}` },
+  });
+  setOomScore(child.pid, OOM_SCORES.unsealer);
+  return child;
+}
+
+/** `fds` from descriptor 4 on: image, changes, previous image, then the images of parts. */
+export function spawnComposer(
+  user: ProcessUser,
+  fds: readonly number[],
+  fileBytesMax: number,
+  log: Log,
+): Child {
+  const child = spawnChild({
+    role: 'composer',
+    script: 'composer.mjs',
+    user,
+    fds: ['channel', ...fds],
+    fileBytesMax,
+    hear: relayTo(log),
+    emptyNetwork: true,
+    environment: { [PARTS_VARIABLE]: `${fds.length - FIXED_FILES}` },
   });
   setOomScore(child.pid, OOM_SCORES.unsealer);
   return child;

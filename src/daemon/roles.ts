@@ -1,5 +1,14 @@
 /** What whoever starts a process of a mount, and the process itself, must agree on. */
-export type Role = 'server' | 'prober' | 'teller' | 'notifier' | 'agent' | 'unsealer' | 'haproxy' | 'trial';
+export type Role =
+  | 'server'
+  | 'prober'
+  | 'teller'
+  | 'notifier'
+  | 'agent'
+  | 'unsealer'
+  | 'composer'
+  | 'haproxy'
+  | 'trial';
 
 /** The supervisor's pid, for the child to see that it still has this parent. */
 export const PARENT_VARIABLE = 'SECRETSFS_PARENT';

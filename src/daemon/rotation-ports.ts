@@ -98,6 +98,8 @@ export interface RotationPorts<G> {
   readonly random: () => number;
   /** Of each source, in their order, whether it is a file, which may be seen while it is being written. */
   readonly sources: readonly { readonly isLocal: boolean }[];
+  /** Nothing being live yet is no end of it: what fails is tried again. */
+  readonly isOptional?: boolean | undefined;
   /** Attempts a minute; undefined: they cost nothing. */
   readonly unsealsPerMinute: number | undefined;
   readonly retries: RetryTimes;

@@ -315,11 +315,16 @@ export class Rotation<G> {
     this.#limits.recovered();
   }
 
+  /** Whether a failure is not the end of the mount. */
+  get #goesOn(): boolean {
+    return this.#live !== undefined || this.#ports.isOptional === true;
+  }
+
   #retryLater({ code }: SecretsfsError, revision: string | undefined): void {
     const { sources, unsealsPerMinute } = this.#ports;
     const asksOthers = unsealsPerMinute !== undefined || sources.some(({ isLocal }) => !isLocal);
     const isShared = asksOthers && !isOwnFailure(code);
-    if (this.#live !== undefined) this.#tryLater(this.#limits.failed(revision, isShared), false);
+    if (this.#goesOn) this.#tryLater(this.#limits.failed(revision, isShared), false);
   }
 
   #tryLater(delayMs: number, limited: boolean): void {
@@ -355,6 +360,6 @@ export class Rotation<G> {
     }
     this.#failure = { error, revision, sinceMs: nowMs(), attempts: 1 };
     // The first failure ends the start, whose caller tells it.
-    if (this.#live !== undefined) log.error('refresh-failed', errorFields(error));
+    if (this.#goesOn) log.error('refresh-failed', errorFields(error));
   }
 }

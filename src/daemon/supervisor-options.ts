@@ -3,10 +3,12 @@ import type { ExecCheck } from '../checks/exec-settings.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Candidate } from './candidate.ts';
 import type { Log } from './log.ts';
-import type { MountOptions } from './mount-options.ts';
+import type { PartOptions, SharedOptions } from './mount-options.ts';
 import type { OpenedResult } from './unsealer-channel.ts';
 
-export interface SupervisorOptions extends MountOptions {
+export interface SupervisorOptions extends SharedOptions {
+  /** One, or several with a directory each. */
+  readonly parts: readonly PartOptions[];
   readonly cache: 'page' | 'none';
   readonly fastOpen: boolean;
   readonly resend: boolean;

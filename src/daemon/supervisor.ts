@@ -11,10 +11,11 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { forgetRollback, useRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
-import type { Changes } from '../control/protocol.ts';
 import type { Operations } from '../control/server.ts';
 import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
+import type { ChangeList } from '../generation/changes.ts';
+import type { Activated } from '../hooks/changes.ts';
 import type { Snapshot } from '../metrics/snapshot.ts';
 import { FileLane } from '../system/file-lane.ts';
 import { keepDescriptors } from '../system/files.ts';
@@ -23,34 +24,36 @@ import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import type { OwnCgroup } from '../system/own-cgroup.ts';
 import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.ts';
-import { realTimers } from '../system/timers.ts';
 import { AgentKeeper } from './agent-keeper.ts';
-import { logWarnings } from './check-findings.ts';
+import type { Candidate } from './candidate.ts';
 import { coalesced } from './coalesced.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
-import { describeRefreshed } from './describe.ts';
 import { Engine } from './engine.ts';
 import { ExecChecks } from './exec-checks.ts';
-import { FloorFile } from './floor.ts';
 import type { Hooks } from './hooks.ts';
 import { watchIdentity } from './identity-watch.ts';
 import { leaveSwap } from './leave-swap.ts';
 import { isS3Url } from './location.ts';
 import { errorFields } from './log.ts';
-import { activatedBy, mountHooks } from './mount-hooks.ts';
+import { mountHooks } from './mount-hooks.ts';
 import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
+import { mountRules, nodesMax } from './part-paths.ts';
+import { Parts } from './parts.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
-import { queueTaskOf } from './queue-task.ts';
-import { retryTimes } from './retries.ts';
-import { Rotation } from './rotation.ts';
-import type { Looked, Opened, Taken, TakeOptions } from './rotation-ports.ts';
-import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
-import { type Described, describeMount, describeProcesses, describeStored } from './supervisor-status.ts';
-import { takeInStore } from './taking.ts';
+import type { Looked } from './rotation-ports.ts';
+import type { SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
+import {
+  bundleOf,
+  type Described,
+  describeMount,
+  describeProcesses,
+  describeRefreshes,
+} from './supervisor-status.ts';
 import { Tally } from './tally.ts';
+import { watchTasks } from './watch-tasks.ts';
 
 /** A start that takes longer should be able to say what it waits for. */
 const AGENT_AFTER_MS = 1_000;
@@ -60,8 +63,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #ports: SupervisorPorts;
   readonly #startedMs: number;
-  readonly #rotation: Rotation<InStore>;
-  readonly #floors: FloorFile;
+  readonly #parts: Parts;
   readonly #hooks: Hooks;
   readonly #tally: Tally;
   readonly #lane = new FileLane();
@@ -82,7 +84,7 @@ export class Supervisor {
   #agentTimer: NodeJS.Timeout | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
-  readonly #refreshSoon = coalesced(() => this.#rotation.refresh());
+  readonly #refreshSoon = coalesced(() => this.#parts.refresh());
   #upgrading: Promise<readonly string[]> | undefined;
 
   constructor(options: SupervisorOptions, ports: SupervisorPorts) {
@@ -91,28 +93,15 @@ export class Supervisor {
     this.#startedMs = ports.nowMs();
     this.#tally = new Tally(ports.nowMs);
     this.#mountpoint = options.mountpoint;
-    this.#floors = new FloorFile({
-      directory: options.stateDir,
-      instance: options.instance,
-      name: options.name,
-      minSerial: options.minSerial,
-      uid: 0,
-      log: ports.log,
-      clockMs: ports.clockMs,
-    });
     this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
-    this.#rotation = new Rotation<InStore>({
-      log: ports.log,
-      nowMs: ports.nowMs,
-      timers: realTimers,
-      random: Math.random,
-      floors: this.#floors,
-      sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
-      unsealsPerMinute: options.unsealsPerMinute,
-      retries: retryTimes(options),
-      take: (options) => this.#take(options),
-      activate: (opened) => this.#activate(opened),
-      checked: (outcome, code) => this.#tally.checked(outcome, code),
+    this.#parts = new Parts(options, {
+      ...ports,
+      engine: () => this.#running,
+      users: () => this.#users as ProcessUsers,
+      lane: this.#lane,
+      activate: (candidate) => this.#activate(candidate),
+      activated: (activated) => this.#activated(activated),
+      tally: this.#tally,
       onSettled: () => this.#tellAgent(),
     });
   }
@@ -177,8 +166,8 @@ export class Supervisor {
   async #start(): Promise<void> {
     const { log, nowMs } = this.#ports;
     const options = this.#options;
-    const { sources, instance, runtimeDir, statusGid } = options;
-    const bundle = this.#bundle;
+    const { parts, instance, runtimeDir, statusGid } = options;
+    const bundle = bundleOf(parts);
     staySmall();
     (await loadNative()).forbidDumps();
     protectFromOom();
@@ -198,7 +187,7 @@ export class Supervisor {
     const directory = await makeSocketDirectory(runtimeDir, instance, 0);
     this.#sockets = openControlSockets(directory, statusGid);
     // With the lock of the sockets, both are nobody else's.
-    await Promise.all([forgetRollback(directory), this.#floors.load()]);
+    await Promise.all([forgetRollback(directory), this.#parts.load()]);
     log.info('starting', { bundle, mountpoint, users: users.origin });
     const { cache, fastOpen, resend, retireAfterMs, consistencyWindowMs } = options;
     this.#engine = new Engine(
@@ -206,11 +195,11 @@ export class Supervisor {
         mountpoint,
         source: instance,
         ...{ cache, fastOpen, resend, retireAfterMs, consistencyWindowMs, users },
-        nodesMax: options.filesMax + 1,
+        nodesMax: nodesMax(parts),
         preserve: options.preserve,
       },
       {
-        ...engineProcesses(users, log, { rules: options.rules }),
+        ...engineProcesses(users, log, { rules: mountRules(parts) }),
         prove: this.#checks?.prove,
         log,
         nowMs,
@@ -220,53 +209,49 @@ export class Supervisor {
       },
     );
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
-    const { live } = await this.#rotation.refresh();
+    await this.#parts.start();
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
-    sources.forEach(({ bundle }, source) => {
-      if (isS3Url(bundle)) return;
-      const changed = () => this.#rotation.noteLook(changedAt(source));
-      this.#watches.push(watchIdentity(bundle, this.#lane, changed));
+    parts.forEach(({ sources }, part) => {
+      sources.forEach(({ bundle: location }, source) => {
+        if (isS3Url(location)) return;
+        const changed = () => this.#parts.noteLook(part, changedAt(source));
+        this.#watches.push(watchIdentity(location, this.#lane, changed));
+      });
     });
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
       () => void this.#endBecause(unmountedOutside(mountpoint)),
     );
-    log.info('ready', { mountpoint, serial: live.serial, files: live.generation.result.files });
+    const serial = this.#parts.latest?.state.live?.serial;
+    log.info('ready', { mountpoint, serial, files: this.#parts.files });
     this.#ready.resolve();
     trimMemory();
-    this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
+    this.#notify(`READY=1\nSTATUS=serial ${serial} at ${mountpoint}`);
     this.#running.settle();
     this.#startAgent();
   }
 
   async #makeChecks(mountpoint: string, users: ProcessUsers): Promise<ExecChecks | undefined> {
-    const { execChecks, instance, cache, fastOpen, preserve, rules } = this.#options;
+    const { execChecks, instance, cache, fastOpen, preserve, parts } = this.#options;
     const { log, nowMs } = this.#ports;
     if (execChecks.length === 0) return undefined;
     return ExecChecks.create(
       execChecks,
       { mountpoint, source: instance, cache, fastOpen, preserve, user: users.server },
-      { ...trialProcesses(users, log, { rules }), log, nowMs },
+      { ...trialProcesses(users, log, { rules: mountRules(parts) }), log, nowMs },
     );
   }
 
-  #take(options: TakeOptions): Promise<Taken<InStore>> {
-    const { log, clockMs } = this.#ports;
-    const user = (this.#users as ProcessUsers).unsealer;
-    const [engine, lane] = [this.#running, this.#lane];
-    const onCalls = this.#tally.called.bind(this.#tally);
-    return takeInStore({ engine, options: this.#options, user, lane, log, clockMs, onCalls }, options);
-  }
-
-  async #activate(opened: Opened<InStore>): Promise<Changes | undefined> {
-    const { candidate, result } = opened.generation;
+  async #activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     if (!this.#mounted) await checkStillThere(this.#mountpoint);
     const changes = await this.#running.activate(candidate);
-    logWarnings(this.#ports.log, result);
     this.#mounted = true;
-    this.#hooks.activated(activatedBy(opened, changes));
-    this.#notify(`STATUS=serial ${opened.serial} at ${this.#mountpoint}`);
-    return changes?.counts;
+    return changes;
+  }
+
+  #activated(activated: Activated): void {
+    this.#hooks.activated(activated);
+    this.#notify(`STATUS=serial ${activated.serial} at ${this.#mountpoint}`);
   }
 
   #startAgent(): void {
@@ -275,16 +260,15 @@ export class Supervisor {
     const [users, sockets] = [this.#users, this.#sockets];
     if (this.#agent !== undefined || this.#stopping !== undefined) return;
     if (users === undefined || sockets === undefined) return;
-    const { sources, pollMs, spreadMs, queue, instance, aws, metrics } = this.#options;
+    const { metrics } = this.#options;
     this.#agent = new AgentKeeper({
       spawn: () => spawnAgent(users.agent, sockets, log),
       task: (restarts) => ({
-        sources: sources.map((source) => ({ location: source.bundle, aws: source.aws })),
-        queue: queue === undefined ? null : queueTaskOf(queue, instance, this.#ownId, restarts),
-        ...{ pollMs, spreadMs, aws, statusSocket: sockets.statusFd !== undefined },
+        parts: watchTasks(this.#options, this.#ownId, restarts),
+        statusSocket: sockets.statusFd !== undefined,
         metrics: { listen: metrics.listen ?? null, fileLabels: metrics.fileLabels },
       }),
-      onLooked: (looks) => this.#rotation.noteLook(looks),
+      onLooked: (looks, part) => this.#parts.noteLook(part, looks),
       operations: { ...this.#operations(), metrics: async () => this.#snapshot() },
       log,
     });
@@ -316,7 +300,7 @@ export class Supervisor {
     this.#notify('STOPPING=1');
     this.#checks?.stop();
     // A start that is under way comes to its end first, quickly: its unsealer is ended here.
-    const rotation = this.#rotation.stop();
+    const rotation = this.#parts.stop();
     await this.#starting.catch(() => undefined);
     await rotation;
     clearTimeout(this.#agentTimer);
@@ -342,12 +326,7 @@ export class Supervisor {
 
   /** What need not be looked at again, so that a poll without news costs no unsealer. */
   #tellAgent(): void {
-    this.#agent?.tell(this.#rotation.known().map((known) => known ?? null));
-  }
-
-  /** The first, as what all of them are shown as. */
-  get #bundle(): string {
-    return this.#options.sources[0]?.bundle ?? '';
+    this.#agent?.tell(this.#parts.known());
   }
 
   get #running(): Engine {
@@ -383,7 +362,7 @@ export class Supervisor {
       mountpoint: this.#mountpoint,
       describe: () => describeMount(this.#described()),
       useRollback: () => useRollback(path.join(runtimeDir, instance), 0),
-      refresh: async (options) => describeRefreshed(await this.#rotation.refresh(options), describeStored),
+      refresh: async (options) => describeRefreshes(await this.#parts.refresh(options), this.#parts),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();
         return { replaced: [...replaced], processes: describeProcesses(this.#described()) };
@@ -407,11 +386,10 @@ export class Supervisor {
       mounted: this.#mounted,
       startedMs: this.#startedMs,
       users: this.#users,
-      rotation: this.#rotation.state(),
+      parts: this.#parts,
       engine: this.#engine?.status(),
       agent: this.#agent?.state() ?? [],
-      noticing: this.#agent?.noticing(),
-      floor: this.#floors.describe(),
+      noticing: (part) => this.#agent?.noticing(part),
       hooks: this.#hooks.status(),
     };
   }

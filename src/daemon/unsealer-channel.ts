@@ -10,8 +10,8 @@ import { isErrorCode, MountError, SecretsfsError } from '../errors.ts';
 import { GENERATION_NODES_MAX, MOUNT_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
 import { CALL_OUTCOMES, CALL_TOTALS_MAX, type CallTotal, OPERATIONS, SERVICES } from '../metrics/calls.ts';
 import { awsSettingsSchema, foreignRevision, foreignText, foreignVersion } from './agent-channel.ts';
-import type { Channel, Message } from './channel.ts';
-import type { Exit } from './children.ts';
+import type { Message } from './channel.ts';
+import { performedBy, type TaskLimits, type TaskProcess } from './one-task.ts';
 
 /** The first descriptor of what a task names: a bundle, key files. */
 export const FILES_FD = 7;
@@ -19,11 +19,6 @@ export const FILES_FD = 7;
 export const FILES_VARIABLE = 'SECRETSFS_FILES';
 /** How often an unsealer says that it lives, while it waits for others. */
 export const ALIVE_EVERY_MS = 2_000;
-
-/** To exit, once it has said its result. */
-const EXIT_MS_MAX = 2_000;
-/** To be gone, once it was killed. */
-const GONE_MS_MAX = 10_000;
 
 const descriptor = z.int().min(FILES_FD);
 const count = z.int().min(0);
@@ -97,6 +92,28 @@ const nodes = count.max(GENERATION_NODES_MAX);
 const path = z.string().min(1).max(PATH_BYTES_MAX);
 const instant = z.iso.datetime({ precision: 3 });
 
+/** Of an image. */
+const writtenShape = {
+  files: nodes,
+  directories: nodes,
+  symlinks: nodes,
+  contentBytes: count.max(MOUNT_BYTES_MAX),
+  imageBytes: count.max(4 * MOUNT_BYTES_MAX),
+  counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
+};
+const failedShape = {
+  outcome: z.literal('failed'),
+  code: z.string().refine(isErrorCode),
+  message: foreignText,
+  hint: foreignText.optional(),
+};
+
+/** What a composer says; it is read like an unsealer's. */
+export const composerResultSchema = z.discriminatedUnion('outcome', [
+  z.strictObject({ outcome: z.literal('composed'), ...writtenShape }),
+  z.strictObject(failedShape),
+]);
+
 export const unsealerResultSchema = z.discriminatedUnion('outcome', [
   z.strictObject({ outcome: z.literal('unchanged'), revision: foreignRevision }),
   z.strictObject({
@@ -108,11 +125,7 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
     created: instant,
     /** When it was put where it was found; null where its source does not say. */
     uploaded: instant.nullable(),
-    files: nodes,
-    directories: nodes,
-    symlinks: nodes,
-    contentBytes: count.max(MOUNT_BYTES_MAX),
-    imageBytes: count.max(4 * MOUNT_BYTES_MAX),
+    ...writtenShape,
     /** What the checks have to say of what goes live; see src/checks/findings.ts. */
     findings: z
       .array(
@@ -144,15 +157,8 @@ export const unsealerResultSchema = z.discriminatedUnion('outcome', [
       .max(CERTIFICATES_MAX)
       .readonly(),
     kept: z.array(path).max(KEPT_MAX).readonly(),
-    counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
   }),
-  z.strictObject({
-    outcome: z.literal('failed'),
-    code: z.string().refine(isErrorCode),
-    message: foreignText,
-    hint: foreignText.optional(),
-    revision: foreignRevision.optional(),
-  }),
+  z.strictObject({ ...failedShape, revision: foreignRevision.optional() }),
 ]);
 export type UnsealerResult = z.infer<typeof unsealerResultSchema>;
 export type OpenedResult = Extract<UnsealerResult, { outcome: 'opened' }>;
@@ -177,97 +183,33 @@ export function parseResult(said: Message): UnsealerResult | undefined {
   return unsealerResultSchema.safeParse(said).data;
 }
 
-/** A running unsealer, as spawnChild() gives it. */
-export interface UnsealerProcess {
-  readonly channel: Channel;
-  readonly exited: Promise<Exit>;
-  kill(): void;
-}
-
 /**
  * Gives the task and waits for the result, and for the end of the process: nothing writes to the candidate any more when
  * this returns or throws. Throws what the unsealer failed with, with its revision; MountError unsealer-failed where it
  * ended, said something else, or took longer than `timeoutMs`; and the signal's reason.
  */
 export async function unseal(
-  unsealer: UnsealerProcess,
+  unsealer: TaskProcess,
   task: UnsealerTask,
-  limits: {
-    readonly timeoutMs: number;
-    /** Without a word from it. */
-    readonly silenceMs: number;
-    readonly signal: AbortSignal;
+  limits: TaskLimits & {
     /** What it asked of AWS. */
     readonly onCalls?: (calls: readonly CallTotal[]) => void;
   },
 ): Promise<Exclude<UnsealerResult, { outcome: 'failed' }>> {
-  const { channel, exited } = unsealer;
-  const { timeoutMs, silenceMs, signal, onCalls = () => undefined } = limits;
-  let late: string | undefined;
-  let grace: NodeJS.Timeout | undefined;
-  let stuck: NodeJS.Timeout | undefined;
-  let giveUp: () => void;
-  const stays = new Promise<undefined>((resolve) => {
-    giveUp = () => resolve(undefined);
-  });
-  const kill = () => {
-    unsealer.kill();
-    // As it ends it closes files, and their file system may not answer that. It writes no more all the same.
-    stuck ??= setTimeout(giveUp, GONE_MS_MAX);
-  };
-  const endAfter = (ms: number, why: string) =>
-    setTimeout(() => {
-      late ??= `${why} ${Math.round(ms / 1000)} s`;
-      kill();
-    }, ms);
-  const timer = endAfter(timeoutMs, 'it took longer than');
-  const silence = endAfter(silenceMs, 'it said nothing for');
-  signal.addEventListener('abort', kill, { once: true });
-  try {
-    if (signal.aborted) kill();
-    channel.send({ version: UNSEALER_TASK_VERSION, ...task });
-    const said = await lastWord(channel, () => silence.refresh(), onCalls).catch((error: Error) => error);
-    clearTimeout(silence);
-    // It has nothing left to do; nor has one that says what is no message.
-    if (said instanceof Error) kill();
-    grace = setTimeout(kill, EXIT_MS_MAX);
-    const end = await Promise.race([exited, stays]);
-    signal.throwIfAborted();
-    if (late !== undefined) throw failed(late);
-    if (said instanceof Error) {
-      throw failed(`${said.message}; it ended with ${end?.signal ?? end?.code ?? 'nothing'}`);
-    }
-    const result = parseResult(said);
-    if (result === undefined) throw failed('its result is not readable');
-    if (result.outcome !== 'failed') return result;
-    const error = new SecretsfsError(result.code, result.message, { hint: result.hint });
-    error.revision = result.revision;
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    clearTimeout(silence);
-    clearTimeout(grace);
-    clearTimeout(stuck);
-    signal.removeEventListener('abort', kill);
-    channel.close();
-  }
-}
-
-async function lastWord(
-  channel: Channel,
-  onAlive: () => void,
-  onCalls: (calls: readonly CallTotal[]) => void,
-): Promise<Message> {
+  const told = { version: UNSEALER_TASK_VERSION, ...task };
   let isCounted = false;
-  for (;;) {
-    const said = await channel.receive();
+  const hear = (said: Message) => {
     const counted = isCounted ? undefined : callsSchema.safeParse(said).data;
-    if (counted !== undefined) {
-      isCounted = true;
-      onCalls(counted.calls);
-    } else if (said['alive'] !== true) return said;
-    else onAlive();
-  }
+    if (counted === undefined) return false;
+    isCounted = true;
+    limits.onCalls?.(counted.calls);
+    return true;
+  };
+  const result = await performedBy(unsealer, told, limits, { parse: parseResult, failed, hear });
+  if (result.outcome !== 'failed') return result;
+  const error = new SecretsfsError(result.code, result.message, { hint: result.hint });
+  error.revision = result.revision;
+  throw error;
 }
 
 function failed(why: string): MountError {

@@ -7,24 +7,20 @@
  * Descriptors: 3 the channel, 4 the candidate's image, 5 its changes, 6 the previous image or /dev/null, from 7 on the
  * files that the task names.
  */
-import { fstatSync, readSync, writevSync } from 'node:fs';
 import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { withAccepted } from '../checks/candidate.ts';
-import type { Findings } from '../checks/findings.ts';
-import { describeBug, MountError, SecretsfsError, SourceError } from '../errors.ts';
-import { type Plan, planGeneration } from '../generation/build.ts';
-import { encodeChanges } from '../generation/changes.ts';
-import { HEADER_BYTES } from '../generation/format.ts';
-import { Generation, GenerationError } from '../generation/generation.ts';
+import { describeBug, SecretsfsError, SourceError } from '../errors.ts';
+import { planGeneration } from '../generation/build.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax } from '../limits.ts';
 import { CallCounts } from '../metrics/calls.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
+import { type ImageFiles, openPrevious, writePlan } from './image-files.ts';
 import { checkMemory, ciphertextBytesMax, largerThanMemory } from './memory-ceiling.ts';
 import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
@@ -45,18 +41,13 @@ const PREVIOUS_FD = 6;
 /** What a link in /proc/self/fd says of a file, /dev/null included. */
 const FILE = /^\//;
 
-/** Buffers of one writev(2): IOV_MAX is 1,024. */
-const WRITTEN_AT_ONCE = 512;
-
 /** The year 10000. */
 const INSTANT_MS_END = 253_402_300_800_000;
 
 /** What is said of a generation, its bundle apart. */
 type Written = Omit<OpenedResult, 'outcome' | 'revision' | 'sha256' | 'serial' | 'created' | 'uploaded'>;
 
-export interface UnsealerFiles {
-  readonly candidateFd: number;
-  readonly changesFd: number;
+export interface UnsealerFiles extends ImageFiles {
   readonly previousFd: number;
 }
 
@@ -216,85 +207,10 @@ async function writeGeneration(
       { checks, rules, preserve, owner, nowMs, live, filesMax, bytesMax },
       (accepted, findings) => {
         const options = { id, serial, nowSeconds, previous: live, preserve: true };
-        return writePlan(planGeneration(accepted, options), findings, files);
+        return { ...writePlan(planGeneration(accepted, options), files), ...findings };
       },
     );
   } finally {
     previous?.metadata.fill(0);
-  }
-}
-
-/** Contents, metadata, changes, and the header last: what was cut off anywhere is no image. */
-function writePlan(
-  { metadata, contents, bytes, changes }: Plan,
-  findings: Findings,
-  { candidateFd, changesFd }: UnsealerFiles,
-): Written {
-  const encoded = encodeChanges(changes);
-  try {
-    const first = contents[0];
-    if (first !== undefined) {
-      // They follow each other without gaps.
-      writeAll(
-        candidateFd,
-        contents.map(({ data }) => data),
-        first.position,
-      );
-    }
-    writeAll(candidateFd, [metadata.subarray(HEADER_BYTES)], HEADER_BYTES);
-    writeAll(changesFd, [encoded], 0);
-    writeAll(candidateFd, [metadata.subarray(0, HEADER_BYTES)], 0);
-    const { files, directories, symlinks, contentBytes } = Generation.open(metadata, { read: () => 0 });
-    const { counts } = changes;
-    return { files, directories, symlinks, contentBytes, imageBytes: bytes, counts, ...findings };
-  } catch (error) {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    if (syscall === undefined) throw error;
-    throw new MountError('memory-exceeded', `cannot write the generation: ${syscall} failed: ${code}`, {
-      hint: 'look at the memory of the machine and of the unit',
-      cause: error,
-    });
-  } finally {
-    metadata.fill(0);
-    encoded.fill(0);
-  }
-}
-
-/** The generation that is live, whose inodes go on; undefined where there is none. */
-function openPrevious(fd: number): { generation: Generation; metadata: Buffer } | undefined {
-  if (!fstatSync(fd).isFile()) return undefined;
-  const read = (position: number, length: number, target: Uint8Array, at: number) =>
-    readSync(fd, target, at, length, position);
-  try {
-    const header = Buffer.alloc(HEADER_BYTES);
-    read(0, HEADER_BYTES, header, 0);
-    const metadata = Buffer.alloc(Generation.metadataBytes(header));
-    read(0, metadata.length, metadata, 0);
-    return { generation: Generation.open(metadata, { read }), metadata };
-  } catch (error) {
-    if (!(error instanceof GenerationError)) throw error;
-    // Inode numbers must never be used again, and only it knows which were.
-    throw new MountError('unsealer-failed', 'cannot follow the live generation: it is of another version', {
-      hint: 'secretsfs upgrade brings all processes to one version',
-      cause: error,
-    });
-  }
-}
-
-/** All of `buffers`, one after the other, from `position` on. */
-function writeAll(fd: number, buffers: readonly Uint8Array[], position: number): void {
-  let at = position;
-  for (let i = 0; i < buffers.length; ) {
-    const batch = buffers.slice(i, i + WRITTEN_AT_ONCE);
-    i += batch.length;
-    while (batch.length > 0) {
-      let written = writevSync(fd, batch, at);
-      at += written;
-      while (batch[0] !== undefined && written >= batch[0].length) {
-        written -= batch[0].length;
-        batch.shift();
-      }
-      if (batch[0] !== undefined) batch[0] = batch[0].subarray(written);
-    }
   }
 }

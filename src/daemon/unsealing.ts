@@ -140,7 +140,7 @@ function imageBytesMax({ bytesMax, filesMax }: UnsealingOptions): number {
 }
 
 /** What the machine and every control group above us leave. */
-async function availableMemory(): Promise<number> {
+export async function availableMemory(): Promise<number> {
   // On Linux, os.freemem() is MemAvailable.
   return Math.min(freemem(), (await memoryHeadroom()) ?? Number.POSITIVE_INFINITY);
 }

@@ -8,7 +8,7 @@ import { writeArchive } from '../../src/bundle/archive.ts';
 import { DEFAULT_CHECKS } from '../../src/checks/settings.ts';
 import { ask } from '../../src/control/client.ts';
 import { makeSocketDirectory } from '../../src/control/directory.ts';
-import { AgentLink, type AgentOperations } from '../../src/daemon/agent-channel.ts';
+import { AgentLink, type AgentOperations, type AgentTask } from '../../src/daemon/agent-channel.ts';
 import { type ChildOptions, spawnChild } from '../../src/daemon/children.ts';
 import { FILES_VARIABLE, unseal } from '../../src/daemon/unsealer-channel.ts';
 import { Generation, inMemory } from '../../src/generation/generation.ts';
@@ -20,12 +20,8 @@ import { REPOSITORY } from '../support/paths.ts';
 import { eventually } from '../support/program.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-const task = (location: string) => ({
-  sources: [{ location, aws: {} }],
-  pollMs: 1000,
-  spreadMs: 0,
-  queue: null,
-  aws: {},
+const task = (location: string, known: AgentTask['parts'][number]['known']): AgentTask => ({
+  parts: [{ sources: [{ location, aws: {} }], pollMs: 1000, spreadMs: 0, queue: null, aws: {}, known }],
   statusSocket: false,
   metrics: { listen: null, fileLabels: false },
 });
@@ -132,17 +128,12 @@ test('an agent of another user answers on sockets of root, sees a bundle that it
   const operations = {
     upgrade: async () => ({ replaced: ['server'], processes: [] }),
   } as unknown as AgentOperations;
-  const link = new AgentLink(
-    agent.channel,
-    { ...task(at('web.enc')), known: [{ revision, is: 'live' }] },
-    operations,
-    {
-      looked: ([look]) => events.push(look?.outcome ?? 'nothing'),
-      noticing: () => undefined,
-      closed: (why) => events.push(why),
-      bug: (error) => events.push(String(error)),
-    },
-  );
+  const link = new AgentLink(agent.channel, task(at('web.enc'), [{ revision, is: 'live' }]), operations, {
+    looked: ([look]) => events.push(look?.outcome ?? 'nothing'),
+    noticing: () => undefined,
+    closed: (why) => events.push(why),
+    bug: (error) => events.push(String(error)),
+  });
   await eventually(async () => assert.deepEqual(events, ['same']));
   assert.deepEqual((await ask(runtimeDir, 'web', 'upgrade', 5000)).replaced, ['server']);
   await writeFile(at('new'), readFileSync(at('web.enc')), { mode: 0o400 });
@@ -170,7 +161,7 @@ test('an agent that is killed takes nothing with it: the next one answers on the
     });
     new AgentLink(
       agent.channel,
-      { ...task(at('web.enc')), known: [] },
+      task(at('web.enc'), []),
       { upgrade: async () => ({ replaced: [`${agent.pid}`], processes: [] }) } as unknown as AgentOperations,
       {
         looked: () => undefined,

@@ -19,11 +19,7 @@ function setUp(t: TestContext, apis: ('setInterval' | 'setTimeout')[] = ['setInt
       return child;
     },
     task: () => ({
-      sources: [{ location: '/b', aws: {} }],
-      pollMs: 1000,
-      spreadMs: 0,
-      queue: null,
-      aws: {},
+      parts: [{ sources: [{ location: '/b', aws: {} }], pollMs: 1000, spreadMs: 0, queue: null, aws: {} }],
       statusSocket: false,
       metrics: { listen: null, fileLabels: false },
     }),

@@ -15,6 +15,7 @@ import {
   type AgentTask,
   ASKS_MAX,
   type NoticingState,
+  type WatchTask,
 } from '../../../src/daemon/agent-channel.ts';
 import { Channel } from '../../../src/daemon/channel.ts';
 import type { Looked } from '../../../src/daemon/rotation-ports.ts';
@@ -29,13 +30,16 @@ import { temporaryDirectory } from '../../support/temporary.ts';
 
 const uid = process.getuid?.() ?? 0;
 const gid = process.getgid?.() ?? 0;
-const TASK: AgentTask = {
+const WATCH: WatchTask = {
   sources: [{ location: 's3://bucket/key', aws: { region: 'eu-west-1' } }],
   pollMs: 1000,
   spreadMs: 0,
   queue: null,
   aws: { region: 'eu-west-1' },
   known: [{ revision: 'r1', is: 'live' }],
+};
+const TASK: AgentTask = {
+  parts: [WATCH],
   statusSocket: true,
   metrics: { listen: null, fileLabels: false },
 };
@@ -84,7 +88,7 @@ async function start(t: TestContext) {
     log: [] as string[],
     openQueue: (): void => undefined,
     source: {} as object,
-    task: undefined as AgentTask | undefined,
+    task: undefined as WatchTask | undefined,
   };
   const opened = new Promise<void>((resolve) => {
     world.openQueue = resolve;
@@ -175,7 +179,7 @@ const shown = (look: Looked) =>
 
 test('a hint becomes a look against what is known, and what it finds reaches the supervisor', async (t) => {
   const { world, events, link } = await startLinked(t);
-  assert.deepEqual(world.task, TASK);
+  assert.deepEqual(world.task, WATCH);
   world.hint();
   await eventually(() => events.length === 1, 'first event');
   world.answer = async () => ({ outcome: 'changed', revision: 'r2' });
@@ -202,7 +206,7 @@ test('what a source that has to be asked fails with reaches the supervisor, whol
 
 test('a message of the queue becomes a look, and how the queue is reaches the supervisor', async (t) => {
   const body = JSON.stringify({ Records: [{ s3: { bucket: { name: 'bucket' }, object: { key: 'key' } } }] });
-  const task: AgentTask = { ...TASK, queue: { url: 'https://sqs/1/q' } };
+  const task: AgentTask = { ...TASK, parts: [{ ...WATCH, queue: { url: 'https://sqs/1/q' } }] };
   const { events, states, world, link, ended } = await startLinked(t, {}, task);
   let closed = 0;
   const removed: string[] = [];
@@ -391,7 +395,7 @@ test('an agent passes over what it does not know, and ends at a line without end
   });
   world.hint();
   await eventually(
-    () => text.endsWith('{"event":"looked","looks":[{"outcome":"same","revision":"r1"}]}\n'),
+    () => text.endsWith('{"event":"looked","part":0,"looks":[{"outcome":"same","revision":"r1"}]}\n'),
     'it goes on',
   );
   supervisorEnd.write('x'.repeat(3_000_000));

@@ -199,3 +199,49 @@ test('metrics are listened for on the loopback interface alone', () => {
   }
   assert.throws(() => parseConfig('c.yaml', 'metrics: { port: 1 }'), /metrics\.port: is not a setting/);
 });
+
+test('mounts: has what each bundle is told, and its source may be one text', () => {
+  const yaml =
+    'mountpoint: /m\nmounts:\n  tls: { source: s3://b/t.sfs, poll: 5s, required: false }\n  app:\n    source:\n      - bundle: /a.sfs\n';
+  assert.deepEqual(parseConfig('web.yaml', yaml).mounts, {
+    tls: { source: [{ bundle: 's3://b/t.sfs' }], poll: 5_000, required: false },
+    app: { source: [{ bundle: '/a.sfs' }] },
+  });
+});
+
+test('what mounts: can not be is refused where it stands', () => {
+  const of = (part: string, directory = 'tls') => `mounts:\n  ${directory}: ${part}\n`;
+  const many = Array.from({ length: 17 }, (_, i) => `  d${i}: { source: a }\n`).join('');
+  const refused: [string, RegExp][] = [
+    ['mounts: {}\n', /mounts: must have from 1 to 16 bundles/],
+    [`mounts:\n${many}`, /from 1 to 16/],
+    [of('{}'), /line 2, column 8: mounts\.tls\.source/],
+    [of('{ source: a }', 'a/b'), /a\/b: must be one name/],
+    [of('{ source: a }', '..'), /must be one name/],
+    [`${of('{ source: a }')}  tls: { source: b }\n`, /unique/],
+    [of('{ source: a, mountpoint: /x }'), /mounts\.tls\.mountpoint: is not a setting/],
+    [
+      of('{ source: a, checks: { exec: [{ name: x, run: [/bin/true] }] } }'),
+      /mounts\.tls\.checks\.exec: belongs beside/,
+    ],
+    [of(`{ source: a, files: [{ match: '${'x'.repeat(510)}', mode: '0440' }] }`), /below tls/],
+  ];
+  for (const [yaml, message] of refused) assert.match(refusal(yaml).message, message, yaml);
+});
+
+test('mounts: and a bundle beside it are refused, but out of habit', () => {
+  const config = parseConfig('web.yaml', 'mounts: { tls: { source: a } }\n');
+  const flags = { bundle: undefined };
+  assert.equal(resolveSettings({ flags, env: { S3_PATH: 's3://b/k' }, config }).bundle, undefined);
+  for (const layers of [
+    { flags: { bundle: 'b' }, env: {}, config },
+    { flags, env: { SECRETSFS_BUNDLE: 'b' }, config },
+    { flags, env: {}, config: { ...config, bundle: 'b' } },
+    { flags, env: {}, config: { ...config, source: [{ bundle: 'b' }] } },
+  ]) {
+    assert.throws(() => resolveSettings(layers), {
+      code: 'config-invalid',
+      message: /both mounts and a bundle/,
+    });
+  }
+});

@@ -1,0 +1,117 @@
+/** `mounts:` of a config: what each of the bundles of a mount is told. */
+import { parseContext, validateName } from '../bundle/name.ts';
+import { contentChecks, DEFAULT_CHECKS } from '../checks/settings.ts';
+import type { SettingName, Settings } from '../daemon/config.ts';
+import type { BundleOptions, PartOptions } from '../daemon/mount-options.ts';
+import type { PartSettings } from '../daemon/mounts-settings.ts';
+import { ConfigError, SecretsfsError, UsageError } from '../errors.ts';
+import { MOUNT_BYTES_MAX, MOUNT_FILES_MAX } from '../limits.ts';
+import { resolveRules } from './file-rules.ts';
+import { acceptedKeys, mountLimits, noticingOptions } from './mount-settings.ts';
+import { nameFromLocation } from './names.ts';
+
+/** What each of several bundles has from the settings beside it, where it does not say it itself. */
+const SHARED: readonly SettingName[] = [
+  'key',
+  'acceptKey',
+  'context',
+  'profile',
+  'region',
+  'roleArn',
+  'externalId',
+  'forcePathStyle',
+  'expectedBucketOwner',
+  'poll',
+  'spread',
+  'unsealLimit',
+  'maxBytes',
+  'maxFiles',
+];
+/** What is of one bundle alone. */
+const OWN = ['name', 'minSerial', 'queue', 'topic', 'files'] as const;
+
+/** The one bundle that settings name. */
+export async function bundleOptions(settings: Settings): Promise<BundleOptions> {
+  const bundle = settings.bundle ?? settings.source?.[0]?.bundle ?? '';
+  if (bundle === '-' || settings.source?.some((each) => each.bundle === '-')) {
+    throw new UsageError('cannot mount from stdin: a mount reads its bundle again', {
+      hint: 'name a path or s3://…',
+    });
+  }
+  const keys = acceptedKeys(settings);
+  return {
+    ...noticingOptions(settings, keys),
+    name: settings.name === undefined ? nameFromLocation(bundle) : validateName(settings.name),
+    acceptedKeys: keys,
+    context: parseContext(settings.context ?? []),
+    ...mountLimits(settings),
+    checks: contentChecks(settings.checks),
+    rules: await resolveRules(settings.files ?? []),
+    minSerial: settings.minSerial,
+  };
+}
+
+/** Those of `mounts:`, in their order. Throws ConfigError, and UsageError, with the directory that it is about. */
+export async function partOptions(
+  settings: Settings,
+  mounts: Readonly<Record<string, PartSettings>>,
+): Promise<PartOptions[]> {
+  refuseOwn(settings);
+  const parts: PartOptions[] = [];
+  for (const [directory, part] of Object.entries(mounts)) {
+    const options = await about(directory, () => bundleOptions(settingsOf(settings, part)));
+    parts.push({ ...options, directory, required: part.required !== false });
+  }
+  const byName = new Map<string, string>();
+  for (const { name, directory = '' } of parts) {
+    const other = byName.get(name);
+    if (other !== undefined) throw invalid(`${other} and ${directory} have the same name: ${name}`, NAMES);
+    byName.set(name, directory);
+  }
+  const total = (of: 'filesMax' | 'bytesMax') => parts.reduce((sum, part) => sum + part[of], 0);
+  if (total('filesMax') + parts.length > MOUNT_FILES_MAX || total('bytesMax') > MOUNT_BYTES_MAX) {
+    throw invalid(
+      `together they may have ${total('filesMax')} files and ${total('bytesMax')} bytes, want at most ${MOUNT_FILES_MAX} and ${MOUNT_BYTES_MAX}`,
+      'give them lower maxFiles and maxBytes: what one may have, no other can take',
+    );
+  }
+  return parts;
+}
+
+const NAMES = 'name: is what its author sealed it as; a bundle can be in a mount once';
+
+function settingsOf(settings: Settings, part: PartSettings): Settings {
+  const { required: _, ...own } = part;
+  const without: readonly SettingName[] = [
+    ...(own.key === undefined && own.acceptKey === undefined ? [] : (['key', 'acceptKey'] as const)),
+    // An external id belongs to its role.
+    ...(own.roleArn === undefined ? [] : (['externalId'] as const)),
+  ];
+  const shared = SHARED.filter((setting) => !without.includes(setting) && settings[setting] !== undefined);
+  const inherited: Settings = Object.fromEntries(shared.map((setting) => [setting, settings[setting]]));
+  return { ...inherited, ...own };
+}
+
+/** Nothing that is written and would not be done. */
+function refuseOwn(settings: Settings): void {
+  const own = OWN.find((setting) => settings[setting] !== undefined);
+  if (own !== undefined)
+    throw invalid(`${own} stands beside it`, `it is of one bundle: put it into its part`);
+  if (JSON.stringify(contentChecks(settings.checks)) !== JSON.stringify(DEFAULT_CHECKS)) {
+    throw invalid('checks of contents stand beside it', 'put all of checks but exec into the parts');
+  }
+}
+
+async function about<T>(directory: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!(error instanceof SecretsfsError)) throw error;
+    const { code, message, hint } = error;
+    throw new SecretsfsError(code, `mounts.${directory}: ${message}`, { hint, cause: error });
+  }
+}
+
+function invalid(why: string, hint: string): ConfigError {
+  return new ConfigError('config-invalid', `cannot use mounts: ${why}`, { hint });
+}

@@ -1,0 +1,195 @@
+/**
+ * The generations of a mount of several bundles: when one of them has a new tree, the next generation is composed of that
+ * and of what the others have live.
+ *
+ * Invariants: one composition at a time, each of what the one before made live; an image of a part stays in the store as long
+ * as its tree is live; one that did not go live is overwritten and gone, and the others are what they were.
+ */
+import type { FileRule } from '../checks/ownership.ts';
+import { MountError } from '../errors.ts';
+import type { ChangeList } from '../generation/changes.ts';
+import { closeQuietly } from '../system/files.ts';
+import type { ProcessUser } from '../system/process-users.ts';
+import type { Candidate } from './candidate.ts';
+import { composeInto } from './composing.ts';
+import { type Deferred, deferred } from './deferred.ts';
+import type { Engine } from './engine.ts';
+import type { WrittenImage } from './image-files.ts';
+import type { Log } from './log.ts';
+
+/** Entries in memory and the image of them, both of everything. */
+const COPIES = 2;
+
+/** What is composed of: the tree of a bundle. */
+export interface PartTree {
+  readonly candidate: Candidate;
+  readonly serial: number;
+  /** Of its image, as its unsealer said. */
+  readonly imageBytes: number;
+}
+
+/** A generation that is live. */
+export interface Composed {
+  readonly id: number;
+  readonly written: WrittenImage;
+  /** undefined for the first. */
+  readonly changes: Pick<ChangeList, 'counts' | 'files'> | undefined;
+}
+
+export interface CompositionPorts {
+  readonly parts: readonly {
+    readonly directory: string;
+    readonly filesMax: number;
+    readonly bytesMax: number;
+  }[];
+  /** By whole paths. */
+  readonly rules: readonly FileRule[];
+  readonly preserve: boolean;
+  readonly memoryMax: number | undefined;
+  readonly log: Log;
+  engine(): Pick<Engine, 'candidate' | 'discard' | 'partImages' | 'storeBytes'>;
+  user(): ProcessUser;
+  /** What the machine and every control group leave. */
+  availableBytes(): Promise<number>;
+  /** Makes it live; where it throws, the candidate is gone. */
+  activate(candidate: Candidate): Promise<Composed['changes']>;
+  /** composeInto(), but for tests. */
+  readonly compose?: typeof composeInto;
+}
+
+export class Composition {
+  readonly #ports: CompositionPorts;
+  readonly #abort = new AbortController();
+  readonly #begun = deferred();
+  readonly #arrivals = new Map<string, Deferred>();
+  /** Of what is live; before that, of what arrived. */
+  #trees = new Map<string, PartTree>();
+  #first: Composed | undefined;
+  #live: Composed | undefined;
+  #isFirst = true;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(ports: CompositionPorts) {
+    this.#ports = ports;
+    for (const { directory } of ports.parts) this.#arrivals.set(directory, deferred());
+  }
+
+  get live(): Composed | undefined {
+    return this.#live;
+  }
+
+  /** Room for the next tree of a part: what its unsealer fills. */
+  candidate(directory: string): Candidate {
+    return this.#ports.engine().partImages.candidate(this.#trees.get(directory)?.candidate.id);
+  }
+
+  /** Whether a part has a tree. */
+  has(directory: string): boolean {
+    return this.#trees.has(directory);
+  }
+
+  /** Resolves when a part has its first tree. */
+  arrival(directory: string): Promise<void> {
+    return this.#arrivals.get(directory)?.promise ?? Promise.resolve();
+  }
+
+  /**
+   * Brings the tree of a part live; before begin() that is when all begin. Throws what composing and activating throw, and
+   * the tree is gone then.
+   */
+  async add(directory: string, tree: PartTree): Promise<Composed> {
+    const { partImages } = this.#ports.engine();
+    await partImages.keep(tree.candidate);
+    if (this.#isFirst) {
+      this.#trees.set(directory, tree);
+      this.#arrivals.get(directory)?.resolve();
+      await this.#begun.promise;
+      return this.#first as Composed;
+    }
+    try {
+      return await this.#inTurn(() => this.#compose(new Map([...this.#trees, [directory, tree]])));
+    } catch (error) {
+      await partImages.drop(tree.candidate.id);
+      throw error;
+    }
+  }
+
+  /** The first generation, of what has arrived. */
+  async begin(): Promise<Composed> {
+    this.#isFirst = false;
+    try {
+      this.#first = await this.#inTurn(() => this.#compose(this.#trees));
+      this.#begun.resolve();
+      return this.#first;
+    } catch (error) {
+      this.#begun.reject(error as Error);
+      throw error;
+    }
+  }
+
+  /** Nothing is composed any more; who waits for the first generation gets an error. */
+  stop(): void {
+    this.#abort.abort();
+    this.#begun.reject(
+      new MountError('mount-failed', 'cannot compose: the mount is stopping', {
+        hint: 'secretsfs mount starts it again',
+      }),
+    );
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const run = this.#turn.catch(() => undefined).then(act);
+    this.#turn = run;
+    return run;
+  }
+
+  async #compose(trees: Map<string, PartTree>): Promise<Composed> {
+    const { parts, rules, preserve, log, activate, compose = composeInto } = this.#ports;
+    const { signal } = this.#abort;
+    signal.throwIfAborted();
+    const engine = this.#ports.engine();
+    await this.#checkRoom(trees);
+    const candidate = engine.candidate();
+    const fds: number[] = [];
+    let written: WrittenImage;
+    try {
+      const sources = parts.map((part) => {
+        const tree = trees.get(part.directory);
+        if (tree === undefined) return { ...part, imageFd: undefined };
+        fds.push(engine.partImages.open(tree.candidate.id));
+        return { ...part, imageFd: fds.at(-1) };
+      });
+      const serial = Math.max(1, ...[...trees.values()].map((tree) => tree.serial));
+      const user = this.#ports.user();
+      written = await compose({ parts: sources, rules, preserve, serial, candidate, user, log, signal });
+    } catch (error) {
+      await engine.discard(candidate);
+      throw error;
+    } finally {
+      closeQuietly(...fds);
+    }
+    const changes = await activate(candidate);
+    const before = this.#trees;
+    this.#trees = trees;
+    this.#live = { id: candidate.id, written, changes };
+    for (const [directory, { candidate: old }] of before) {
+      if (trees.get(directory)?.candidate !== old) await engine.partImages.drop(old.id);
+    }
+    return this.#live;
+  }
+
+  /** Throws MountError memory-exceeded: at a limit the kernel ends processes, and not the one that is too large. */
+  async #checkRoom(trees: ReadonlyMap<string, PartTree>): Promise<void> {
+    const { memoryMax, availableBytes } = this.#ports;
+    let bytes = 0;
+    for (const { imageBytes } of trees.values()) bytes += COPIES * imageBytes;
+    const held = this.#ports.engine().storeBytes;
+    const room = Math.min(await availableBytes(), (memoryMax ?? Number.POSITIVE_INFINITY) - held);
+    if (bytes <= room) return;
+    throw new MountError(
+      'memory-exceeded',
+      `cannot compose the generation: that takes ${bytes} bytes, ${Math.max(0, room)} are left`,
+      { hint: 'give the machine or the unit more memory, or raise --memory-max' },
+    );
+  }
+}

@@ -1,0 +1,57 @@
+/** One of the bundles of a mount, and how it is named where several are spoken of. */
+import { SecretsfsError } from '../errors.ts';
+import type { FloorFile } from './floor.ts';
+import type { Log } from './log.ts';
+import type { PartOptions } from './mount-options.ts';
+import type { Rotation } from './rotation.ts';
+import type { Refreshed, RotationState } from './rotation-ports.ts';
+import type { InStore } from './supervisor-options.ts';
+
+/** What a refresh of several came to. */
+export interface RefreshedPart {
+  readonly part: Part;
+  readonly refreshed: Refreshed<InStore>;
+}
+
+export class Part {
+  readonly options: PartOptions;
+  readonly floors: FloorFile;
+  readonly rotation: Rotation<InStore>;
+  /** The generation that it went live in. */
+  generation = 0;
+
+  constructor(options: PartOptions, floors: FloorFile, rotation: Rotation<InStore>) {
+    this.options = options;
+    this.floors = floors;
+    this.rotation = rotation;
+  }
+
+  /** As logs and errors name it; '' where it is all of the mount. */
+  get name(): string {
+    return this.options.directory ?? '';
+  }
+
+  get state(): RotationState<InStore> {
+    return this.rotation.state();
+  }
+}
+
+/** A failure says whose it is. */
+export async function named<T>(part: Part, act: Promise<T>): Promise<T> {
+  try {
+    return await act;
+  } catch (error) {
+    if (part.name === '' || !(error instanceof SecretsfsError)) throw error;
+    const { code, message, hint } = error;
+    throw new SecretsfsError(code, `${part.name}: ${message}`, { hint, cause: error });
+  }
+}
+
+/** Every line says whose it is. */
+export function partLog(log: Log, part: string): Log {
+  return {
+    info: (event, fields) => log.info(event, { part, ...fields }),
+    warn: (event, fields) => log.warn(event, { part, ...fields }),
+    error: (event, fields) => log.error(event, { part, ...fields }),
+  };
+}

@@ -1,0 +1,270 @@
+/**
+ * The bundles of a mount, each with its sources, keys, policy, serials and schedule: its own Rotation. One alone is all of the
+ * mount; of several each has a directory, and generations are composed of what they have (composition.ts).
+ *
+ * Invariant: what fails of one leaves the others as they are; only the first generation waits for those that are required.
+ */
+import { ControlError, describeBug, SecretsfsError } from '../errors.ts';
+import type { ChangeList } from '../generation/changes.ts';
+import type { Activated } from '../hooks/changes.ts';
+import type { FileLane } from '../system/file-lane.ts';
+import type { ProcessUsers } from '../system/process-users.ts';
+import { realTimers } from '../system/timers.ts';
+import type { AgentTask } from './agent-channel.ts';
+import type { Candidate } from './candidate.ts';
+import { logWarnings } from './check-findings.ts';
+import { type Composed, Composition } from './composition.ts';
+import type { Engine } from './engine.ts';
+import { FloorFile } from './floor.ts';
+import { isS3Url } from './location.ts';
+import type { Log } from './log.ts';
+import { activatedBy } from './mount-hooks.ts';
+import type { PartOptions } from './mount-options.ts';
+import { unknownPart } from './operations.ts';
+import { named, Part, partLog, type RefreshedPart } from './part.ts';
+import { mountRules, prefixedFindings } from './part-paths.ts';
+import { retryTimes } from './retries.ts';
+import { Rotation } from './rotation.ts';
+import type { Looked, Opened, TakeOptions } from './rotation-ports.ts';
+import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
+import { takeInStore } from './taking.ts';
+import type { Tally } from './tally.ts';
+import { availableMemory } from './unsealing.ts';
+
+/** How much later than those that are required the others may be, to be in the first generation. */
+const OPTIONAL_MS_MAX = 5_000;
+
+export interface PartsPorts extends SupervisorPorts {
+  engine(): Engine;
+  users(): ProcessUsers;
+  readonly lane: FileLane;
+  /** Counts what is looked for, and what is asked of AWS. */
+  readonly tally: Pick<Tally, 'checked' | 'called'>;
+  /** Makes it live; where it throws, the candidate is gone. */
+  activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined>;
+  /** It is. */
+  activated(activated: Activated): void;
+  /** What is known of sources may be something else. */
+  onSettled(): void;
+}
+
+export class Parts {
+  readonly all: readonly Part[];
+  readonly #options: SupervisorOptions;
+  readonly #ports: PartsPorts;
+  readonly #composition: Composition | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: SupervisorOptions, ports: PartsPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    const named = options.parts.flatMap(({ directory, ...part }) =>
+      directory === undefined ? [] : [{ directory, ...part }],
+    );
+    if (named.length > 0) {
+      const { preserve, memoryMax } = options;
+      this.#composition = new Composition({
+        parts: named.map(({ directory, filesMax, bytesMax }) => ({ directory, filesMax, bytesMax })),
+        rules: mountRules(named),
+        ...{ preserve, memoryMax, log: ports.log, availableBytes: availableMemory },
+        engine: ports.engine,
+        // Who sees all of it anyway.
+        user: () => ports.users().server,
+        activate: ports.activate,
+      });
+    }
+    this.all = options.parts.map((part) => this.#make(part));
+  }
+
+  /** Of the mount, where it has several bundles. */
+  get composed(): Composed | undefined {
+    return this.#composition?.live;
+  }
+
+  /** What went live last: it made the generation that is live. */
+  get latest(): Part | undefined {
+    const since = (part: Part) => part.state.live?.activatedMs ?? Number.NEGATIVE_INFINITY;
+    const [latest] = [...this.all].sort((a, b) => since(b) - since(a));
+    return latest?.state.live === undefined ? undefined : latest;
+  }
+
+  /** Of what is live. */
+  get files(): number {
+    return this.composed?.written.files ?? this.latest?.state.live?.generation.result.files ?? 0;
+  }
+
+  /** Reads the records of serials. Throws ConfigError. */
+  async load(): Promise<void> {
+    await Promise.all(this.all.map(({ floors }) => floors.load()));
+  }
+
+  /** Returns when there is a first generation, of all that are required. Throws why there is none. */
+  async start(): Promise<void> {
+    const composition = this.#composition;
+    if (composition === undefined) {
+      await this.all[0]?.rotation.refresh();
+      return;
+    }
+    const required: Promise<unknown>[] = [];
+    const others: Promise<unknown>[] = [];
+    const runs = new Map<Part, Promise<unknown>>();
+    for (const part of this.all) {
+      const refreshed = part.rotation.refresh();
+      refreshed.catch((error: unknown) => this.#logBug(error));
+      runs.set(part, refreshed);
+      const there = Promise.race([composition.arrival(part.name), refreshed]);
+      if (part.options.required) required.push(named(part, there));
+      else others.push(there.catch(() => undefined));
+    }
+    await Promise.all(required);
+    const late = new Promise((resolve) => {
+      this.#timer = setTimeout(resolve, OPTIONAL_MS_MAX);
+    });
+    await Promise.race([Promise.all(others), late]);
+    clearTimeout(this.#timer);
+    const { id } = await composition.begin();
+    // What they have is known, and on the disk.
+    await Promise.all(
+      [...runs].map(([part, run]) => (composition.has(part.name) ? run.catch(() => undefined) : undefined)),
+    );
+    const lives = this.all.flatMap(({ state }) => state.live ?? []);
+    const serial = Math.max(0, ...lives.map((live) => live.serial));
+    const certificates = this.#certificates();
+    this.#ports.activated({ generation: id, serial, first: true, changed: [], certificates, uploaded: null });
+  }
+
+  /**
+   * Fetches anew what all have, or the one that is named. Throws ControlError part-unknown and part-missing; and once all
+   * came to an end, why the first of them failed.
+   */
+  async refresh(
+    options: { readonly part?: string | undefined; readonly allowRollback?: boolean | undefined } = {},
+  ): Promise<RefreshedPart[]> {
+    const { part: wanted, allowRollback } = options;
+    const chosen = wanted === undefined ? this.all : [this.#find(wanted)];
+    if (allowRollback === true && chosen.length > 1) {
+      throw new ControlError('part-missing', 'cannot roll back: this mount has several bundles', {
+        hint: `name one: ${this.all.map(({ name }) => `INSTANCE/${name}`).join(', ')}`,
+      });
+    }
+    const refreshed = chosen.map(async (part): Promise<RefreshedPart> => {
+      return { part, refreshed: await named(part, part.rotation.refresh({ allowRollback })) };
+    });
+    await Promise.allSettled(refreshed);
+    return Promise.all(refreshed);
+  }
+
+  /** Somebody looked at the sources of one. */
+  noteLook(part: number, looks: readonly Looked[]): void {
+    this.all[part]?.rotation.noteLook(looks);
+  }
+
+  /** Of each source of each, what need not be looked at again. */
+  known(): AgentTask['parts'][number]['known'][] {
+    return this.all.map(({ rotation }) => rotation.known().map((known) => known ?? null));
+  }
+
+  /** Ends what is under way and lets nothing start again; resolves when nothing runs. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    const stopped = this.all.map(({ rotation }) => rotation.stop());
+    this.#composition?.stop();
+    await Promise.all(stopped);
+  }
+
+  #make(options: PartOptions): Part {
+    const { log: all, nowMs, clockMs, tally, onSettled } = this.#ports;
+    const { directory, name, minSerial, sources, unsealsPerMinute } = options;
+    const { stateDir, instance } = this.#options;
+    const log = directory === undefined ? all : partLog(all, directory);
+    const floors = new FloorFile({
+      directory: stateDir,
+      // No name has a comma.
+      instance: directory === undefined ? instance : `${instance},${directory}`,
+      ...{ name, minSerial, uid: 0, log, clockMs },
+    });
+    const rotation = new Rotation<InStore>({
+      ...{ log, nowMs, timers: realTimers, random: Math.random, floors, unsealsPerMinute, onSettled },
+      sources: sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
+      isOptional: !options.required,
+      checked: (outcome, code) => tally.checked(outcome, code),
+      retries: retryTimes(options),
+      take: (asked) => this.#take(options, log, asked),
+      activate: (opened) => this.#activate(part, log, opened),
+    });
+    const part = new Part(options, floors, rotation);
+    return part;
+  }
+
+  async #take(part: PartOptions, log: Log, asked: TakeOptions) {
+    const { clockMs, lane, users, tally } = this.#ports;
+    const { preserve, memoryMax } = this.#options;
+    const { directory } = part;
+    const composition = this.#composition;
+    const engine = this.#ports.engine();
+    const place =
+      composition === undefined || directory === undefined
+        ? engine
+        : {
+            candidate: () => composition.candidate(directory),
+            discard: (candidate: Candidate) => engine.discard(candidate),
+            storeBytes: engine.storeBytes,
+          };
+    const options = { ...part, preserve, memoryMax };
+    return takeInStore(
+      {
+        engine: place,
+        options,
+        user: users().unsealer,
+        lane,
+        log,
+        clockMs,
+        onCalls: tally.called.bind(tally),
+      },
+      asked,
+    );
+  }
+
+  async #activate(part: Part, log: Log, opened: Opened<InStore>) {
+    const { activate, activated } = this.#ports;
+    const { candidate, result } = opened.generation;
+    const { directory } = part.options;
+    const composition = this.#composition;
+    if (composition === undefined || directory === undefined) {
+      const changes = await activate(candidate);
+      part.generation = candidate.id;
+      logWarnings(log, result);
+      activated(activatedBy(opened, changes));
+      return changes?.counts;
+    }
+    const tree = { candidate, serial: opened.serial, imageBytes: result.imageBytes };
+    const { id, changes } = await composition.add(directory, tree);
+    part.generation = id;
+    logWarnings(log, prefixedFindings(directory, result));
+    // The first is told once for all of them.
+    if (changes !== undefined) {
+      const certificates = this.#certificates(part, opened);
+      activated({ ...activatedBy(opened, changes), generation: id, certificates });
+    }
+    return changes?.counts;
+  }
+
+  /** What all have, by whole paths: of one, what is opened and about to be what it has. */
+  #certificates(part?: Part, opened?: Opened<InStore>): Activated['certificates'] {
+    return this.all.flatMap((each) => {
+      const live = each === part ? opened : each.state.live;
+      return live === undefined ? [] : prefixedFindings(each.name, live.generation.result).certificates;
+    });
+  }
+
+  #find(name: string): Part {
+    const found = this.#composition === undefined ? undefined : this.all.find((part) => part.name === name);
+    if (found !== undefined) return found;
+    throw unknownPart(name, this.#composition === undefined ? [] : this.all.map((part) => part.name));
+  }
+
+  #logBug(error: unknown): void {
+    if (error instanceof SecretsfsError || (error as Error).name === 'AbortError') return;
+    this.#ports.log.error('bug', { error: describeBug(error) });
+  }
+}

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Candidate } from '../../../src/daemon/candidate.ts';
+import type { ComposingRequest } from '../../../src/daemon/composing.ts';
+import { Composition } from '../../../src/daemon/composition.ts';
+import { MountError } from '../../../src/errors.ts';
+import { FakeLog } from '../../support/fake-log.ts';
+
+const COUNTS = { added: 0, changed: 1, removed: 0, unchanged: 0 };
+const WRITTEN = { files: 1, directories: 1, symlinks: 0, contentBytes: 1, imageBytes: 1, counts: COUNTS };
+
+/** A composition of a and b, whose store is a list of numbers. */
+function setUp({ availableBytes = 1e6 } = {}) {
+  let nextId = 1;
+  const images = new Set<number>();
+  const composed: string[] = [];
+  const activated: number[] = [];
+  const world = {
+    fails: undefined as Error | undefined,
+    refuses: undefined as Error | undefined,
+    held: Promise.resolve(),
+  };
+  const candidate = (): Candidate => {
+    const id = nextId++;
+    return { id, imageFd: -1, changesFd: -1, previousFd: undefined, closed: true };
+  };
+  const composition = new Composition({
+    parts: ['a', 'b'].map((directory) => ({ directory, filesMax: 1, bytesMax: 1 })),
+    rules: [],
+    preserve: false,
+    memoryMax: undefined,
+    log: new FakeLog(),
+    user: () => ({ uid: 1, gid: 1 }),
+    availableBytes: async () => availableBytes,
+    engine: () => ({
+      candidate,
+      discard: async () => undefined,
+      storeBytes: 0,
+      partImages: {
+        candidate,
+        keep: async ({ id }: Candidate) => void images.add(id),
+        // No descriptor: what is closed is nobody's.
+        open: (id: number) => {
+          assert.ok(images.has(id), `image ${id}`);
+          return 1_000_000 + id;
+        },
+        drop: async (id: number) => void images.delete(id),
+      } as never,
+    }),
+    activate: async ({ id }) => {
+      if (world.refuses !== undefined) throw world.refuses;
+      activated.push(id);
+      return activated.length === 1 ? undefined : { counts: COUNTS, files: [] };
+    },
+    compose: async ({ parts, serial }: ComposingRequest) => {
+      await world.held;
+      if (world.fails !== undefined) throw world.fails;
+      const of = parts.map(
+        ({ directory, imageFd }) => `${directory}${imageFd === undefined ? '' : imageFd - 1_000_000}`,
+      );
+      composed.push(`${of.join()} at ${serial}`);
+      return WRITTEN;
+    },
+  });
+  const add = (directory: string, serial: number) =>
+    composition.add(directory, { candidate: composition.candidate(directory), serial, imageBytes: 10 });
+  return { composition, composed, images, world, add };
+}
+
+test('the first generation is of all that arrived, and who arrived waits for it', async () => {
+  const { composition, composed, add } = setUp();
+  const [a, b] = [add('a', 5), add('b', 7)];
+  await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+  assert.deepEqual(composed, []);
+  await composition.begin();
+  assert.deepEqual([(await a).id, (await b).id, (await a).changes], [3, 3, undefined]);
+  assert.deepEqual(composed, ['a1,b2 at 7']);
+});
+
+test('a generation is of what one part has anew and the others have live, and what was replaced is gone', async () => {
+  const { composition, composed, images, add } = setUp();
+  void add('a', 5);
+  await composition.arrival('a');
+  await composition.begin();
+  // At once: the second is composed of what the first made live.
+  await Promise.all([add('b', 7), add('a', 6)]);
+  assert.deepEqual(composed, ['a1,b at 5', 'a1,b3 at 7', 'a4,b3 at 7']);
+  assert.deepEqual([...images].sort(), [3, 4]);
+});
+
+test('what can not be composed, or not go live, is gone, and the others are what they were', async () => {
+  const { composition, composed, images, world, add } = setUp();
+  const first = [add('a', 5), add('b', 7)];
+  await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+  await composition.begin();
+  await Promise.all(first);
+  for (const failure of ['fails', 'refuses'] as const) {
+    world[failure] = new MountError('composer-failed', 'cannot');
+    await assert.rejects(add('a', 6), { code: 'composer-failed' });
+    world[failure] = undefined;
+  }
+  assert.deepEqual([...images], [1, 2]);
+  composed.length = 0;
+  await add('b', 8);
+  assert.match(composed[0] ?? '', /^a1,b\d+ at 8$/);
+});
+
+test('a generation for which there is no memory is refused before anything is begun', async () => {
+  const { composition, composed, add } = setUp({ availableBytes: 39 });
+  add('a', 5).catch(() => undefined);
+  add('b', 7).catch(() => undefined);
+  await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+  await assert.rejects(composition.begin(), {
+    code: 'memory-exceeded',
+    message: /takes 40 bytes, 39 are left/,
+  });
+  assert.deepEqual(composed, []);
+});
+
+test('who waits for a first generation that will not come gets an error when the mount stops', async () => {
+  const { composition, add } = setUp();
+  const waits = add('a', 5);
+  await composition.arrival('a');
+  composition.stop();
+  await assert.rejects(waits, { code: 'mount-failed' });
+  await assert.rejects(composition.begin());
+});
