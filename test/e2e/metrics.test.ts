@@ -57,10 +57,10 @@ test('what is read, rotates, is refused and is probed shows in the metrics of a 
     await rename(bench.path('new'), bench.path('web.enc'));
   };
   await renew('0A01');
+  const config = path.join(etc, 'nginx.conf');
+  await writeFile(config, `include ${bench.path('nginx.conf')};\n`);
   const probes = [{ address: `127.0.0.1:${tlsPort}`, servername: 'web.test', certificate: 'web.crt' }];
-  const hooks = [
-    { name: 'tls', match: ['*.crt'], debounce: '100ms', nginx: { config: bench.path('nginx.conf'), probes } },
-  ];
+  const hooks = [{ name: 'tls', match: ['*.crt'], debounce: '100ms', nginx: { config, probes } }];
   const metrics = { listen: `127.0.0.1:${port}`, fileLabels: true };
   await writeFile(path.join(etc, 'web.yaml'), JSON.stringify({ driver: 'kernel', hooks, metrics }));
   await bench.mount(['web.enc', 'mnt', '--key', 'local:key', '--config', path.join(etc, 'web.yaml')]);
