@@ -150,7 +150,8 @@ export class AgentKeeper {
 
   /** The latest of those that come too fast, of each bundle; but a hint only gives way to a hint. */
   #looked(looks: readonly Looked[], part: number): void {
-    const told = (this.#told[part] ??= { looks, timer: undefined, atMs: Number.NEGATIVE_INFINITY });
+    const told = this.#told[part] ?? { looks, timer: undefined, atMs: Number.NEGATIVE_INFINITY };
+    this.#told[part] = told;
     const waits = told.timer !== undefined;
     if (!waits || isHint(looks) || !isHint(told.looks)) told.looks = looks;
     if (waits) return;
