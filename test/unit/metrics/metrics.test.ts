@@ -146,6 +146,16 @@ test('names come back as they were, whatever is in them, and a scrape is never s
   );
 });
 
+test('of a file with several certificates, the first to expire is told', () => {
+  const certificates = ['2028', '2027', '2029'].map((year) => {
+    return { path: 'a', serial: '01', notAfter: `${year}-01-01T00:00:00.000Z` };
+  });
+  const told = sample(rendered({ certificates }), 'secretsfs_certificate_not_after_time_seconds', {
+    path: 'a',
+  });
+  assert.equal(told, Date.UTC(2027, 0, 1) / 1000);
+});
+
 test('numbers that are none are left out', () => {
   const lingering = [{ id: 1, bytes: Number.NaN }];
   assert.equal(sample(rendered({ lingering }), 'secretsfs_lingering_bytes'), undefined);
