@@ -23,10 +23,6 @@ export class HandleTable {
   readonly #pins = new Map<Generation, Set<number>>();
   #last = 0;
 
-  get size(): number {
-    return this.#handles.size;
-  }
-
   add(handle: Handle): number {
     if (this.#handles.size >= FH_MAX) throw new VfsError('ENFILE');
     do this.#last = this.#last >= FH_MAX ? 1 : this.#last + 1;

@@ -45,11 +45,6 @@ export class PathVfs extends Vfs {
     this.#handles = new HandleTable();
   }
 
-  /** Handles that are open, in all generations or in one. */
-  openHandles(generation?: Generation): number {
-    return generation === undefined ? this.#handles.size : this.#handles.pinned(generation);
-  }
-
   /** As Vfs, but what no handle pins is retired at once. */
   override activate(next: Generation): void {
     const previous = this.live;
