@@ -57,6 +57,20 @@ export const METRICS = {
   secretsfs_floor_serial: gauge('No bundle below this serial goes live'),
   secretsfs_floor_kept: gauge('1: it is kept over a restart'),
 
+  // Of each of several bundles, by its directory.
+  secretsfs_part_failing: gauge('1 while the newest bundle of this part is not live, by error code', [
+    'part',
+    'reason',
+  ]),
+  secretsfs_part_failing_since_time_seconds: gauge('Since when that is so', ['part', 'reason']),
+  secretsfs_part_serial: gauge('Serial of the live bundle of this part', ['part']),
+  secretsfs_part_uploaded_time_seconds: gauge('When it was put where it was found, where that is known', [
+    'part',
+  ]),
+  secretsfs_part_activated_time_seconds: gauge('When it went live', ['part']),
+  secretsfs_part_source_state: gauge('As secretsfs_source_state, of this part', ['part', 'source', 'state']),
+  secretsfs_part_floor_serial: gauge('No bundle of this part below this serial goes live', ['part']),
+
   // Content.
   secretsfs_check_warnings: gauge('What the checks say of what is live, at most 100'),
   secretsfs_kept_files: gauge('Files that are served as an earlier bundle had them'),

@@ -1,5 +1,5 @@
 /** Families of what a status says. A time that it does not have is no sample. */
-import type { ProbeStatus, Status } from '../control/protocol.ts';
+import type { PartStatus, ProbeStatus, Status } from '../control/protocol.ts';
 import type { Exposition } from './exposition.ts';
 
 /** What a scrape tells by name: series cost whoever keeps them. */
@@ -14,6 +14,7 @@ export function addStatus(exposition: Exposition, status: Status, fileLabels: bo
   addMount(exposition, status);
   addLive(exposition, status);
   addRotation(exposition, status);
+  for (const part of status.parts ?? []) addPart(exposition, part);
   addContent(exposition, status, fileLabels);
   for (const { name: hook, runs, failures, outcome } of status.hooks ?? []) {
     exposition.add('secretsfs_hook_runs_total', runs, { hook });
@@ -80,6 +81,24 @@ function addRotation(exposition: Exposition, { error, sources, queue, floor }: S
     exposition.add('secretsfs_floor_serial', floor.serial, {});
     exposition.add('secretsfs_floor_kept', Number(floor.problem === null), {});
   }
+}
+
+function addPart(exposition: Exposition, { directory: part, error, live, sources, floor }: PartStatus): void {
+  if (error !== null) {
+    const labels = { part, reason: error.code };
+    exposition.add('secretsfs_part_failing', 1, labels);
+    exposition.add('secretsfs_part_failing_since_time_seconds', seconds(error.since), labels);
+  }
+  exposition.add('secretsfs_part_serial', live?.serial, { part });
+  exposition.add('secretsfs_part_uploaded_time_seconds', seconds(live?.uploaded), { part });
+  exposition.add('secretsfs_part_activated_time_seconds', seconds(live?.activated), { part });
+  sources.forEach((each, source) => {
+    for (const state of SOURCE_STATES) {
+      const labels = { part, source: `${source}`, state };
+      exposition.add('secretsfs_part_source_state', Number(each.state === state), labels);
+    }
+  });
+  exposition.add('secretsfs_part_floor_serial', floor.serial, { part });
 }
 
 function addContent(exposition: Exposition, status: Status, fileLabels: boolean): void {

@@ -49,6 +49,10 @@ test('each value is in its base unit', () => {
   assert.equal(value('secretsfs_state', { state: 'failing' }), 1);
   assert.equal(value('secretsfs_state', { state: 'live' }), 0);
   assert.equal(value('secretsfs_source_state', { source: '1', state: 'refused' }), 1);
+  assert.equal(value('secretsfs_part_failing', { part: 'app', reason: 'source-not-found' }), 1);
+  assert.equal(value('secretsfs_part_serial', { part: 'app' }), 7);
+  assert.equal(value('secretsfs_part_floor_serial', { part: 'app' }), 6);
+  assert.equal(value('secretsfs_part_source_state', { part: 'app', source: '0', state: 'failed' }), 1);
   assert.equal(value('secretsfs_refresh_failures_total', { reason: 'bundle-serial-low' }), 2);
   assert.equal(value('secretsfs_last_success_time_seconds'), 1_793_500_000.25);
   assert.equal(value('secretsfs_process_restarts_total', { role: 'server' }), 4);

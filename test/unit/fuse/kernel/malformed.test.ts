@@ -189,6 +189,6 @@ test('no bytes make it throw, answer twice, or answer with a wrong length or to 
     [],
   );
   // Else the run was about nothing.
-  assert.ok((kernel.counters[4] as number) > 100, 'reads');
+  assert.ok((kernel.counters[4] as number) > 30, 'reads');
   assert.ok((kernel.counters[5] as number) > 100, 'lookups');
 });
