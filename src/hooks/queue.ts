@@ -86,9 +86,11 @@ export class HookQueue {
     const { nowMs, timers } = this.#ports;
     timers.clear(this.#timer);
     if (this.#stopped || this.#running) return;
-    const isAsked = this.#asked.length > 0;
-    const restMs = isAsked ? Math.min(this.#debounceMs, ASKED_EVERY_MS) : this.#debounceMs;
-    const waitMs = this.#startedMs + restMs - nowMs();
+    const restsMs = [
+      ...(this.#waits ? [this.#debounceMs] : []),
+      ...(this.#asked.length > 0 ? [ASKED_EVERY_MS] : []),
+    ];
+    const waitMs = this.#startedMs + Math.min(...restsMs) - nowMs();
     if (waitMs <= 0) void this.#run();
     else this.#timer = timers.set(() => void this.#run(), Math.ceil(waitMs));
   }
