@@ -34,8 +34,8 @@ async function follow(bench: Bench, steps: readonly Step[], before = ''): Promis
   for (const [i, { command, shown }] of steps.entries()) {
     if (shown.length === 0) continue;
     const printed = (outputs[i] ?? '').replaceAll(work, '/root/try').trimEnd().split('\n');
-    // For some seconds after a generation went live a notifier is there, and what was live before.
-    const lines = printed.filter((line) => !/^ {2}(process {5}notifier|lingering) /.test(line));
+    // For some seconds after a generation went live notifier and teller are there, and what was live before.
+    const lines = printed.filter((line) => !/^ {2}(process {5}(notifier|teller)|lingering) /.test(line));
     assert.deepEqual(lines.map(plain), shown.map(plain), command);
   }
 }
