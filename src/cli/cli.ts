@@ -1,9 +1,17 @@
 /** The command line: which commands there are, and how their flags, the environment and --config become settings. */
+import path from 'node:path';
 import yargs, { type Argv } from 'yargs';
-import { asWritten, flagName, resolveSettings, type SettingName } from '../daemon/config.ts';
+import {
+  asWritten,
+  flagName,
+  resolveSettings,
+  type SettingLayers,
+  type SettingName,
+} from '../daemon/config.ts';
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
 import type { ConfigFile } from './config-file.ts';
+import type { ConfigGiven } from './config-source.ts';
 import { FLAGS } from './options.ts';
 import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
@@ -103,8 +111,8 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
     const flags: Partial<Record<SettingName, unknown>> = {};
     for (const setting of command.settings) flags[setting] = args[setting];
     const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
-    const config = configPath === undefined ? undefined : await loadConfig(configPath);
-    const layers = { flags, env, config: config?.settings };
+    const config = configPath === undefined ? undefined : await loadConfig(configPath, { flags, env });
+    const layers = { flags, env, config: config?.file.settings };
     const context: Context = {
       ui,
       env,
@@ -113,7 +121,8 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
       json,
       settings: resolveSettings(layers),
       asWritten: (setting) => asWritten(setting, layers),
-      untrustedConfig: config?.untrusted,
+      untrustedConfig: config?.file.untrusted,
+      config: config?.given,
     };
     await command.run(args, context);
     await ui.flushed();
@@ -123,9 +132,18 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
   }
 }
 
-async function loadConfig(path: string): Promise<ConfigFile> {
+async function loadConfig(
+  name: string,
+  layers: Omit<SettingLayers, 'config'>,
+): Promise<{ readonly file: ConfigFile; readonly given: ConfigGiven }> {
   const { readConfigFile } = await import('./config-file.ts');
-  return readConfigFile(path);
+  const file = readConfigFile(name);
+  const absolute = path.resolve(name);
+  const read = () => {
+    const { settings } = readConfigFile(absolute, { trustedOnly: true });
+    return resolveSettings({ ...layers, config: settings });
+  };
+  return { file, given: { path: absolute, identity: file.identity, read } };
 }
 
 function withoutCommand(argv: readonly string[], name: string | undefined, ui: Ui): void {

@@ -5,6 +5,7 @@
 import type { Argv } from 'yargs';
 import type { SettingName, Settings } from '../daemon/config.ts';
 import type { Untrusted } from '../system/trusted.ts';
+import type { ConfigGiven } from './config-source.ts';
 import type { Ui } from './ui.ts';
 
 export interface Context {
@@ -17,6 +18,8 @@ export interface Context {
   asWritten(setting: SettingName): string;
   /** What others than root could have changed about the file of --config: what it lets run as root is refused then. */
   readonly untrustedConfig: Untrusted | undefined;
+  /** The file of --config, for a command that outlives it. */
+  readonly config: ConfigGiven | undefined;
   readonly json: boolean;
 }
 

@@ -6,17 +6,17 @@ import { CONFIG_BYTES_MAX, parseConfig } from '../daemon/config-yaml.ts';
 import { ConfigError, errnoWords, quote } from '../errors.ts';
 import { closeQuietly } from '../system/files.ts';
 import { type Untrusted, type Walked, walk } from '../system/trusted.ts';
-
-const HINT = 'give the path of a YAML file that you may read';
+import { identityOf, unreadable } from './config-source.ts';
 
 export interface ConfigFile {
   readonly settings: Settings;
   /** What others than root could have changed about it. */
   readonly untrusted: Untrusted | undefined;
+  readonly identity: string;
 }
 
-/** Throws ConfigError: config-unreadable, config-invalid. */
-export function readConfigFile(name: string): ConfigFile {
+/** Throws ConfigError: config-unreadable, config-invalid; with `trustedOnly`, config-untrusted before it is parsed. */
+export function readConfigFile(name: string, { trustedOnly = false } = {}): ConfigFile {
   let opened: Opened | undefined;
   try {
     opened = openConfig(name);
@@ -25,7 +25,14 @@ export function readConfigFile(name: string): ConfigFile {
     if (!stat.isFile()) throw unreadable(name, 'it is not a file');
     if (stat.size > CONFIG_BYTES_MAX)
       throw unreadable(name, `it has ${stat.size} bytes, want at most ${CONFIG_BYTES_MAX}`);
-    return { settings: parseConfig(name, readFileSync(fd, 'utf8')), untrusted };
+    if (trustedOnly && untrusted !== undefined) {
+      throw new ConfigError('config-untrusted', `cannot use config ${quote(name)}: ${untrusted.problem}`, {
+        hint: `${untrusted.hint}: a running mount takes no settings from what others than root may change`,
+      });
+    }
+    // Before it is read: what is written meanwhile is another one.
+    const identity = identityOf(fd, untrusted);
+    return { settings: parseConfig(name, readFileSync(fd, 'utf8')), untrusted, identity };
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     throw unreadable(name, errnoWords(cause), cause);
@@ -54,11 +61,4 @@ function openConfig(name: string): Opened {
   } finally {
     closeQuietly(walked.fd);
   }
-}
-
-function unreadable(name: string, why: string, cause?: unknown): ConfigError {
-  return new ConfigError('config-unreadable', `cannot read config ${quote(name)}: ${why}`, {
-    hint: HINT,
-    cause,
-  });
 }

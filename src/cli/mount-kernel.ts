@@ -3,17 +3,38 @@ import { DEFAULTS, type Settings } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
 import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
+import type { SupervisorOptions } from '../daemon/supervisor-options.ts';
 import { ConfigError } from '../errors.ts';
 import type { Untrusted } from '../system/trusted.ts';
 import type { Context } from './command.ts';
+import { configSource } from './config-source.ts';
 import type { RunningMount } from './mount-settings.ts';
 
+/** What is of a mount, and of each of its bundles. */
+type BothOptions = SharedOptions & { readonly parts: readonly PartOptions[] };
+
+/** `optionsOf`: what is of settings of a config that has changed. */
 export function kernelMount(
-  options: SharedOptions & { readonly parts: readonly PartOptions[] },
+  options: BothOptions,
   context: Context,
   log: Log,
+  optionsOf: (settings: Settings) => Promise<BothOptions>,
 ): RunningMount {
-  const { settings, asWritten, untrustedConfig } = context;
+  const config = configSource(context.config, context.settings, async (settings) =>
+    kernelOptions(await optionsOf(settings), { ...context, settings, untrustedConfig: undefined }),
+  );
+  return new Supervisor(
+    kernelOptions(options, context),
+    // A clock that is set must not let what lingers expire, nor keep it.
+    { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now, config },
+  );
+}
+
+/** Throws ConfigError for settings that contradict each other, and for what a config may not say that others can change. */
+function kernelOptions(
+  options: BothOptions,
+  { settings, asWritten, untrustedConfig }: Pick<Context, 'settings' | 'asWritten' | 'untrustedConfig'>,
+): SupervisorOptions {
   const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase } = settings;
   if (fastOpen === true && cache === 'none') {
     throw new ConfigError(
@@ -31,22 +52,18 @@ export function kernelMount(
     if (hooks.length > 0) throw untrusted('hooks', untrustedConfig);
     if (execChecks.length > 0) throw untrusted('checks.exec', untrustedConfig);
   }
-  return new Supervisor(
-    {
-      ...options,
-      cache: cache ?? 'page',
-      fastOpen: fastOpen === true,
-      resend: resend !== 'off',
-      retireAfterMs: retireAfter ?? DEFAULTS.retireAfterMs,
-      consistencyWindowMs,
-      memoryMax,
-      uidBase,
-      hooks,
-      execChecks,
-    },
-    // A clock that is set must not let what lingers expire, nor keep it.
-    { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now },
-  );
+  return {
+    ...options,
+    cache: cache ?? 'page',
+    fastOpen: fastOpen === true,
+    resend: resend !== 'off',
+    retireAfterMs: retireAfter ?? DEFAULTS.retireAfterMs,
+    consistencyWindowMs,
+    memoryMax,
+    uidBase,
+    hooks,
+    execChecks,
+  };
 }
 
 function untrusted(section: string, { problem, hint }: Untrusted): ConfigError {

@@ -3,30 +3,13 @@ import { parseContext, validateName } from '../bundle/name.ts';
 import { contentChecks, DEFAULT_CHECKS } from '../checks/settings.ts';
 import type { SettingName, Settings } from '../daemon/config.ts';
 import type { BundleOptions, PartOptions } from '../daemon/mount-options.ts';
-import type { PartSettings } from '../daemon/mounts-settings.ts';
+import { INHERITED, type PartSettings } from '../daemon/mounts-settings.ts';
 import { ConfigError, SecretsfsError, UsageError } from '../errors.ts';
 import { MOUNT_BYTES_MAX, MOUNT_FILES_MAX } from '../limits.ts';
 import { resolveRules } from './file-rules.ts';
 import { acceptedKeys, mountLimits, noticingOptions } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 
-/** What each of several bundles has from the settings beside it, where it does not say it itself. */
-const SHARED: readonly SettingName[] = [
-  'key',
-  'acceptKey',
-  'context',
-  'profile',
-  'region',
-  'roleArn',
-  'externalId',
-  'forcePathStyle',
-  'expectedBucketOwner',
-  'poll',
-  'spread',
-  'unsealLimit',
-  'maxBytes',
-  'maxFiles',
-];
 /** What is of one bundle alone. */
 const OWN = ['name', 'minSerial', 'queue', 'topic', 'files'] as const;
 
@@ -87,7 +70,7 @@ function settingsOf(settings: Settings, part: PartSettings): Settings {
     // An external id belongs to its role.
     ...(own.roleArn === undefined ? [] : (['externalId'] as const)),
   ];
-  const shared = SHARED.filter((setting) => !without.includes(setting) && settings[setting] !== undefined);
+  const shared = INHERITED.filter((setting) => !without.includes(setting) && settings[setting] !== undefined);
   const inherited: Settings = Object.fromEntries(shared.map((setting) => [setting, settings[setting]]));
   return { ...inherited, ...own };
 }

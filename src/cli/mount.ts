@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { validateName } from '../bundle/name.ts';
 import { runtimeDirectory } from '../control/directory.ts';
+import type { Settings } from '../daemon/config.ts';
 import { chooseDriver } from '../daemon/driver.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { createLog } from '../daemon/log.ts';
@@ -54,37 +55,15 @@ export const mount: Command = {
       .positional('mountpoint', { type: 'string', describe: 'an empty directory' }),
   async run(_args, context) {
     const { settings, env } = context;
-    const uid = process.getuid?.() ?? -1;
-    const { mountpoint, mounts } = settings;
-    const hasBundle = (mounts ?? settings.bundle ?? settings.source) !== undefined;
-    if (!hasBundle || mountpoint === undefined) {
-      throw new UsageError(`cannot mount: no ${hasBundle ? 'mountpoint' : 'bundle'} given`, {
-        hint: 'secretsfs mount BUNDLE MOUNTPOINT, or bundle: and mountpoint: in --config FILE',
-      });
-    }
-    const parts: readonly PartOptions[] =
-      mounts === undefined
-        ? [{ ...(await bundleOptions(settings)), directory: undefined, required: true }]
-        : await partOptions(settings, mounts);
-    const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
-    const called = mounts === undefined ? (parts[0]?.name ?? '') : path.basename(path.resolve(mountpoint));
-    const shared: SharedOptions = {
-      mountpoint: path.resolve(mountpoint),
-      instance: validateName(settings.instance ?? called, 'a mount (--instance)'),
-      preserve: settings.preserve === true,
-      allowSwap: settings.allowSwap === true,
-      statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
-      metrics: metricsOptions(settings.metrics),
-      runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
-      stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
-      version: versionText(),
-      driverReason: reason,
-    };
+    const { shared, parts, driver } = await optionsOf(settings, env);
     const log = createLog({ fd: 2, readable: process.stderr.isTTY === true });
     // Each brings what the other must not load.
     const mount: RunningMount =
       driver === 'kernel'
-        ? (await import('./mount-kernel.ts')).kernelMount({ ...shared, parts }, context, log)
+        ? (await import('./mount-kernel.ts')).kernelMount({ ...shared, parts }, context, log, async (changed) => {
+            const other = await optionsOf(changed, env);
+            return { ...other.shared, parts: other.parts };
+          })
         : (await import('./mount-alone.ts')).mountAlone(
             { ...shared, ...(parts[0] as PartOptions) },
             context,
@@ -111,3 +90,41 @@ export const mount: Command = {
     if (bug !== undefined) throw bug;
   },
 };
+
+/** What both drivers are told, and which of them it is. Throws SecretsfsError for what can't be mounted. */
+async function optionsOf(
+  settings: Settings,
+  env: NodeJS.ProcessEnv,
+): Promise<{
+  readonly shared: SharedOptions;
+  readonly parts: readonly PartOptions[];
+  readonly driver: 'kernel' | 'fuse-native';
+}> {
+  const uid = process.getuid?.() ?? -1;
+  const { mountpoint, mounts } = settings;
+  const hasBundle = (mounts ?? settings.bundle ?? settings.source) !== undefined;
+  if (!hasBundle || mountpoint === undefined) {
+    throw new UsageError(`cannot mount: no ${hasBundle ? 'mountpoint' : 'bundle'} given`, {
+      hint: 'secretsfs mount BUNDLE MOUNTPOINT, or bundle: and mountpoint: in --config FILE',
+    });
+  }
+  const parts: readonly PartOptions[] =
+    mounts === undefined
+      ? [{ ...(await bundleOptions(settings)), directory: undefined, required: true }]
+      : await partOptions(settings, mounts);
+  const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
+  const called = mounts === undefined ? (parts[0]?.name ?? '') : path.basename(path.resolve(mountpoint));
+  const shared: SharedOptions = {
+    mountpoint: path.resolve(mountpoint),
+    instance: validateName(settings.instance ?? called, 'a mount (--instance)'),
+    preserve: settings.preserve === true,
+    allowSwap: settings.allowSwap === true,
+    statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),
+    metrics: metricsOptions(settings.metrics),
+    runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
+    stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
+    version: versionText(),
+    driverReason: reason,
+  };
+  return { shared, parts, driver };
+}

@@ -61,7 +61,12 @@ export function describe(mount: Status, nowMs = Date.now()): string[] {
       `  lingering   generation ${id}, ${formatBytes(bytes)}${since}: ${reason ?? 'open files still hold it'}`,
     );
   }
-  lines.push(...describeMachine(mount), ...describeChecks(mount, nowMs), ...describeHooks(mount));
+  lines.push(
+    ...describeConfig(mount),
+    ...describeMachine(mount),
+    ...describeChecks(mount, nowMs),
+    ...describeHooks(mount),
+  );
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
   if (lastCheck !== null) lines.push(`  last check  ${lastCheck.at}: ${lastCheck.outcome}`);
@@ -89,6 +94,19 @@ function describePart({ directory, name, bundle, state, live, error, floor, queu
     lines.push(`              since ${error.since}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`    hint      ${error.hint}`);
   }
+  return lines;
+}
+
+function describeConfig({ config }: Status): string[] {
+  if (config == null) return [];
+  const { path, loadedAt, state, error, restartNeeded } = config;
+  const lines = [
+    `  config      ${path}, in force since ${loadedAt}${state === 'current' ? '' : `: ${state}`}`,
+  ];
+  if (error !== null) lines.push(`  config      ${error.message} (${error.code})`);
+  if (error?.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  if (restartNeeded.length > 0)
+    lines.push(`  config      a restart is needed for: ${restartNeeded.join(', ')}`);
   return lines;
 }
 

@@ -79,6 +79,18 @@ export type ProcessStatus = z.infer<typeof processSchema>;
 const lastingErrorSchema = failureSchema
   .extend({ since: z.string(), attempts: z.number().int() })
   .omit({ exitCode: true });
+const configSchema = z.object({
+  path: z.string(),
+  /** When the settings that run were taken from it, ISO 8601. */
+  loadedAt: z.string(),
+  /** refused: what it says now is wrong, and what ran goes on. restart-needed: some of it waits for the next start. */
+  state: z.enum(['current', 'refused', 'restart-needed']),
+  /** Why it is refused. */
+  error: failureSchema.omit({ exitCode: true }).nullable(),
+  /** Settings, by name. */
+  restartNeeded: z.array(z.string()),
+});
+
 const hookSchema = z.object({
   name: z.string(),
   /** run, nginx, haproxy, systemd, signal. */
@@ -224,6 +236,8 @@ export const statusSchema = z.object({
   resend: z.boolean().optional(),
   /** What it agreed to: the version of FUSE, and whether it will do that. null until it is mounted. */
   negotiated: z.object({ protocol: z.string(), resend: z.boolean() }).nullable().optional(),
+  /** The file of --config, which is read again when it changes; null: there is none. */
+  config: configSchema.nullable().optional(),
   processes: z.array(processSchema).optional(),
   hooks: z.array(hookSchema).optional(),
   probes: z.array(probeStatusSchema).optional(),

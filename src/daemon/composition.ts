@@ -45,10 +45,10 @@ export interface CompositionPorts {
   /** By whole paths. */
   readonly rules: readonly FileRule[];
   readonly preserve: boolean;
-  readonly memoryMax: number | undefined;
   readonly log: Log;
   engine(): Pick<Engine, 'candidate' | 'discard' | 'partImages' | 'storeBytes'>;
   user(): ProcessUser;
+  memoryMax(): number | undefined;
   /** What the machine and every control group leave. */
   availableBytes(): Promise<number>;
   /** Makes it live; where it throws, the candidate is gone. */
@@ -184,7 +184,7 @@ export class Composition {
     let bytes = 0;
     for (const { imageBytes } of trees.values()) bytes += COPIES * imageBytes;
     const held = this.#ports.engine().storeBytes;
-    const room = Math.min(await availableBytes(), (memoryMax ?? Number.POSITIVE_INFINITY) - held);
+    const room = Math.min(await availableBytes(), (memoryMax() ?? Number.POSITIVE_INFINITY) - held);
     if (bytes <= room) return;
     throw new MountError(
       'memory-exceeded',

@@ -75,8 +75,10 @@ export const settingsSchema = z.strictObject({ ...schema.shape, ...sections }).p
 export type Settings = z.infer<typeof settingsSchema>;
 export type SettingName = keyof typeof schema.shape;
 
+export type SectionName = keyof typeof sections;
+
 export const SETTING_NAMES = Object.keys(schema.shape) as SettingName[];
-export const SECTION_NAMES = Object.keys(sections) as (keyof typeof sections)[];
+export const SECTION_NAMES = Object.keys(sections) as SectionName[];
 
 export const DEFAULTS = {
   /** A rotation is live within seconds; a month of it is 90,000 requests, about four cents. */

@@ -14,7 +14,7 @@ import { type Control, type Status, TOKEN_BYTES } from '../store/shared.ts';
 import type { EngineStatus } from './engine-ports.ts';
 import { servedOf } from './served.ts';
 
-/** What does not change as long as the mount lives. */
+/** How it is served: read with each write. A server goes by what it finds when it starts. */
 export type ServingPolicy = Pick<
   Control,
   'cachePolicy' | 'fastOpen' | 'resend' | 'consistencyWindowMs' | 'preserve'

@@ -36,7 +36,7 @@ import { Telling } from './telling.ts';
 const IDLE_MS = 5_000;
 
 export class Engine {
-  readonly #options: EngineOptions;
+  #options: EngineOptions;
   readonly #ports: EnginePorts;
   readonly #store: RamfsStore;
   /** Of a mount of several bundles. */
@@ -66,20 +66,27 @@ export class Engine {
   #liveBytes = 0;
   #settling = false;
   #activating: Promise<unknown> = Promise.resolve();
+  #replacing: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
   /** Opens the store and the device and starts the first server; nothing is mounted yet. Throws MountError. */
   constructor(options: EngineOptions, ports: EnginePorts) {
     this.#options = options;
     this.#ports = ports;
-    const { cache, fastOpen, resend, preserve, retireAfterMs, consistencyWindowMs } = options;
+    const { cache, fastOpen, resend, preserve } = options;
+    const now = () => this.#options;
     const { log, nowMs } = ports;
     this.#fuseFd = openDevice();
     const { uid, gid } = options.users.server;
     const store = RamfsStore.create({ serverUid: uid, serverGid: gid });
     this.#store = store;
     this.partImages = new PartImages(store, () => this.#nextId++);
-    const policy = { cachePolicy: cache, fastOpen, resend, consistencyWindowMs, preserve };
+    const policy = {
+      ...{ cachePolicy: cache, fastOpen, resend, preserve },
+      get consistencyWindowMs() {
+        return now().consistencyWindowMs;
+      },
+    };
     const page = new ControlPage(store, policy);
     this.#page = page;
     const dropPipe = cache === 'none' ? makePipe() : undefined;
@@ -132,7 +139,9 @@ export class Engine {
     this.#inodes = inodes;
     this.#telling = new Telling({ teller: this.#teller, inodes, token: page.token, log });
     this.#inPass = new InPass({
-      windowMs: consistencyWindowMs,
+      get windowMs() {
+        return now().consistencyWindowMs;
+      },
       passes: () => page.status,
       live: () => this.#live,
       look: (changes) => this.#inTurn(() => this.#telling.look(changes)),
@@ -152,7 +161,9 @@ export class Engine {
       onFailed: (error) => this.#logBug(error),
       onRetired: ({ id }, why) => log.info('retired', { generation: id, why }),
       nowMs,
-      retireAfterMs,
+      get retireAfterMs() {
+        return now().retireAfterMs;
+      },
       lingeringMax: LINGERING_IN_STORE_MAX,
     });
     this.#servers.prepare();
@@ -196,19 +207,27 @@ export class Engine {
     this.#prober.start();
   }
 
-  /** Replaces server and successor by the program that is on disk now. Throws MountError upgrade-refused. */
+  /** Replaces every process by the program that is on disk now. Throws MountError upgrade-refused. */
   async upgrade(): Promise<void> {
-    // Not in the middle of telling the kernel of a new generation.
-    await this.#activating.catch(() => undefined);
-    await this.#servers.upgrade(async (isGone) => {
-      this.#page.show({ handOver: true });
-      // Its next request is its last; this is one.
-      await Promise.race([this.#liveness.probe().catch(() => undefined), isGone]);
-      await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, PROBE_MS_MAX).unref())]);
-    });
+    await this.replaceServers();
     this.#prober.restart();
     this.#teller.restart();
     this.#notifier.restart();
+  }
+
+  /** For what may change while it is mounted. Nothing here reaches the servers: replaceServers(). */
+  configure(
+    change: Partial<Pick<EngineOptions, 'retireAfterMs' | 'consistencyWindowMs' | 'nodesMax'>>,
+  ): void {
+    this.#options = { ...this.#options, ...change };
+    this.#page.show({});
+  }
+
+  /** So that they go by what they are told when they start. Throws MountError upgrade-refused, and the old ones go on. */
+  replaceServers(): Promise<void> {
+    const replaced = this.#replacing.then(() => this.#replaceServers());
+    this.#replacing = replaced.catch(() => undefined);
+    return replaced;
   }
 
   async isMounted(): Promise<boolean> {
@@ -283,6 +302,17 @@ export class Engine {
       }
     }
     if (failure !== undefined) throw failure;
+  }
+
+  async #replaceServers(): Promise<void> {
+    // Not in the middle of telling the kernel of a new generation.
+    await this.#activating.catch(() => undefined);
+    await this.#servers.upgrade(async (isGone) => {
+      this.#page.show({ handOver: true });
+      // Its next request is its last; this is one.
+      await Promise.race([this.#liveness.probe().catch(() => undefined), isGone]);
+      await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, PROBE_MS_MAX).unref())]);
+    });
   }
 
   #inTurn<T>(act: () => Promise<T>): Promise<T> {

@@ -49,9 +49,11 @@ export interface FloorOptions {
 type Recorded = SerialFloor & { readonly sha256: string };
 
 export class FloorFile {
-  readonly #options: FloorOptions;
+  #options: FloorOptions;
   readonly #file: string;
   #recorded: Recorded | undefined;
+  /** Of the names before. */
+  readonly #others = new Map<string, Recorded>();
   #problem: string | undefined;
   /** What is asked of the disk, one thing at a time. */
   #disk: Promise<void> = Promise.resolve();
@@ -77,6 +79,17 @@ export class FloorFile {
     return minSerial === undefined ? undefined : { serial: minSerial, from: 'setting' };
   }
 
+  /** From the next bundle on. What is recorded of another name says nothing of one of this name. */
+  configure({ name, minSerial }: Pick<FloorOptions, 'name' | 'minSerial'>): void {
+    const before = this.#options.name;
+    if (name !== before) {
+      if (this.#recorded !== undefined) this.#others.set(before, this.#recorded);
+      this.#recorded = this.#others.get(name);
+      this.#others.delete(name);
+    }
+    this.#options = { ...this.#options, name, minSerial };
+  }
+
   /** As the status has it. */
   describe(): { readonly serial: number | null; readonly problem: string | null } {
     return { serial: this.floor?.serial ?? null, problem: this.#problem ?? null };
@@ -95,6 +108,8 @@ export class FloorFile {
    * that it may be said again and again, which tries again what failed.
    */
   async record(serial: number, sha256: string): Promise<void> {
+    // Live it is, but no bundle of this name.
+    if ([...this.#others.values()].some((other) => other.sha256 === sha256)) return;
     const before = this.#recorded;
     const isSame = before?.serial === serial && before.sha256 === sha256;
     if (before !== undefined && serial < before.serial)

@@ -2,7 +2,7 @@
 import { compileGlob, type Glob } from '../checks/glob.ts';
 import type { HookResult, HookStatus } from '../control/protocol.ts';
 import { ControlError, describeBug, quote, SecretsfsError } from '../errors.ts';
-import type { Activated } from '../hooks/changes.ts';
+import type { Activated, FileChange } from '../hooks/changes.ts';
 import { type Batch, HookQueue } from '../hooks/queue.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Account } from '../system/users.ts';
@@ -47,7 +47,7 @@ export class Hook {
   readonly #ports: HooksPorts;
   readonly #queue: HookQueue;
   readonly #abort = new AbortController();
-  #live: { readonly generation: number; readonly serial: number } | undefined;
+  #live: Activated | undefined;
   #running: Promise<void> = Promise.resolve();
   #last: LastRun | undefined;
   #runs = 0;
@@ -86,7 +86,7 @@ export class Hook {
 
   activated(change: Activated): void {
     const { generation, serial, first, changed } = change;
-    this.#live = { generation, serial };
+    this.#live = { ...change, changed: [] };
     this.probes.expect(change);
     if (first) {
       if (this.settings.atStart) this.#queue.notice(generation, serial, []);
@@ -95,6 +95,17 @@ export class Hook {
     }
     const matching = changed.filter(({ path }) => this.#match.some((glob) => glob.match(path) !== undefined));
     if (matching.length > 0) this.#queue.notice(generation, serial, matching);
+  }
+
+  /** Changes of what is live that were meant for another one in its place. */
+  tell(changed: readonly FileChange[]): void {
+    if (this.#live !== undefined && changed.length > 0)
+      this.activated({ ...this.#live, first: false, changed });
+  }
+
+  /** What no run has told; to be asked for once, after stop(). */
+  untold(): readonly FileChange[] {
+    return this.#queue.untold();
   }
 
   /** Runs it whatever changed. Throws ControlError hook-failed. */

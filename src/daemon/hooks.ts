@@ -2,6 +2,7 @@
  * Who is told of each new generation, and whether it arrived (docs/hooks.md). The supervisor calls start() before it mounts,
  * activated() after each activation and stop() before it unmounts; nothing here waits for the mount or sees what is in it.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { HookResult, HookStatus, ProbeStatus } from '../control/protocol.ts';
 import { ControlError, quote } from '../errors.ts';
 import type { Activated } from '../hooks/changes.ts';
@@ -37,6 +38,8 @@ export interface HooksStatus {
 
 export class Hooks {
   readonly #settings: readonly HookSettings[];
+  #mountpoint = '';
+  #live: Activated | undefined;
   readonly #ports: HooksPorts;
   #hooks: readonly Hook[] = [];
   #timer: unknown;
@@ -49,25 +52,60 @@ export class Hooks {
 
   /** Looks at programs and users. Throws ConfigError config-invalid, config-untrusted. `mountpoint`: without symlinks. */
   async start(mountpoint: string): Promise<void> {
-    if (this.#settings.length === 0) return;
+    this.#mountpoint = mountpoint;
+    this.#put(await this.#make(this.#settings));
+  }
+
+  /**
+   * Looks at programs and users of other settings; throws as start(). What it returns makes them the hooks: those whose settings
+   * are the same go on, those that are gone end, and what one that is another now had not told is told by it.
+   */
+  async prepare(settings: readonly HookSettings[]): Promise<() => void> {
+    const isKnown = (wanted: HookSettings) =>
+      this.#hooks.some((hook) => isDeepStrictEqual(hook.settings, wanted));
+    const made = await this.#make(settings.filter((wanted) => !isKnown(wanted)));
+    return () => {
+      const all = [...this.#hooks, ...made];
+      const gone = this.#hooks.filter(
+        (hook) => !settings.some((wanted) => isDeepStrictEqual(hook.settings, wanted)),
+      );
+      this.#put(
+        settings.flatMap((wanted) => all.find((hook) => isDeepStrictEqual(hook.settings, wanted)) ?? []),
+      );
+      if (this.#live !== undefined)
+        for (const hook of made) hook.activated({ ...this.#live, first: true, uploaded: null });
+      for (const old of gone) {
+        const heir = made.find((hook) => hook.settings.name === old.settings.name);
+        void old.stop().then(() => heir?.tell(old.untold()));
+      }
+    };
+  }
+
+  async #make(wanted: readonly HookSettings[]): Promise<Hook[]> {
     const hooks: Hook[] = [];
+    if (wanted.length === 0) return hooks;
     const root = await account('0');
-    for (const settings of this.#settings) {
+    for (const settings of wanted) {
       const { action } = settings;
       const named = userOf(action);
       const user = named === undefined ? root : await account(named);
       const owner = action.kind === 'haproxy' ? action.socketOwner : undefined;
       const socketOwner = owner === undefined ? undefined : await account(owner);
-      const hook = new Hook(settings, { user, root, socketOwner }, mountpoint, this.#ports);
+      const hook = new Hook(settings, { user, root, socketOwner }, this.#mountpoint, this.#ports);
       hook.check();
       hooks.push(hook);
     }
+    return hooks;
+  }
+
+  #put(hooks: readonly Hook[]): void {
     this.#hooks = hooks;
-    if (hooks.some(({ probes }) => probes.count > 0)) this.#lookAroundLater();
+    if (this.#timer === undefined && hooks.some(({ probes }) => probes.count > 0)) this.#lookAroundLater();
   }
 
   /** A generation is live. */
   activated(change: Activated): void {
+    this.#live = { ...change, changed: [] };
     for (const hook of this.#hooks) hook.activated(change);
   }
 

@@ -43,6 +43,24 @@ const partSchema = z
   });
 export type PartSettings = z.infer<typeof partSchema>;
 
+/** What each has from the settings beside it, where it does not say it itself. */
+export const INHERITED = [
+  'key',
+  'acceptKey',
+  'context',
+  'profile',
+  'region',
+  'roleArn',
+  'externalId',
+  'forcePathStyle',
+  'expectedBucketOwner',
+  'poll',
+  'spread',
+  'unsealLimit',
+  'maxBytes',
+  'maxFiles',
+] as const satisfies readonly (keyof PartSettings)[];
+
 export const mountsSection = z.record(z.string(), partSchema).superRefine((parts, context) => {
   const directories = Object.keys(parts);
   if (directories.length < 1 || directories.length > PARTS_MAX)

@@ -1,10 +1,13 @@
 /** One of the bundles of a mount, and how it is named where several are spoken of. */
+import { isDeepStrictEqual } from 'node:util';
 import { SecretsfsError } from '../errors.ts';
 import type { FloorFile } from './floor.ts';
 import type { Log } from './log.ts';
+import { isS3Url } from './location.ts';
 import type { PartOptions } from './mount-options.ts';
+import { retryTimes } from './retries.ts';
 import type { Rotation } from './rotation.ts';
-import type { Refreshed, RotationState } from './rotation-ports.ts';
+import type { Refreshed, RotationSettings, RotationState } from './rotation-ports.ts';
 import type { InStore } from './supervisor-options.ts';
 
 /** What a refresh of several came to. */
@@ -14,16 +17,20 @@ export interface RefreshedPart {
 }
 
 export class Part {
-  readonly options: PartOptions;
+  #options: PartOptions;
   readonly floors: FloorFile;
   readonly rotation: Rotation<InStore>;
   /** The generation that it went live in. */
   generation = 0;
 
   constructor(options: PartOptions, floors: FloorFile, rotation: Rotation<InStore>) {
-    this.options = options;
+    this.#options = options;
     this.floors = floors;
     this.rotation = rotation;
+  }
+
+  get options(): PartOptions {
+    return this.#options;
   }
 
   /** As logs and errors name it; '' where it is all of the mount. */
@@ -34,6 +41,27 @@ export class Part {
   get state(): RotationState<InStore> {
     return this.rotation.state();
   }
+
+  /** For Rotation.between(): from the next bundle on. The directory is the same. */
+  configure(next: PartOptions): void {
+    const otherSources = !isDeepStrictEqual(bundles(this.#options), bundles(next));
+    this.#options = next;
+    this.floors.configure(next);
+    this.rotation.configure({ ...rotationSettings(next), otherSources });
+  }
+}
+
+/** What a rotation is told of the options. */
+export function rotationSettings(
+  options: PartOptions,
+): Omit<RotationSettings<InStore>, 'otherSources'> {
+  const { unsealsPerMinute } = options;
+  const sources = bundles(options).map((bundle) => ({ isLocal: !isS3Url(bundle) }));
+  return { sources, unsealsPerMinute, retries: retryTimes(options) };
+}
+
+function bundles({ sources }: PartOptions): string[] {
+  return sources.map(({ bundle }) => bundle);
 }
 
 /** A failure says whose it is. */

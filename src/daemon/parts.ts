@@ -16,16 +16,14 @@ import { logWarnings } from './check-findings.ts';
 import { type Composed, Composition } from './composition.ts';
 import type { Engine } from './engine.ts';
 import { FloorFile } from './floor.ts';
-import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import { activatedBy } from './mount-hooks.ts';
 import type { PartOptions } from './mount-options.ts';
 import { unknownPart } from './operations.ts';
-import { named, Part, partLog, type RefreshedPart } from './part.ts';
+import { named, Part, partLog, type RefreshedPart, rotationSettings } from './part.ts';
 import { mountRules, prefixedFindings } from './part-paths.ts';
-import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
-import type { Looked, Opened, TakeOptions } from './rotation-ports.ts';
+import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { takeInStore } from './taking.ts';
 import type { Tally } from './tally.ts';
@@ -50,7 +48,7 @@ export interface PartsPorts extends SupervisorPorts {
 
 export class Parts {
   readonly all: readonly Part[];
-  readonly #options: SupervisorOptions;
+  #options: SupervisorOptions;
   readonly #ports: PartsPorts;
   readonly #composition: Composition | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -62,7 +60,8 @@ export class Parts {
       directory === undefined ? [] : [{ directory, ...part }],
     );
     if (named.length > 0) {
-      const { preserve, memoryMax } = options;
+      const { preserve } = options;
+      const memoryMax = () => this.#options.memoryMax;
       this.#composition = new Composition({
         parts: named.map(({ directory, filesMax, bytesMax }) => ({ directory, filesMax, bytesMax })),
         rules: mountRules(named),
@@ -138,20 +137,39 @@ export class Parts {
    * came to an end, why the first of them failed.
    */
   async refresh(
-    options: { readonly part?: string | undefined; readonly allowRollback?: boolean | undefined } = {},
+    options: RefreshOptions & { readonly part?: string | undefined } = {},
   ): Promise<RefreshedPart[]> {
-    const { part: wanted, allowRollback } = options;
+    const { part: wanted, ...how } = options;
     const chosen = wanted === undefined ? this.all : [this.#find(wanted)];
-    if (allowRollback === true && chosen.length > 1) {
+    if (how.allowRollback === true && chosen.length > 1) {
       throw new ControlError('part-missing', 'cannot roll back: this mount has several bundles', {
         hint: `name one: ${this.all.map(({ name }) => `INSTANCE/${name}`).join(', ')}`,
       });
     }
     const refreshed = chosen.map(async (part): Promise<RefreshedPart> => {
-      return { part, refreshed: await named(part, part.rotation.refresh({ allowRollback })) };
+      return { part, refreshed: await named(part, part.rotation.refresh(how)) };
     });
     await Promise.allSettled(refreshed);
     return Promise.all(refreshed);
+  }
+
+  /** Runs `act` when no refresh of any is under way, and lets none begin before it has settled. */
+  between(act: () => Promise<void>): Promise<void> {
+    const outermost = this.all.reduce(
+      (inner, { rotation }) =>
+        () =>
+          rotation.between(inner),
+      act,
+    );
+    return outermost();
+  }
+
+  /** For between(): as many bundles, each in the directory that it has. */
+  configure(next: SupervisorOptions): void {
+    this.#options = next;
+    next.parts.forEach((options, i) => {
+      this.all[i]?.configure(options);
+    });
   }
 
   /** Somebody looked at the sources of one. */
@@ -174,7 +192,7 @@ export class Parts {
 
   #make(options: PartOptions): Part {
     const { log: all, nowMs, clockMs, tally, onSettled } = this.#ports;
-    const { directory, name, minSerial, sources, unsealsPerMinute } = options;
+    const { directory, name, minSerial } = options;
     const { stateDir, instance } = this.#options;
     const log = directory === undefined ? all : partLog(all, directory);
     const floors = new FloorFile({
@@ -184,12 +202,11 @@ export class Parts {
       ...{ name, minSerial, uid: 0, log, clockMs },
     });
     const rotation = new Rotation<InStore>({
-      ...{ log, nowMs, timers: realTimers, random: Math.random, floors, unsealsPerMinute, onSettled },
-      sources: sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
+      ...{ log, nowMs, timers: realTimers, random: Math.random, floors, onSettled },
+      ...rotationSettings(options),
       isOptional: !options.required,
       checked: (outcome, code) => tally.checked(outcome, code),
-      retries: retryTimes(options),
-      take: (asked) => this.#take(options, log, asked),
+      take: (asked) => this.#take(part.options, log, asked),
       activate: (opened) => this.#activate(part, log, opened),
     });
     const part = new Part(options, floors, rotation);

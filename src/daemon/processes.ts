@@ -10,7 +10,7 @@ import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
-import { IMAGE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
 import { TELLER_CAPABILITIES } from './teller-capabilities.ts';
 import type { TrialPorts } from './trial.ts';
 import { RUNNER_CAPABILITIES } from './trial-capabilities.ts';
@@ -27,7 +27,10 @@ function relayTo(log: Log): ChildOptions['hear'] {
 
 export interface EngineProcessesOptions {
   /** `files:` of the config, for the server: what it may serve with other owners and modes than root's alone. */
-  readonly rules: readonly FileRule[];
+  readonly rules: {
+    readonly current: readonly FileRule[];
+    readonly before?: readonly FileRule[] | undefined;
+  };
   /** For tests, whose program is another: where the processes' files are. */
   readonly directory?: string | undefined;
 }
@@ -63,7 +66,10 @@ export function engineProcesses(
         user: users.server,
         fds: [fuse, store, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
         emptyNetwork: true,
-        environment: { [RULES_VARIABLE]: JSON.stringify(rules) },
+        environment: {
+          [RULES_VARIABLE]: JSON.stringify(rules.current),
+          ...(rules.before && { [RULES_BEFORE_VARIABLE]: JSON.stringify(rules.before) }),
+        },
       });
       setOomScore(child.pid, OOM_SCORES.server);
       return child;
@@ -118,7 +124,7 @@ export function trialProcesses(
         user: users.server,
         fds: [fuse, store, 'channel', image],
         emptyNetwork: true,
-        environment: { [IMAGE_VARIABLE]: '1', [RULES_VARIABLE]: JSON.stringify(rules) },
+        environment: { [IMAGE_VARIABLE]: '1', [RULES_VARIABLE]: JSON.stringify(rules.current) },
       });
       setOomScore(child.pid, OOM_SCORES.trial);
       return child;

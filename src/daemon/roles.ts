@@ -16,6 +16,8 @@ export const PARENT_VARIABLE = 'SECRETSFS_PARENT';
 export const FDS_VARIABLE = 'SECRETSFS_FDS';
 /** Of the server: `files:` of the config as JSON, with numbers for users and groups. Paths and numbers, nothing secret. */
 export const RULES_VARIABLE = 'SECRETSFS_RULES';
+/** The same for those by which the live generation was made, where `files:` has changed since. */
+export const RULES_BEFORE_VARIABLE = 'SECRETSFS_RULES_BEFORE';
 /** Of a server: it has a descriptor more, of the one image that it serves, whatever its store has. */
 export const IMAGE_VARIABLE = 'SECRETSFS_IMAGE';
 /** 0 and 1 are /dev/null, 2 is the log. */

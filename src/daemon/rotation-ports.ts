@@ -87,7 +87,15 @@ export type Refreshed<G> =
 export interface RefreshOptions {
   /** Takes a bundle older than what was live before. */
   readonly allowRollback?: boolean | undefined;
+  /** Opens also the ciphertext that is live: what is made of it may be something else now. */
+  readonly anew?: boolean | undefined;
 }
+
+/** What of its ports may change between two refreshes. */
+export type RotationSettings<G> = Pick<RotationPorts<G>, 'sources' | 'unsealsPerMinute' | 'retries'> & {
+  /** They are other ones: nothing is known of them. */
+  readonly otherSources: boolean;
+};
 
 export interface RotationPorts<G> {
   readonly log: Log;

@@ -8,6 +8,7 @@
  * better) is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
 import { pause } from '../system/timers.ts';
 import { isOwnFailure, isRefusal } from './failure-kinds.ts';
@@ -19,6 +20,7 @@ import type {
   Refreshed,
   RefreshOptions,
   RotationPorts,
+  RotationSettings,
   RotationState,
   Taken,
 } from './rotation-ports.ts';
@@ -37,9 +39,9 @@ interface Manner {
 const AS_USUAL: Manner = { forced: false, allowRollback: false };
 
 export class Rotation<G> {
-  readonly #ports: RotationPorts<G>;
-  readonly #ledger: SourceLedger;
-  readonly #limits: UnsealLimits;
+  #ports: RotationPorts<G>;
+  #ledger: SourceLedger;
+  #limits: UnsealLimits;
   readonly #abort = new AbortController();
   #live: Live<G> | undefined;
   #lastCheck: RotationState<G>['lastCheck'];
@@ -54,14 +56,15 @@ export class Rotation<G> {
   #queued: { noticed: Noticed | undefined; readonly done: Promise<void> } | undefined;
   /** What was refused once. A second time confirms it: the bytes may have been altered on the way, or KMS been wrong. */
   #unconfirmed: string | undefined;
+  /** What is live is to be opened again: until that was done, or the bundle was refused. */
+  #isStale = false;
   /** Whether this refresh may have cost a key. */
   #opened = false;
 
   constructor(ports: RotationPorts<G>) {
     this.#ports = ports;
-    const { nowMs, random, unsealsPerMinute: perMinute, retries } = ports;
-    this.#ledger = new SourceLedger(ports.sources.length, nowMs);
-    this.#limits = new UnsealLimits({ perMinute, retries, nowMs, random });
+    this.#ledger = new SourceLedger(ports.sources.length, ports.nowMs);
+    this.#limits = limitsOf(ports);
   }
 
   state(): RotationState<G> {
@@ -84,12 +87,33 @@ export class Rotation<G> {
    * Fetches anew whatever is known, and returns when the newest bundle is live. Throws the reason when it is not. Those who ask
    * before it has begun share one, but for rollbacks; after very many it waits for its turn.
    */
-  refresh({ allowRollback = false }: RefreshOptions = {}): Promise<Refreshed<G>> {
+  refresh({ allowRollback = false, anew = false }: RefreshOptions = {}): Promise<Refreshed<G>> {
+    this.#isStale ||= anew;
     if (allowRollback) return this.#force(true, () => undefined);
     this.#asked ??= this.#force(false, () => {
       this.#asked = undefined;
     });
     return this.#asked;
+  }
+
+  /** Runs `act` when no refresh is under way, and lets none begin before it has settled. */
+  between(act: () => Promise<void>): Promise<void> {
+    return this.#enqueue(async () => {
+      if (this.#abort.signal.aborted) throw stopping();
+      await act();
+    });
+  }
+
+  /** For between(): from the next refresh on. What is live stays what serials and contents are measured by. */
+  configure({ otherSources, ...settings }: RotationSettings<G>): void {
+    const before = this.#ports;
+    this.#ports = { ...before, ...settings };
+    if (otherSources) this.#ledger = new SourceLedger(settings.sources.length, before.nowMs);
+    if (
+      settings.unsealsPerMinute !== before.unsealsPerMinute ||
+      !isDeepStrictEqual(settings.retries, before.retries)
+    )
+      this.#limits = limitsOf(this.#ports);
   }
 
   /** There may be something new. Never throws: a failure is in the log and in state(). */
@@ -123,6 +147,8 @@ export class Rotation<G> {
       else if (!idle) return;
       else if (look.outcome === 'failed') this.#ledger.failed(source, look.error);
       else if (look.outcome === 'same' && look.revision === this.#ledger.revision(source)) {
+        if (this.#isStale && this.#ledger.known()[source]?.is === 'live')
+          changed ??= { source, revision: look.revision };
         this.#ledger.same(source);
       }
     });
@@ -166,7 +192,7 @@ export class Rotation<G> {
   async #hinted(noticed: Noticed | undefined): Promise<void> {
     const { revision } = noticed ?? {};
     if (noticed !== undefined && revision !== undefined) {
-      if (revision === this.#ledger.revision(noticed.source)) return;
+      if (revision === this.#ledger.revision(noticed.source) && !this.#isStale) return;
       // It failed, and its next attempt is set.
       if (this.#next !== undefined && revision === this.#failure?.revision) return;
     }
@@ -181,10 +207,7 @@ export class Rotation<G> {
   }
 
   async #refresh(noticed: Noticed | undefined, manner: Manner): Promise<Refreshed<G>> {
-    if (this.#abort.signal.aborted)
-      throw new ControlError('control-not-running', 'cannot refresh: the mount is stopping', {
-        hint: 'secretsfs mount starts it again',
-      });
+    if (this.#abort.signal.aborted) throw stopping();
     this.#clearNext();
     const sources = noticed === undefined ? [...this.#ports.sources.keys()] : [noticed.source];
     for (const source of sources) {
@@ -216,8 +239,8 @@ export class Rotation<G> {
     const { forced, allowRollback } = manner;
     const { take, floors } = this.#ports;
     const floor = allowRollback ? floors.floorOfRollback : floors.floor;
-    const liveSha256 = before?.sha256;
-    const knownRevision = forced ? undefined : this.#ledger.revision(source);
+    const liveSha256 = this.#isStale ? undefined : before?.sha256;
+    const knownRevision = forced || this.#isStale ? undefined : this.#ledger.revision(source);
     let revision: string | undefined;
     try {
       const taken = await take({ source, revision: wanted, knownRevision, liveSha256, floor, signal });
@@ -269,6 +292,7 @@ export class Rotation<G> {
         this.#retryLater(error, revision);
         throw error;
       }
+      if (!isBehind) this.#isStale = false;
       this.#ledger.found(source, { revision, is: isBehind ? 'behind' : 'refused' }, error);
       return 'next';
     }
@@ -283,6 +307,7 @@ export class Rotation<G> {
     const changes = await activate(opened);
     const live = { ...opened, revision, sha256, activatedMs: nowMs() };
     this.#live = live;
+    this.#isStale = false;
     this.#ledger.activated(source, revision);
     await floors.record(opened.serial, sha256);
     log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
@@ -362,4 +387,15 @@ export class Rotation<G> {
     // The first failure ends the start, whose caller tells it.
     if (this.#goesOn) log.error('refresh-failed', errorFields(error));
   }
+}
+
+function limitsOf(ports: RotationPorts<unknown>): UnsealLimits {
+  const { nowMs, random, unsealsPerMinute: perMinute, retries } = ports;
+  return new UnsealLimits({ perMinute, retries, nowMs, random });
+}
+
+function stopping(): ControlError {
+  return new ControlError('control-not-running', 'cannot refresh: the mount is stopping', {
+    hint: 'secretsfs mount starts it again',
+  });
 }

@@ -45,7 +45,7 @@ import { schedYield } from '../system/wait.ts';
 import { PASSES_WORDS } from '../vfs/pass-words.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild } from './child.ts';
-import { IMAGE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
 import { type FromServer, parseToServer, type ToServer } from './server-channel.ts';
 import { ServerGenerations } from './server-generations.ts';
 import { ServerLog } from './server-log.ts';
@@ -60,8 +60,13 @@ const IMAGE_FD = 6;
 const { EIO } = constants.errno;
 /** By the rules of the config, which nobody but the supervisor says. Of none there are no paths to look at. */
 function whyNotAllowed(): (generation: Generation) => string | undefined {
-  const rules = JSON.parse(process.env[RULES_VARIABLE] ?? '[]') as FileRule[];
-  return rules.length === 0 ? whyNotPrivate : (generation) => whyNotRuled(generation, rules);
+  const by = (rules: FileRule[]) =>
+    rules.length === 0 ? whyNotPrivate : (generation: Generation) => whyNotRuled(generation, rules);
+  const now = by(JSON.parse(process.env[RULES_VARIABLE] ?? '[]'));
+  const told = process.env[RULES_BEFORE_VARIABLE];
+  if (told === undefined) return now;
+  const before = by(JSON.parse(told));
+  return (generation) => now(generation) && before(generation);
 }
 
 /** A supervisor takes microseconds to write the control page. */

@@ -2,6 +2,7 @@
 import type { ExecCheck } from '../checks/exec-settings.ts';
 import type { HookSettings } from '../hooks/settings.ts';
 import type { Candidate } from './candidate.ts';
+import type { ConfigSource } from './config-reload.ts';
 import type { Log } from './log.ts';
 import type { PartOptions, SharedOptions } from './mount-options.ts';
 import type { OpenedResult } from './unsealer-channel.ts';
@@ -27,6 +28,8 @@ export interface SupervisorPorts {
   readonly nowMs: () => number;
   /** The time of day, which serials are measured by: it follows a clock that is set right. */
   readonly clockMs: () => number;
+  /** undefined: there is none that could change. */
+  readonly config: ConfigSource | undefined;
 }
 
 /** A generation in the store, with what its unsealer said of it. */

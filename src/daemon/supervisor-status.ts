@@ -34,6 +34,7 @@ export interface Described {
   /** Of each bundle, by its place. */
   noticing(part: number): NoticingState | undefined;
   readonly hooks: HooksStatus;
+  readonly config: NonNullable<Status['config']> | undefined;
 }
 
 export function describeMount(described: Described): Status {
@@ -63,6 +64,7 @@ export function describeMount(described: Described): Status {
     ...(options.parts[0]?.directory === undefined
       ? describeOne(described, parts.all[0] as Part)
       : describeSeveral(described)),
+    config: described.config ?? null,
     processes: describeProcesses(described),
     ...(options.hooks.length === 0 ? {} : described.hooks),
     successorProblem: engine?.successorProblem ?? null,

@@ -27,6 +27,7 @@ import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.
 import { AgentKeeper } from './agent-keeper.ts';
 import type { Candidate } from './candidate.ts';
 import { coalesced } from './coalesced.ts';
+import { ConfigLive } from './config-live.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { Engine } from './engine.ts';
@@ -34,6 +35,7 @@ import { ExecChecks } from './exec-checks.ts';
 import type { Hooks } from './hooks.ts';
 import { watchIdentity } from './identity-watch.ts';
 import { leaveSwap } from './leave-swap.ts';
+import { applyLive } from './live-settings.ts';
 import { isS3Url } from './location.ts';
 import { errorFields } from './log.ts';
 import { mountHooks } from './mount-hooks.ts';
@@ -44,6 +46,7 @@ import { mountRules, nodesMax } from './part-paths.ts';
 import { Parts } from './parts.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
 import type { Looked } from './rotation-ports.ts';
+import { ServedRules } from './served-rules.ts';
 import type { SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import {
   bundleOf,
@@ -60,12 +63,13 @@ const AGENT_AFTER_MS = 1_000;
 
 /** Mounts, serves until stop() or an unmount, wipes. */
 export class Supervisor {
-  readonly #options: SupervisorOptions;
+  #options: SupervisorOptions;
   readonly #ports: SupervisorPorts;
   readonly #startedMs: number;
   readonly #parts: Parts;
   readonly #hooks: Hooks;
   readonly #tally: Tally;
+  readonly #rules: ServedRules;
   readonly #lane = new FileLane();
   readonly #ready = deferred();
   readonly #ending = deferred();
@@ -81,6 +85,7 @@ export class Supervisor {
   readonly #ownId = randomBytes(6).toString('hex');
   #mounted = false;
   #mountWatch: { close(): void } | undefined;
+  #config: ConfigLive | undefined;
   #agentTimer: NodeJS.Timeout | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -93,6 +98,7 @@ export class Supervisor {
     this.#startedMs = ports.nowMs();
     this.#tally = new Tally(ports.nowMs);
     this.#mountpoint = options.mountpoint;
+    this.#rules = new ServedRules(mountRules(options.parts));
     this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
     this.#parts = new Parts(options, {
       ...ports,
@@ -131,11 +137,17 @@ export class Supervisor {
     return this.#ended.promise;
   }
 
-  /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
+  /** As SIGHUP asks for it, the config first: the failure, if there is one, is in the log. */
   async reload(): Promise<void> {
     // A start that is under way takes the newest.
     if (this.#engine === undefined) return;
-    await this.#refreshSoon().catch((error: unknown) => {
+    await this.#config?.lookNow();
+    await this.#look(() => this.#refreshSoon());
+  }
+
+  /** What fails is in the log and in the status. */
+  async #look(refresh: () => Promise<unknown>): Promise<void> {
+    await refresh().catch((error: unknown) => {
       if (!(error instanceof SecretsfsError)) this.#ports.log.error('bug', { error: describeBug(error) });
     });
   }
@@ -181,7 +193,7 @@ export class Supervisor {
     if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
     this.#users = users;
     await this.#hooks.start(mountpoint);
-    this.#checks = await this.#makeChecks(mountpoint, users);
+    this.#checks = await this.#makeChecks(options);
     const onSwap = options.allowSwap ? () => log.warn('swap-allowed') : undefined;
     this.#cgroup = await leaveSwap(instance, onSwap);
     const directory = await makeSocketDirectory(runtimeDir, instance, 0);
@@ -199,8 +211,8 @@ export class Supervisor {
         preserve: options.preserve,
       },
       {
-        ...engineProcesses(users, log, { rules: mountRules(parts) }),
-        prove: this.#checks?.prove,
+        ...engineProcesses(users, log, { rules: this.#rules }),
+        prove: async (proposed) => this.#checks?.prove(proposed),
         log,
         nowMs,
         onAlive: () => this.#alive(),
@@ -211,13 +223,7 @@ export class Supervisor {
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
     await this.#parts.start();
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
-    parts.forEach(({ sources }, part) => {
-      sources.forEach(({ bundle: location }, source) => {
-        if (isS3Url(location)) return;
-        const changed = () => this.#parts.noteLook(part, changedAt(source));
-        this.#watches.push(watchIdentity(location, this.#lane, changed));
-      });
-    });
+    this.#watchFiles();
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
       () => void this.#endBecause(unmountedOutside(mountpoint)),
@@ -229,16 +235,55 @@ export class Supervisor {
     this.#notify(`READY=1\nSTATUS=serial ${serial} at ${mountpoint}`);
     this.#running.settle();
     this.#startAgent();
+    this.#watchConfig();
   }
 
-  async #makeChecks(mountpoint: string, users: ProcessUsers): Promise<ExecChecks | undefined> {
-    const { execChecks, instance, cache, fastOpen, preserve, parts } = this.#options;
+  #watchFiles(): void {
+    for (const watch of this.#watches.splice(0)) watch.close();
+    this.#options.parts.forEach(({ sources }, part) => {
+      sources.forEach(({ bundle: location }, source) => {
+        if (isS3Url(location)) return;
+        const changed = () => this.#parts.noteLook(part, changedAt(source));
+        this.#watches.push(watchIdentity(location, this.#lane, changed));
+      });
+    });
+  }
+
+  #watchConfig(): void {
+    const { config: source, log, nowMs } = this.#ports;
+    if (source === undefined || this.#stopping !== undefined) return;
+    const apply = (next: SupervisorOptions) => this.#apply(next);
+    this.#config = new ConfigLive({ source, running: this.#options, apply, log, nowMs });
+  }
+
+  #apply(next: SupervisorOptions): Promise<void> {
+    return applyLive(this.#options, next, {
+      parts: this.#parts,
+      hooks: this.#hooks,
+      engine: this.#running,
+      rules: this.#rules,
+      makeChecks: (options) => this.#makeChecks(options),
+      commit: (options, checks) => {
+        this.#options = options;
+        if (checks !== undefined) this.#checks = checks.now;
+      },
+      watchAgain: () => {
+        this.#watchFiles();
+        this.#agent?.restart();
+      },
+      look: (anew) => void this.#look(() => this.#parts.refresh({ anew })),
+    });
+  }
+
+  async #makeChecks(options: SupervisorOptions): Promise<ExecChecks | undefined> {
+    const { execChecks, instance, cache, fastOpen, preserve, parts } = options;
     const { log, nowMs } = this.#ports;
+    const [mountpoint, users] = [this.#mountpoint, this.#users as ProcessUsers];
     if (execChecks.length === 0) return undefined;
     return ExecChecks.create(
       execChecks,
       { mountpoint, source: instance, cache, fastOpen, preserve, user: users.server },
-      { ...trialProcesses(users, log, { rules: mountRules(parts) }), log, nowMs },
+      { ...trialProcesses(users, log, { rules: { current: mountRules(parts) } }), log, nowMs },
     );
   }
 
@@ -246,6 +291,7 @@ export class Supervisor {
     if (!this.#mounted) await checkStillThere(this.#mountpoint);
     const changes = await this.#running.activate(candidate);
     this.#mounted = true;
+    this.#rules.activated();
     return changes;
   }
 
@@ -260,13 +306,12 @@ export class Supervisor {
     const [users, sockets] = [this.#users, this.#sockets];
     if (this.#agent !== undefined || this.#stopping !== undefined) return;
     if (users === undefined || sockets === undefined) return;
-    const { metrics } = this.#options;
     this.#agent = new AgentKeeper({
       spawn: () => spawnAgent(users.agent, sockets, log),
       task: (restarts) => ({
         parts: watchTasks(this.#options, this.#ownId, restarts),
         statusSocket: sockets.statusFd !== undefined,
-        metrics: { listen: metrics.listen ?? null, fileLabels: metrics.fileLabels },
+        metrics: { ...this.#options.metrics, listen: this.#options.metrics.listen ?? null },
       }),
       onLooked: (looks, part) => this.#parts.noteLook(part, looks),
       operations: { ...this.#operations(), metrics: async () => this.#snapshot() },
@@ -299,10 +344,11 @@ export class Supervisor {
     const { log } = this.#ports;
     this.#notify('STOPPING=1');
     this.#checks?.stop();
+    const config = this.#config?.stop();
     // A start that is under way comes to its end first, quickly: its unsealer is ended here.
     const rotation = this.#parts.stop();
     await this.#starting.catch(() => undefined);
-    await rotation;
+    await Promise.all([rotation, config]);
     clearTimeout(this.#agentTimer);
     this.#mountWatch?.close();
     for (const watch of this.#watches) watch.close();
@@ -391,6 +437,7 @@ export class Supervisor {
       agent: this.#agent?.state() ?? [],
       noticing: (part) => this.#agent?.noticing(part),
       hooks: this.#hooks.status(),
+      config: this.#config?.status(),
     };
   }
 }

@@ -82,6 +82,11 @@ export class HookQueue {
     for (const { reject } of this.#asked.splice(0)) reject(new Error('stopped'));
   }
 
+  /** What waits, or was told to a run that failed. Whoever asks tells it. */
+  untold(): readonly FileChange[] {
+    return this.#pending.take();
+  }
+
   #schedule(): void {
     const { nowMs, timers } = this.#ports;
     timers.clear(this.#timer);

@@ -69,7 +69,7 @@ async function trying(t: TestContext, { image, mountpoint, check, signal }: Tryi
       user,
     },
     {
-      ...trialProcesses(users, log, { rules: [], directory: path.dirname(PROGRAM) }),
+      ...trialProcesses(users, log, { rules: { current: [] }, directory: path.dirname(PROGRAM) }),
       log,
       nowMs: () => performance.now(),
     },

@@ -111,7 +111,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       preserve: true,
     },
     {
-      ...engineProcesses(users, log, { rules: [], directory: DIST }),
+      ...engineProcesses(users, log, { rules: { current: [] }, directory: DIST }),
       log: { ...log, info: tellRetired, error: noteHung },
       nowMs: () => Date.now() + shiftMs,
       onAlive: () => {

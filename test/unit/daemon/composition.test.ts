@@ -28,7 +28,7 @@ function setUp({ availableBytes = 1e6 } = {}) {
     parts: ['a', 'b'].map((directory) => ({ directory, filesMax: 1, bytesMax: 1 })),
     rules: [],
     preserve: false,
-    memoryMax: undefined,
+    memoryMax: () => undefined,
     log: new FakeLog(),
     user: () => ({ uid: 1, gid: 1 }),
     availableBytes: async () => availableBytes,

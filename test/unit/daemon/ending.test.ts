@@ -50,7 +50,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
       hooks: [],
       execChecks: [],
     },
-    { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0 },
+    { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0, config: undefined },
   );
   const order: string[] = [];
   void supervisor.ending.then(() => order.push('ending'));
