@@ -258,3 +258,50 @@ test('whatever an agent says is served, a hook reloads twice for a generation at
     await hooks.stop();
   }
 });
+
+test('other hooks take their place: the same ones go on, what one had not told is told by its heir', async (t) => {
+  const directory = await rootDirectory(t);
+  const say = await script(directory, 'say', SAY);
+  const hang = await script(directory, 'hang', '#!/bin/sh\nexec sleep 60\n');
+  const parse = (settings: unknown) => hooksSchema.parse(settings);
+  const kept = { name: 'kept', match: ['**'], run: [say, 'kept'] };
+  const { hooks, until, seen } = await start(t, [
+    kept,
+    { name: 'web', match: ['**'], run: [hang] },
+    { name: 'gone', match: ['**'], run: [say, 'gone'] },
+  ]);
+  hooks.activated(activation(1, '01', [], true));
+  hooks.activated(activation(2, '02', CHANGED));
+  await until('hook-started', 3);
+  await until('hook-done', 2);
+  const put = await hooks.prepare(
+    parse([
+      { name: 'new', match: ['**'], atStart: true, run: [say, 'new'] },
+      kept,
+      { name: 'web', match: ['web.*'], run: [say, 'web'] },
+    ]),
+  );
+  assert.deepEqual(
+    hooks.status().hooks.map(({ name }) => name),
+    ['kept', 'web', 'gone'],
+    'nothing has changed yet',
+  );
+  put();
+  await until('hook-done', 4);
+  const [fresh, same, heir] = hooks.status().hooks;
+  assert.deepEqual([fresh?.name, fresh?.outcome], ['new', 'done']);
+  assert.deepEqual([same?.name, same?.lastRun?.generation], ['kept', 2]);
+  assert.deepEqual([heir?.name, heir?.outcome], ['web', 'done']);
+  const said = (await readFile(`${say}.said`, 'utf8')).split('\n');
+  const told = JSON.parse(said[said.indexOf('args web') + 1] ?? '');
+  assert.deepEqual(told.changed, [CHANGED[0]], 'of what was not told, what it is for');
+  assert.equal(seen('hook-started').filter(({ fields }) => fields['hook'] === 'kept').length, 1);
+
+  await assert.rejects(
+    hooks.prepare(parse([{ name: 'bad', match: ['**'], run: ['/run/secretsfs-none'] }])),
+    /secretsfs-none/,
+  );
+  assert.equal(hooks.status().hooks.length, 3);
+  (await hooks.prepare([]))();
+  assert.deepEqual(hooks.status().hooks, []);
+});

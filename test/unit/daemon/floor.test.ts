@@ -161,3 +161,21 @@ test("records are root's in /var/lib, and anybody else's at home", () => {
   assert.equal(stateDirectory({ chosen: '/c', uid: 1, env }), '/c');
   assert.throws(() => stateDirectory({ chosen: undefined, uid: 1, env: {} }), refusal('config-invalid'));
 });
+
+test('a floor is of a name: what is live under one says nothing of another, and is not forgotten', async (t) => {
+  const { start, file } = await setUp(t);
+  const floor = await start();
+  await floor.record(5, SHA);
+  floor.configure({ name: 'api', minSerial: undefined });
+  assert.deepEqual([floor.floor], [undefined]);
+  // It is live still, and not of this name.
+  await floor.record(5, SHA);
+  assert.deepEqual([floor.floor], [undefined]);
+  await floor.record(3, OTHER_SHA);
+  assert.equal(floor.floor?.serial, 3);
+  assert.equal(JSON.parse(await readFile(file, 'utf8')).name, 'api');
+  floor.configure({ name: 'web', minSerial: undefined });
+  assert.equal(floor.floor?.serial, 5);
+  floor.configure({ name: 'web', minSerial: 9 });
+  assert.deepEqual(floor.floor, { serial: 9, from: 'setting' });
+});

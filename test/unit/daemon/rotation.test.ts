@@ -787,3 +787,58 @@ test('a file that is refused gets a moment before it is called so', async () => 
   world.put(new BundleError('bundle-truncated', 'half of that'));
   await assert.rejects(rotation.refresh(), { code: 'bundle-truncated' });
 });
+
+test('what is live is opened again when that is asked for, until it was opened or refused', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  await rotation.refresh({ anew: true });
+  assert.deepEqual([world.opens, world.active], [2, [1, 1]]);
+  world.outage = new SourceError('source-unreachable', 'cannot reach it');
+  await assert.rejects(rotation.refresh({ anew: true }));
+  world.outage = undefined;
+  // A look that finds it as it was brings it about.
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
+  await rotation.between(async () => undefined);
+  assert.equal(world.opens, 3);
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
+  await rotation.between(async () => undefined);
+  assert.equal((await rotation.refresh()).outcome, 'unchanged');
+  assert.equal(world.opens, 3);
+  world.content = new BundleError('bundle-name', 'cannot use it');
+  for (let i = 0; i < 2; i++) await assert.rejects(rotation.refresh({ anew: true }));
+  const opens = world.opens;
+  rotation.noteLook([{ outcome: 'same', revision: 'r1' }]);
+  await rotation.between(async () => undefined);
+  assert.equal(world.opens, opens);
+});
+
+test('nothing is known of other sources, and nothing is taken while they are put in place', async () => {
+  const { world, rotation } = setUp();
+  await rotation.refresh();
+  let isOver = false;
+  const between = rotation.between(async () => {
+    const fetches = world.fetches;
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(world.fetches, fetches);
+    const sources = [{ isLocal: false }, { isLocal: true }];
+    rotation.configure({
+      sources,
+      unsealsPerMinute: 5,
+      retries: { ownMs: 1, sharedMs: 1 },
+      otherSources: true,
+    });
+    isOver = true;
+  });
+  const refresh = rotation.refresh().then(() => assert.ok(isOver));
+  await Promise.all([between, refresh]);
+  assert.deepEqual(
+    rotation.state().sources.map(({ state }) => state),
+    ['live', 'unasked'],
+  );
+  assert.equal(world.opens, 1, 'it has what is live');
+  await rotation.stop();
+  await assert.rejects(
+    rotation.between(async () => assert.fail()),
+    /stopping/,
+  );
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { applyLive, type LiveParts } from '../../../src/daemon/live-settings.ts';
+import { ServedRules } from '../../../src/daemon/served-rules.ts';
+import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.ts';
+import { ConfigError, MountError } from '../../../src/errors.ts';
+
+const BEFORE = {
+  sources: [{ bundle: '/a', aws: {} }],
+  name: 'web',
+  rules: [],
+  hooks: [],
+  execChecks: [],
+  pollMs: 30_000,
+  filesMax: 10,
+  retireAfterMs: 1000,
+  consistencyWindowMs: 2000,
+  unsealsPerMinute: 10,
+  checks: {},
+} as unknown as SupervisorOptions;
+const RULES = [{ match: 'a', mode: 0o640 }];
+
+function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) {
+  const did: string[] = [];
+  const note = (what: string) => () => {
+    did.push(what);
+    if (what === failing) throw new ConfigError('config-invalid', 'cannot use it', { hint: 'mend it' });
+  };
+  const windows: (number | undefined)[] = [];
+  const rules = new ServedRules([]);
+  const parts: LiveParts = {
+    rotation: { between: (act) => act(), configure: note('rotation') },
+    floors: { configure: note('floors') },
+    hooks: {
+      async prepare() {
+        note('hooks')();
+        return note('put hooks');
+      },
+    },
+    engine: {
+      configure: ({ consistencyWindowMs }) => {
+        if (consistencyWindowMs === undefined) did.push('engine');
+        else windows.push(consistencyWindowMs);
+      },
+      async replaceServers() {
+        did.push('servers');
+        if (failing === 'servers')
+          throw new MountError('upgrade-refused', 'cannot upgrade', { hint: 'later' });
+      },
+    },
+    rules,
+    async makeChecks() {
+      note('checks')();
+      return undefined;
+    },
+    commit: (_, checks) => did.push(checks === undefined ? 'commit' : 'commit with checks'),
+    watchAgain: note('watch'),
+    look: (anew) => did.push(anew ? 'open again' : 'look'),
+  };
+  const apply = (change: Partial<SupervisorOptions>) => applyLive(BEFORE, { ...BEFORE, ...change }, parts);
+  return { did, windows, rules, apply };
+}
+const COMMITTED = ['hooks', 'engine', 'floors', 'rotation', 'commit', 'put hooks'];
+
+test('an interval concerns the agent; a limit nobody else; another bundle is looked for', async () => {
+  for (const [change, after] of [
+    [{ pollMs: 5000 }, ['watch']],
+    [{ unsealsPerMinute: 5 }, []],
+    [{ sources: [{ bundle: '/b', aws: {} }] }, ['watch', 'look']],
+    [{ name: 'api' }, ['open again']],
+  ] as const) {
+    const { did, apply } = setUp();
+    await apply(change);
+    assert.deepEqual(did, [...COMMITTED, ...after], JSON.stringify(change));
+  }
+});
+
+test('servers are replaced before anything else, knowing the rules of what is live, until other ones are', async () => {
+  const { did, rules, windows, apply } = setUp();
+  await apply({ rules: RULES, consistencyWindowMs: 500 });
+  assert.deepEqual(did.slice(0, 4), ['hooks', 'checks', 'servers', 'engine']);
+  assert.deepEqual(did.at(-1), 'open again');
+  assert.deepEqual([rules.current, rules.before, windows], [RULES, [], [500]]);
+  rules.activated();
+  assert.equal(rules.before, undefined);
+});
+
+for (const failing of ['hooks', 'checks', 'servers'] as const) {
+  test(`nothing is applied where ${failing} fail`, async () => {
+    const { did, rules, windows, apply } = setUp(failing);
+    await assert.rejects(apply({ rules: RULES, consistencyWindowMs: 500, pollMs: 5000, name: 'api' }));
+    assert.equal(did.at(-1), failing);
+    assert.deepEqual([rules.current, rules.before], [[], undefined]);
+    assert.ok(windows.length === 0 || windows.at(-1) === 2000);
+  });
+}
