@@ -60,10 +60,15 @@ export const mount: Command = {
     // Each brings what the other must not load.
     const mount: RunningMount =
       driver === 'kernel'
-        ? (await import('./mount-kernel.ts')).kernelMount({ ...shared, parts }, context, log, async (changed) => {
-            const other = await optionsOf(changed, env);
-            return { ...other.shared, parts: other.parts };
-          })
+        ? (await import('./mount-kernel.ts')).kernelMount(
+            { ...shared, parts },
+            context,
+            log,
+            async (changed) => {
+              const other = await optionsOf(changed, env);
+              return { ...other.shared, parts: other.parts };
+            },
+          )
         : (await import('./mount-alone.ts')).mountAlone(
             { ...shared, ...(parts[0] as PartOptions) },
             context,

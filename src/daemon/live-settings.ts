@@ -56,8 +56,10 @@ export async function applyLive(
     );
   await parts.between(async () => {
     const putHooks = await hooks.prepare(next.hooks);
-    const checks = differs('execChecks') || partsDiffer('rules') ? { now: await mount.makeChecks(next) } : undefined;
-    if (differs('consistencyWindowMs') || partsDiffer('rules')) await replaceServers(before, next, engine, rules);
+    const checks =
+      differs('execChecks') || partsDiffer('rules') ? { now: await mount.makeChecks(next) } : undefined;
+    if (differs('consistencyWindowMs') || partsDiffer('rules'))
+      await replaceServers(before, next, engine, rules);
     // From here on nothing fails.
     engine.configure({ retireAfterMs: next.retireAfterMs, nodesMax: nodesMax(next.parts) });
     parts.configure(next);

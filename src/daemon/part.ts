@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { SecretsfsError } from '../errors.ts';
 import type { FloorFile } from './floor.ts';
-import type { Log } from './log.ts';
 import { isS3Url } from './location.ts';
+import type { Log } from './log.ts';
 import type { PartOptions } from './mount-options.ts';
 import { retryTimes } from './retries.ts';
 import type { Rotation } from './rotation.ts';
@@ -52,9 +52,7 @@ export class Part {
 }
 
 /** What a rotation is told of the options. */
-export function rotationSettings(
-  options: PartOptions,
-): Omit<RotationSettings<InStore>, 'otherSources'> {
+export function rotationSettings(options: PartOptions): Omit<RotationSettings<InStore>, 'otherSources'> {
   const { unsealsPerMinute } = options;
   const sources = bundles(options).map((bundle) => ({ isLocal: !isS3Url(bundle) }));
   return { sources, unsealsPerMinute, retries: retryTimes(options) };

@@ -16,6 +16,7 @@ import { KEY, sealTest } from '../support/bundles.ts';
 import { file } from '../support/entries.ts';
 import { awsEnv, createBucket, type Moto, motoS3, startMoto } from '../support/moto.ts';
 import { Bench, type Daemon, eventually, run } from '../support/program.ts';
+import { rootDirectory } from '../support/root-directory.ts';
 import { childrenOf, isNode, roleOf } from '../support/secret-mount.ts';
 
 let moto: Moto;
@@ -40,9 +41,11 @@ async function sealed({ name, serial, key = KEY, entries = [] }: Sealing): Promi
 
 class Several {
   readonly bench: Bench;
+  readonly #config: string;
 
-  constructor(bench: Bench) {
+  constructor(bench: Bench, etc: string) {
     this.bench = bench;
+    this.#config = `${etc}/web.yaml`;
   }
 
   static async create(t: TestContext, env?: NodeJS.ProcessEnv): Promise<Several> {
@@ -53,7 +56,7 @@ class Several {
     // Where the agent may look, it looks against what is known.
     await chmod(bench.directory, 0o755);
     bench.after(() => run('umount', ['-l', bench.path('mnt')]));
-    return new Several(bench);
+    return new Several(bench, await rootDirectory(bench));
   }
 
   /** In place of what is there, at once. */
@@ -73,10 +76,16 @@ class Several {
     return daemon;
   }
 
+  /** In place of what is there, at once. */
+  async configure(mounts: string, rest = ''): Promise<void> {
+    const config = `mountpoint: mnt\ninstance: web\ndriver: kernel\n${rest}mounts:\n${mounts}`;
+    await writeFile(`${this.#config}.new`, config);
+    await rename(`${this.#config}.new`, this.#config);
+  }
+
   async begin(mounts: string, rest = ''): Promise<Daemon> {
-    const config = `mountpoint: mnt\ninstance: web\ndriver: kernel\npoll: 1s\n${rest}mounts:\n${mounts}`;
-    await writeFile(this.bench.path('web.yaml'), config);
-    return this.bench.startMount(['--config', 'web.yaml']);
+    await this.configure(mounts, `poll: 1s\n${rest}`);
+    return this.bench.startMount(['--config', this.#config]);
   }
 
   read(...path: string[]): Promise<string> {
@@ -260,6 +269,42 @@ test('checks and file rules are of a part, and see nothing of the others', async
   await several.serves('app', 12);
   await eventually(async () => assert.equal((await several.part('tls')).error?.code, 'check-failed'));
   assert.equal(await several.read('tls', 'open.json'), '{}');
+});
+
+test('of a config that changes what is of the mount is applied, and what is of its bundles waits', async (t) => {
+  const several = await Several.create(t);
+  await several.put('tls', { serial: 1 });
+  await several.put('app', { serial: 11 });
+  const daemon = await several.mount(TLS + APP);
+  const server = async () => (await several.status()).processes?.find(({ role }) => role === 'server')?.pid;
+  const before = await server();
+  const hooks = `hooks: [{ name: h, run: [/bin/true], match: ['app/*'] }]\n`;
+  const rest = `poll: 40s\nconsistencyWindow: 500ms\nmemoryMax: 100M\n${hooks}`;
+  await several.configure(TLS, rest);
+  const { settings } = await daemon.event('config-applied');
+  assert.deepEqual(settings, ['memoryMax', 'consistencyWindow', 'hooks']);
+  const { config, consistencyWindowMs, parts, memory, hooks: told } = await several.status();
+  assert.deepEqual(config?.restartNeeded, ['poll', 'mounts']);
+  assert.deepEqual([consistencyWindowMs, memory?.maxBytes, told?.[0]?.name], [500, 100 * 2 ** 20, 'h']);
+  assert.deepEqual(
+    parts?.map(({ directory, state }) => [directory, state]),
+    [
+      ['tls', 'live'],
+      ['app', 'live'],
+    ],
+  );
+  assert.notEqual(await server(), before);
+  // All of them rotate on, each for itself, and by the limit of now.
+  await several.put('app', { serial: 12 });
+  await several.serves('app', 12);
+  await daemon.event('hook-done');
+  await several.configure(TLS + APP, `poll: 1s\nconsistencyWindow: 500ms\nmemoryMax: 16K\n${hooks}`);
+  await daemon.event('config-applied', 2);
+  assert.equal((await several.status()).config?.state, 'current');
+  await several.put('tls', { serial: 2 });
+  await eventually(async () => assert.equal((await several.part('tls')).error?.code, 'memory-exceeded'));
+  assert.equal(await several.read('tls', 'serial'), 'tls 1');
+  assert.equal(daemon.count('bug'), 0);
 });
 
 test('whoever is killed while a generation is made, and whenever: complete generations, and then the newest', async (t) => {

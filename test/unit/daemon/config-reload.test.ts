@@ -14,12 +14,14 @@ function setUp(running: Settings) {
     file: running as Settings | Error,
     applied: [] as unknown[],
     failure: undefined as Error | undefined,
+    parts: 'as at the start',
   };
   const options = async (settings: Settings) => {
     if (settings.fastOpen === true && settings.consistencyWindow !== undefined)
       throw new ConfigError('config-invalid', 'cannot use both', { hint: 'leave out one' });
     const instance = settings.instance ?? settings.name ?? settings.bundle;
-    return { ...settings, instance, driverReason: 'r' } as unknown as SupervisorOptions;
+    const parts = settings.mounts === undefined ? {} : { parts: world.parts };
+    return { ...settings, instance, driverReason: 'r', ...parts } as unknown as SupervisorOptions;
   };
   const make = async () =>
     new ConfigReload({
@@ -111,4 +113,16 @@ test('what contradicts a setting that only a restart changes waits for it, with 
   await reload.check();
   assert.deepEqual(world.applied, []);
   assert.deepEqual(reload.status().restartNeeded, ['poll', 'consistencyWindow', 'fastOpen']);
+});
+
+test('what several bundles are told stays, though the same settings would tell them something else now', async () => {
+  const mounts = { tls: { source: [{ bundle: '/a' }] } };
+  const { world, make } = setUp({ mounts, instance: 'w' });
+  const reload = await make();
+  world.file = { mounts, instance: 'w', retireAfter: 5 };
+  world.parts = 'other users';
+  await reload.check();
+  assert.deepEqual(world.applied, [
+    { mounts, instance: 'w', retireAfter: 5, driverReason: 'r', parts: 'as at the start' },
+  ]);
 });

@@ -1,22 +1,28 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { applyLive, type LiveParts } from '../../../src/daemon/live-settings.ts';
+import { applyLive, type LiveMount } from '../../../src/daemon/live-settings.ts';
+import type { PartOptions } from '../../../src/daemon/mount-options.ts';
 import { ServedRules } from '../../../src/daemon/served-rules.ts';
 import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.ts';
 import { ConfigError, MountError } from '../../../src/errors.ts';
 
-const BEFORE = {
+const PART = {
+  directory: undefined,
   sources: [{ bundle: '/a', aws: {} }],
   name: 'web',
   rules: [],
-  hooks: [],
-  execChecks: [],
   pollMs: 30_000,
   filesMax: 10,
-  retireAfterMs: 1000,
-  consistencyWindowMs: 2000,
   unsealsPerMinute: 10,
   checks: {},
+} as unknown as PartOptions;
+const BEFORE = {
+  parts: [PART],
+  hooks: [],
+  execChecks: [],
+  retireAfterMs: 1000,
+  consistencyWindowMs: 2000,
+  metrics: { listen: undefined, fileLabels: false },
 } as unknown as SupervisorOptions;
 const RULES = [{ match: 'a', mode: 0o640 }];
 
@@ -28,9 +34,8 @@ function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) 
   };
   const windows: (number | undefined)[] = [];
   const rules = new ServedRules([]);
-  const parts: LiveParts = {
-    rotation: { between: (act) => act(), configure: note('rotation') },
-    floors: { configure: note('floors') },
+  const mount: LiveMount = {
+    parts: { between: (act) => act(), configure: note('parts') },
     hooks: {
       async prepare() {
         note('hooks')();
@@ -57,10 +62,11 @@ function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) 
     watchAgain: note('watch'),
     look: (anew) => did.push(anew ? 'open again' : 'look'),
   };
-  const apply = (change: Partial<SupervisorOptions>) => applyLive(BEFORE, { ...BEFORE, ...change }, parts);
+  const apply = (change: Partial<PartOptions>, ofMount: Partial<SupervisorOptions> = {}) =>
+    applyLive(BEFORE, { ...BEFORE, ...ofMount, parts: [{ ...PART, ...change }] }, mount);
   return { did, windows, rules, apply };
 }
-const COMMITTED = ['hooks', 'engine', 'floors', 'rotation', 'commit', 'put hooks'];
+const COMMITTED = ['hooks', 'engine', 'parts', 'commit', 'put hooks'];
 
 test('an interval concerns the agent; a limit nobody else; another bundle is looked for', async () => {
   for (const [change, after] of [
@@ -75,9 +81,18 @@ test('an interval concerns the agent; a limit nobody else; another bundle is loo
   }
 });
 
+test('metrics concern the agent, as an interval does; how long is waited to retire, nobody else', async () => {
+  const { did, apply } = setUp();
+  await apply({}, { metrics: { listen: undefined, fileLabels: true } });
+  assert.deepEqual(did, [...COMMITTED, 'watch']);
+  did.length = 0;
+  await apply({}, { retireAfterMs: 5 });
+  assert.deepEqual(did, COMMITTED);
+});
+
 test('servers are replaced before anything else, knowing the rules of what is live, until other ones are', async () => {
   const { did, rules, windows, apply } = setUp();
-  await apply({ rules: RULES, consistencyWindowMs: 500 });
+  await apply({ rules: RULES }, { consistencyWindowMs: 500 });
   assert.deepEqual(did.slice(0, 4), ['hooks', 'checks', 'servers', 'engine']);
   assert.deepEqual(did.at(-1), 'open again');
   assert.deepEqual([rules.current, rules.before, windows], [RULES, [], [500]]);
@@ -88,7 +103,7 @@ test('servers are replaced before anything else, knowing the rules of what is li
 for (const failing of ['hooks', 'checks', 'servers'] as const) {
   test(`nothing is applied where ${failing} fail`, async () => {
     const { did, rules, windows, apply } = setUp(failing);
-    await assert.rejects(apply({ rules: RULES, consistencyWindowMs: 500, pollMs: 5000, name: 'api' }));
+    await assert.rejects(apply({ rules: RULES, pollMs: 5000, name: 'api' }, { consistencyWindowMs: 500 }));
     assert.equal(did.at(-1), failing);
     assert.deepEqual([rules.current, rules.before], [[], undefined]);
     assert.ok(windows.length === 0 || windows.at(-1) === 2000);

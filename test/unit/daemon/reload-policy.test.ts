@@ -21,3 +21,31 @@ test('what is equal is no change, however deep it is', () => {
   const { live, restart } = partition({ checks: checks() }, { checks: checks() });
   assert.deepEqual([live, restart], [[], []]);
 });
+
+const MOUNTS = { tls: { source: [{ bundle: '/a' }] } };
+
+test('of several bundles what is theirs waits, whether it stands there or beside; what is of the mount is applied', () => {
+  const { live, restart } = partition(
+    { mounts: MOUNTS, poll: 1000, retireAfter: 5, checks: {} as never },
+    {
+      mounts: { ...MOUNTS, app: { source: [{ bundle: '/b' }] } },
+      ...{ poll: 2000, key: ['local:k'], retireAfter: 6, consistencyWindow: 7, memoryMax: 8 },
+      ...{ hooks: [{}] as never, checks: { exec: [{}] } as never },
+    },
+  );
+  assert.deepEqual(live, ['memoryMax', 'retireAfter', 'consistencyWindow', 'checks', 'hooks']);
+  assert.deepEqual(restart, ['key', 'poll', 'mounts']);
+});
+
+test('one bundle is not made several, nor several one, while the mount runs', () => {
+  const one = { bundle: 'a', checks: { required: ['x'] } as never, retireAfter: 5 };
+  const several = { mounts: MOUNTS, retireAfter: 6 };
+  for (const [running, wanted] of [
+    [one, several],
+    [several, one],
+  ] as const) {
+    const { live, restart, effective } = partition(running, wanted);
+    assert.deepEqual([live, restart], [[], ['bundle', 'retireAfter', 'checks', 'mounts']]);
+    assert.deepEqual(effective, running);
+  }
+});

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { deferred } from '../../../src/daemon/deferred.ts';
+import type { PartOptions } from '../../../src/daemon/mount-options.ts';
+import { Parts, type PartsPorts } from '../../../src/daemon/parts.ts';
+import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.ts';
+import { MountError } from '../../../src/errors.ts';
+import { FakeLog } from '../../support/fake-log.ts';
+
+const part = (directory: string, bundle = '/a'): PartOptions =>
+  ({ directory, name: directory, sources: [{ bundle, aws: {} }], rules: [], required: true }) as never;
+const optionsOf = (...parts: PartOptions[]) =>
+  ({ parts, stateDir: '/nowhere', instance: 'web' }) as unknown as SupervisorOptions;
+
+function setUp() {
+  const world = { taken: 0 };
+  const parts = new Parts(optionsOf(part('a'), part('b')), {
+    log: new FakeLog(),
+    ...{ nowMs: () => 0, clockMs: () => 0, onSettled: () => undefined },
+    tally: { checked: () => undefined, called: () => undefined },
+    engine: () => {
+      world.taken += 1;
+      throw new MountError('mount-failed', 'cannot take it', { hint: 'not here' });
+    },
+  } as unknown as PartsPorts);
+  return { world, parts };
+}
+
+test('between refreshes none of any part begins', async () => {
+  const { world, parts } = setUp();
+  const [begun, held] = [deferred(), deferred()];
+  const between = parts.between(() => {
+    begun.resolve();
+    return held.promise;
+  });
+  await begun.promise;
+  const refreshed = assert.rejects(parts.refresh(), { code: 'mount-failed' });
+  for (let i = 0; i < 100; i++) await turn();
+  assert.equal(world.taken, 0);
+  held.resolve();
+  await between;
+  await refreshed;
+  assert.equal(world.taken, 2);
+  await parts.stop();
+  await assert.rejects(
+    parts.between(async () => undefined),
+    { code: 'control-not-running' },
+  );
+});
+
+test('each part goes by what it is told anew, its serials and its sources, too', async () => {
+  const { parts } = setUp();
+  const [a, b] = parts.all;
+  parts.configure(optionsOf({ ...part('a'), minSerial: 7 }, part('b', 's3://bucket/b')));
+  assert.deepEqual([a?.floors.floor?.serial, b?.floors.floor], [7, undefined]);
+  assert.equal(b?.options.sources[0]?.bundle, 's3://bucket/b');
+});
