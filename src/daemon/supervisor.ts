@@ -244,7 +244,8 @@ export class Supervisor {
       sources.forEach(({ bundle: location }, source) => {
         if (isS3Url(location)) return;
         const changed = () => this.#parts.noteLook(part, changedAt(source));
-        this.#watches.push(watchIdentity(location, this.#lane, changed));
+        const known = this.#parts.known()[part]?.[source]?.revision;
+        this.#watches.push(watchIdentity(location, known, this.#lane, changed));
       });
     });
   }

@@ -19,8 +19,8 @@ export interface Command {
 
 /**
  * The program, and each argument that is the path of a file: interpreters take their script there, servers their configuration.
- * A path that leads nowhere yet counts: whoever may make that file can do so between the look and the run. Directories,
- * sockets, devices and what is inside the mount are not looked at. `mountpoint`: must never be waited for here. Throws
+ * The way to it counts whatever is there: who may exchange it can do so between the look and the run. Of directories, sockets
+ * and devices themselves, and of what is inside the mount, nothing is asked. `mountpoint`: must never be waited for here. Throws
  * ConfigError: config-untrusted; config-invalid where argv[0] is no program.
  */
 export function checkCommand({ argv, user }: Command, mountpoint: string): void {
@@ -88,20 +88,23 @@ function checkProgram(program: string, options: WalkOptions): void {
   if ((walked.stat.mode & EXECUTABLE) === 0) throw invalid('it is not executable');
 }
 
-/** Of `FILE` and `--option=FILE`. Programs run in `/`, so that is where a relative one begins. */
+/** Of `FILE`, `--option=FILE`, `name=FILE` and `-xFILE`. Programs run in `/`, so that is where a relative one begins. */
 function pathIn(arg: string): string | undefined {
-  const value = /^--?[A-Za-z][A-Za-z0-9_-]*=(.*)$/s.exec(arg)?.[1] ?? arg;
+  const value = /^(?:-{0,2}[A-Za-z][A-Za-z0-9_-]*=|-[A-Za-z](?=\/))(.*)$/s.exec(arg)?.[1] ?? arg;
   return value.includes('/') && !value.includes('\0') ? path.resolve('/', value) : undefined;
 }
 
 function untrustedFile(file: string, options: WalkOptions): Untrusted | undefined {
   try {
-    const { fd, stat, untrusted } = walk(file, options);
+    const way = walk(file, { ...options, wayOnly: true });
+    closeSync(way.fd);
+    if (way.untrusted !== undefined || !way.stat.isFile()) return way.untrusted;
+    const { fd, untrusted } = walk(file, options);
     closeSync(fd);
-    return stat.isFile() ? untrusted : undefined;
+    return untrusted;
   } catch (error) {
-    // Inside the mount, where the bundle decides.
-    return (error as NodeJS.ErrnoException).code === 'ELOOP' ? undefined : untrustedWay(error);
+    // Inside the mount the bundle decides, and nothing before it is anybody's.
+    return untrustedWay(error);
   }
 }
 

@@ -7,8 +7,8 @@
 import { lstat, readlink, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { FSWatcher } from 'chokidar';
+import { fileIdentity } from '../system/file-identity.ts';
 import { realTimers, type Timers } from '../system/timers.ts';
-import { fileIdentity } from './file-identity.ts';
 import { startPolling } from './poll.ts';
 import type { Watch } from './source.ts';
 

@@ -9,8 +9,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { errnoWords, quote, SourceError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
+import { fileIdentity } from '../system/file-identity.ts';
 import { FILE_MS_MAX, FileLane } from '../system/file-lane.ts';
-import { fileIdentity } from './file-identity.ts';
 import { type FileWatchOptions, watchFile } from './file-watch.ts';
 import type { FetchedBundle, Found, Source, Watch } from './source.ts';
 

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, readlink, rename, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { OutputError, quote } from '../errors.ts';
-import { fileIdentity } from './file-identity.ts';
+import { fileIdentity } from '../system/file-identity.ts';
 
 export interface WriteOptions {
   /** Permissions from the first byte, whatever the umask. */

@@ -51,8 +51,8 @@ export interface QueuePorts {
 /** The first wait after a failure, at the most; it doubles up to the last. */
 const BACKOFF_MS_MIN = 2_000;
 const BACKOFF_MS_MAX = 5 * 60_000;
-/** A queue that waits for nothing must not be asked in a circle. */
-const IDLE_MS_MIN = 1_000;
+/** A queue that waits for nothing, or is never empty, must not be asked in a circle. */
+const ROUND_MS_MIN = 1_000;
 
 export function listenToQueue(ports: QueuePorts): Watch {
   const abort = new AbortController();
@@ -79,20 +79,19 @@ export function listenToQueue(ports: QueuePorts): Watch {
   const take = async (open: Queue) => {
     const startedMs = ports.nowMs();
     const messages = await open.receive(signal, status.state !== 'listening');
-    failures = 0;
     if (status.state !== 'listening') {
       say({ state: 'listening', error: undefined });
       ports.hint();
     }
-    if (messages.length === 0) {
-      const restMs = IDLE_MS_MIN - (ports.nowMs() - startedMs);
-      if (restMs > 0) await pause(restMs);
-      return;
+    if (messages.length > 0) {
+      const isHint = messages.some(({ body }) => messageConcerns(body, ports.places) !== 'other');
+      if (isHint) ports.hint();
+      say({ messages: status.messages + messages.length, ...(isHint ? { heardMs: ports.nowMs() } : {}) });
+      await open.remove(messages);
     }
-    const isHint = messages.some(({ body }) => messageConcerns(body, ports.places) !== 'other');
-    if (isHint) ports.hint();
-    say({ messages: status.messages + messages.length, ...(isHint ? { heardMs: ports.nowMs() } : {}) });
-    await open.remove(messages);
+    failures = 0;
+    const restMs = ROUND_MS_MIN - (ports.nowMs() - startedMs);
+    if (restMs > 0) await pause(restMs);
   };
 
   const listen = async () => {

@@ -4,7 +4,7 @@ import { watchIdentity } from '../../../src/daemon/identity-watch.ts';
 import { VirtualTime } from '../../support/virtual-time.ts';
 
 /** A file whose size is all that changes, the changes that were told of, and when it was looked at. */
-function watched(t: TestContext) {
+function watched(t: TestContext, known?: string) {
   const time = new VirtualTime(0);
   const file = { size: 1n, error: undefined as string | undefined };
   const looksMs: number[] = [];
@@ -16,7 +16,7 @@ function watched(t: TestContext) {
       return { dev: 1n, ino: 2n, size: file.size, mtimeNs: 3n, ctimeNs: 4n } as T;
     },
   };
-  const watch = watchIdentity('/bundle', lane, () => toldMs.push(time.nowMs), time);
+  const watch = watchIdentity('/bundle', known, lane, () => toldMs.push(time.nowMs), time);
   t.after(() => watch.close());
   return { time, file, looksMs, toldMs, watch };
 }
@@ -73,4 +73,13 @@ test('watchIdentity() looks no more once it is closed', async (t) => {
   await time.pass(10_000);
   assert.equal(looksMs.length, before);
   assert.equal(time.pending, 0);
+});
+
+test('watchIdentity() tells of what came between the fetch and its first look, and of nothing that was fetched', async (t) => {
+  const behind = watched(t, 'file:1:2:0:3:4');
+  await behind.time.pass(10_000);
+  assert.equal(behind.toldMs.length, 1);
+  const fetched = watched(t, 'file:1:2:1:3:4');
+  await fetched.time.pass(10_000);
+  assert.deepEqual(fetched.toldMs, []);
 });
