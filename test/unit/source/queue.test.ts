@@ -171,13 +171,7 @@ test('a queue that fails is tried again, later each time, and says why until it 
   assert.deepEqual(log, ['0 open', '0 receive', '1000 receive', '3000 receive']);
   assert.equal(statuses.at(-1)?.error?.code, 'queue-denied');
   await time.until(8_001);
-  assert.deepEqual(log.slice(4), [
-    '7000 receive',
-    '7000 hint',
-    '8000 receive',
-    '8000 hint',
-    '8000 remove a',
-  ]);
+  assert.deepEqual(log.slice(4), ['7000 receive', '7000 hint', '8000 receive', '8000 hint', '8000 remove a']);
   assert.deepEqual([statuses.at(-1)?.state, statuses.at(-1)?.error], ['listening', undefined]);
   await watch.close();
 });
