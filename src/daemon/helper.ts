@@ -1,6 +1,7 @@
 /**
  * A child that answers one question after the other (prober, teller, notifier), seen from the supervisor. It may hang for as long
- * as the server does: whoever asks gives a time limit, and an answer that comes later is dropped. A child that is gone is
+ * as the server does: whoever asks gives a time limit, and an answer that comes later is dropped. What waits behind others has
+ * their time besides, and no more than that: nobody waits for ever. A child that is gone is
  * started again: at the next question, or after a while without one; after two that died in a row, only after a while.
  */
 import { MountError } from '../errors.ts';
@@ -47,7 +48,7 @@ export class Helper {
   readonly #kept: KeptChild;
   readonly #idleMs: number | undefined;
   readonly #isExpected: () => boolean;
-  /** The first one was asked; nobody may wait for its answer any more. */
+  /** The first one was asked; nobody may wait for its answer any more. Somebody waits for each of the others. */
   readonly #questions: Question[] = [];
   #hasAnswered = false;
   readonly #endLate: boolean;
@@ -120,8 +121,10 @@ export class Helper {
         question.settle = undefined;
         resolve(settled);
       };
+      const ahead = this.#questions.filter(({ settle }) => settle !== undefined);
       this.#questions.push(question);
       if (this.#questions.length === 1) this.#send(question);
+      else this.#wait(question, ahead);
     });
     if (answer instanceof NoAnswer) throw answer;
     if (answer['ok'] !== true)
@@ -165,16 +168,23 @@ export class Helper {
     const question = this.#questions.shift();
     clearTimeout(question?.timer);
     question?.settle?.(answer);
-    // What nobody waits for any more is not asked either.
-    while (this.#questions[0] !== undefined && this.#questions[0].settle === undefined)
-      this.#questions.shift();
     const next = this.#questions[0];
     if (next === undefined) this.#restSoon();
     else this.#send(next);
   }
 
-  /** Its time begins now: what stands before it in the queue may take long. */
+  /** Those before it may take all of their time. What nobody waits for any more is not asked either. */
+  #wait(question: Question, ahead: readonly Question[]): void {
+    const waitMs = ahead.reduce((sum, { timeoutMs }) => sum + timeoutMs, question.timeoutMs);
+    question.timer = setTimeout(() => {
+      this.#questions.splice(this.#questions.indexOf(question), 1);
+      question.settle?.(new NoAnswer('late'));
+    }, waitMs);
+  }
+
+  /** Its own time begins now. */
   #send(question: Question): void {
+    clearTimeout(question.timer);
     question.timer = setTimeout(() => this.#late(question), question.timeoutMs);
     this.#kept.child?.channel.send(question.message);
   }

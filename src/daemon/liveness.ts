@@ -2,8 +2,8 @@
  * Whether the mount answers, asked once a second by a statfs through the prober: stat is answered from caches even by a
  * stopped server. What leaves a probe unanswered is replaced.
  *
- * Invariants: this process never waits on its own mount; a healthy server is not killed for ever because the prober hangs,
- * nor the reverse; errors, again and again, are told and not mended: no server brings a connection back.
+ * Invariants: this process never waits on its own mount; a prober that is late is ended; a healthy server is not killed for
+ * ever because the prober hangs, nor the reverse, and the longer that goes on, the less often; errors, again and again, are told and not mended: no server brings a connection back.
  */
 import { readFileSync } from 'node:fs';
 import { describeBug, MountError } from '../errors.ts';
@@ -19,6 +19,8 @@ const PROBE_MS_MAX_STARTING = 6_000;
 const PROBES_LOST_MAX = 3;
 /** Requests taken while a probe was lost: its own, and one that shows that the server answers others. */
 const REQUESTS_OF_THE_LIVING = 2;
+/** Checks left out after a lost probe: a prober that was killed may leave behind what hangs. Less than a watchdog waits. */
+const PAUSE_MAX = 16;
 /** Probes in a row that are answered with an error, before the mount is given up. */
 const WRONG_ANSWERS_MAX = 3;
 
@@ -40,6 +42,8 @@ export class Liveness {
   readonly #ports: LivenessPorts;
   #lostInARow = 0;
   #wrongInARow = 0;
+  /** Checks that are left out. */
+  #pause = 0;
   #asking = false;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -64,9 +68,13 @@ export class Liveness {
     await this.#ports.prober.ask({ do: 'statfs' }, timeoutMs);
   }
 
-  /** One probe, and what follows from it. Does nothing while another is under way. Never throws. */
+  /** One probe, and what follows from it. Does nothing while another is under way, or in a pause. Never throws. */
   async check(): Promise<void> {
     if (this.#asking) return;
+    if (this.#pause > 0) {
+      this.#pause -= 1;
+      return;
+    }
     this.#asking = true;
     const { prober, servers, requests, onAlive } = this.#ports;
     const { pid } = servers;
@@ -81,24 +89,29 @@ export class Liveness {
       if (!(error instanceof NoAnswer)) return this.#answeredWrongly(error);
       if (error.reason === 'ended') return;
       // One that took over meanwhile has its own time to answer.
-      if (pid === undefined || pid !== servers.pid) return;
+      if (pid === undefined || pid !== servers.pid) return prober.kill();
       this.#lost(pid, requests() - before);
     } finally {
       this.#asking = false;
     }
   }
 
-  /** The server hangs, or the prober does. Where replacing the one that looks guilty does not help, both are replaced. */
+  /**
+   * The server hangs, or the prober does. Where replacing the one that looks guilty does not help, both are. A prober that is
+   * late is replaced in any case: what it waits for may never come.
+   */
   #lost(pid: number, requests: number): void {
     const { prober, servers, isStopped, log } = this.#ports;
     this.#lostInARow += 1;
-    const serverAnswers = requests >= REQUESTS_OF_THE_LIVING && !isStopped(pid);
-    const proberHangs = serverAnswers || (prober.pid !== undefined && isStopped(prober.pid));
+    const serverRuns = !isStopped(pid);
+    const serverAnswers = serverRuns && requests >= REQUESTS_OF_THE_LIVING;
+    // The question may never have left the prober; if the server hangs, the next one is lost as well.
+    const isUnasked = serverRuns && requests === 0 && this.#lostInARow === 1;
+    const proberHangs = serverAnswers || isUnasked || (prober.pid !== undefined && isStopped(prober.pid));
     const isUnclear = this.#lostInARow >= PROBES_LOST_MAX;
-    if (proberHangs || isUnclear) {
-      log.error('prober-hung', { pid: prober.pid });
-      prober.kill();
-    }
+    if (isUnclear) this.#pause = Math.min(2 ** (this.#lostInARow - PROBES_LOST_MAX + 1), PAUSE_MAX);
+    if (proberHangs || isUnclear) log.error('prober-hung', { pid: prober.pid });
+    prober.kill();
     if (!proberHangs || isUnclear) {
       log.error('server-hung', { pid });
       servers.kill();

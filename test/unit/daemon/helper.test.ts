@@ -54,6 +54,36 @@ test('an answer that comes late is dropped, and what nobody waits for is not ask
   assert.deepEqual(await second, { ok: true, n: 2 });
 });
 
+test('who waits behind a question that is never answered is late, too, and is not asked then', async (t) => {
+  const { helper, last } = setUp();
+  t.after(() => helper.stop());
+  const first = helper.ask({ do: 'a' }, 10);
+  const second = helper.ask({ do: 'b' }, 10);
+  await assert.rejects(first, because('late'));
+  await assert.rejects(second, because('late'));
+  await assert.rejects(helper.ask({ do: 'c' }, 10), because('late'));
+  const fourth = helper.ask({ do: 'd' }, LONG_MS);
+  last().say({ ok: true, n: 1 });
+  await settled();
+  last().say({ ok: true, n: 2 });
+  assert.deepEqual(await fourth, { ok: true, n: 2 });
+  assert.deepEqual(last().heard, [{ do: 'a' }, { do: 'd' }]);
+});
+
+test('who waits behind others has their time besides', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { helper, last } = setUp();
+  t.after(() => helper.stop());
+  const first = helper.ask({ do: 'a' }, 1000);
+  const second = helper.ask({ do: 'b' }, 100);
+  t.mock.timers.tick(999);
+  last().say({ ok: true, n: 1 });
+  await first;
+  t.mock.timers.tick(99);
+  last().say({ ok: true, n: 2 });
+  assert.deepEqual(await second, { ok: true, n: 2 });
+});
+
 test('a refusal is a MountError with the errno, and with nothing else that a child says', async (t) => {
   const { helper, last } = setUp();
   t.after(() => helper.stop());

@@ -48,12 +48,24 @@ test('a probe that is answered says that the mount lives', async () => {
   assert.deepEqual(prober.asked, [{ do: 'statfs' }]);
 });
 
-test('a server that takes nothing while a probe is lost is replaced, the prober is not', async () => {
-  const { liveness, seen, prober, log } = setUp();
+test('a server that takes a probe and does not answer is replaced; so is the prober, which waits for it', async () => {
+  const { liveness, seen, prober, world, log } = setUp();
+  world.taken = 1;
   prober.answers = [late()];
   await liveness.check();
-  assert.deepEqual([seen.killed, prober.killed, seen.alive], [[SERVER], [], 0]);
+  assert.deepEqual([seen.killed, prober.killed, seen.alive], [[SERVER], [100], 0]);
   assert.deepEqual(log.lines, [{ level: 'error', event: 'server-hung', fields: { pid: SERVER } }]);
+});
+
+test('a server that was not asked is not to blame for one lost probe, but for the second in a row', async () => {
+  const { liveness, seen, prober, log } = setUp();
+  prober.answers = [late(), undefined, late(), late()];
+  for (let i = 0; i < 3; i++) await liveness.check();
+  assert.deepEqual([seen.killed, prober.killed], [[], [100, 100]]);
+  assert.deepEqual(log.events, ['prober-hung', 'prober-hung']);
+  await liveness.check();
+  assert.deepEqual([seen.killed, prober.killed], [[SERVER], [100, 100, 100]]);
+  assert.equal(log.events.at(-1), 'server-hung');
 });
 
 test('where the server answers others, it is the prober that hangs', async () => {
@@ -77,16 +89,35 @@ test('a prober that is stopped is replaced, and a server that is stopped, whatev
   second.world.taken = 5;
   second.prober.answers = [late()];
   await second.liveness.check();
-  assert.deepEqual([second.seen.killed, second.prober.killed], [[SERVER], []]);
+  assert.deepEqual(
+    [second.seen.killed, second.prober.killed, second.log.events],
+    [[SERVER], [100], ['server-hung']],
+  );
 });
 
-test('the third probe lost in a row replaces both; one that is answered begins anew', async () => {
-  const { liveness, seen, prober } = setUp();
+test('the third probe lost in a row is blamed on both; one that is answered begins anew', async () => {
+  const { liveness, world, prober, log } = setUp();
+  world.taken = 1;
   prober.answers = [late(), late(), undefined, late(), late(), late()];
   for (let i = 0; i < 5; i++) await liveness.check();
-  assert.deepEqual([seen.killed.length, prober.killed.length], [4, 0]);
+  assert.deepEqual(log.events, Array(4).fill('server-hung'));
   await liveness.check();
-  assert.deepEqual([seen.killed.length, prober.killed.length], [5, 1]);
+  assert.deepEqual(log.events.slice(4), ['prober-hung', 'server-hung']);
+});
+
+test('from the third on, the next probe comes later each time, up to a limit', async () => {
+  const { liveness, prober } = setUp();
+  const checks = async (count: number) => {
+    const before = prober.asked.length;
+    for (let i = 0; i < count; i++) await liveness.check();
+    return prober.asked.length - before;
+  };
+  prober.answers = Array.from({ length: 9 }, late);
+  assert.equal(await checks(3), 3);
+  for (const pause of [2, 4, 8, 16, 16]) assert.deepEqual([await checks(pause), await checks(1)], [0, 1]);
+  // The last one is answered, and all is as before.
+  prober.answers = [];
+  assert.deepEqual([await checks(16), await checks(3)], [0, 3]);
 });
 
 test('nobody is to blame for a prober that ended, for a server that is not there or just took over, nor at the end', async () => {
@@ -106,7 +137,9 @@ test('nobody is to blame for a prober that ended, for a server that is not there
   prober.answers = [late()];
   liveness.stop();
   await liveness.check();
-  assert.deepEqual([seen.killed, prober.killed, log.lines], [[], [], []]);
+  assert.deepEqual([seen.killed, log.lines], [[], []]);
+  // Those that were late before the end.
+  assert.equal(prober.killed.length, 2);
 });
 
 test('the third wrong answer in a row is told, and no process is replaced for it', async () => {
