@@ -281,10 +281,12 @@ export class Rotation<G> {
     if (isRefusal(error) && revision !== undefined) {
       const { isLocal } = this.#ports.sources[source] ?? {};
       const isBehind = error.code === 'bundle-serial-low' && this.#ports.sources.length > 1;
-      const isFirst = this.#live !== undefined && this.#unconfirmed !== revision && !isBehind;
+      const isFirst = this.#goesOn && this.#unconfirmed !== revision && !isBehind;
       this.#unconfirmed = revision;
-      if (isFirst && !(isLocal === true && forced)) {
-        if (isLocal === true) {
+      // Before anything was live the start is who forces it, and there is nothing to be called unchanged.
+      const isFile = isLocal === true && this.#live !== undefined;
+      if (isFirst && !(isFile && forced)) {
+        if (isFile) {
           this.#tryLater(SETTLE_MS, false);
           return 'settling';
         }

@@ -25,7 +25,9 @@ function floorsInMemory(): RotationPorts<unknown>['floors'] {
 
 /** A bundle is "SERIAL", or an error to be thrown when it is opened. */
 function setUp(
-  ports: Partial<Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute' | 'floors' | 'checked'>> = {},
+  ports: Partial<
+    Pick<RotationPorts<number>, 'sources' | 'unsealsPerMinute' | 'floors' | 'checked' | 'isOptional'>
+  > = {},
 ) {
   const world = {
     revision: 1,
@@ -842,3 +844,21 @@ test('nothing is known of other sources, and nothing is taken while they are put
     /stopping/,
   );
 });
+
+for (const isLocal of [false, true]) {
+  const what = isLocal ? 'a file' : 'a bundle';
+  test(`${what} that is optional and was never live is looked at twice before it is called refused`, async () => {
+    const { world, rotation } = setUp({ isOptional: true, sources: [{ isLocal }] });
+    world.put(new BundleError('bundle-corrupt', 'broken on the way'));
+    await assert.rejects(rotation.refresh(), { code: 'bundle-corrupt' });
+    assert.deepEqual([world.opens, rotation.state().failure?.error.code], [1, 'bundle-corrupt']);
+    // The same revision.
+    world.content = '1';
+    assert.ok(world.retry);
+    world.retry.callback();
+    await rotation.between(async () => undefined);
+    assert.deepEqual([world.opens, world.active], [2, [1]]);
+    assert.equal(rotation.state().failure, undefined);
+    await rotation.stop();
+  });
+}
