@@ -24,7 +24,7 @@ export const remount: Command = {
     const { instance, part } = await resolvePart(runtimeDir, optionalTextArg(args, 'mount'));
     const called = part === undefined ? instance : `${instance}/${part}`;
     const rollback = args['allowRollback'] === true;
-    const takeBack = rollback ? await allowRollback(path.join(runtimeDir, instance)) : undefined;
+    const takeBack = rollback ? await allowRollback(path.join(runtimeDir, instance), part) : undefined;
     let result: RemountResult;
     // Whoever gives up waiting takes it back, too.
     const interrupted = () => void takeBack?.().finally(() => process.exit(EXIT_CODES.control));

@@ -306,7 +306,7 @@ export class Mount {
       ended,
       mountpoint: this.#mountpoint,
       describe: () => this.status(),
-      useRollback: () => useRollback(path.join(runtimeDir, instance), this.#ports.uid),
+      useRollback: (part) => useRollback(path.join(runtimeDir, instance), this.#ports.uid, part),
       refresh: async ({ part, ...options }) => {
         if (part !== undefined) throw unknownPart(part, []);
         return describeRefreshed(await this.#rotation.refresh(options), describeGeneration);

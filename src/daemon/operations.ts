@@ -8,8 +8,8 @@ export interface Operated {
   describe(): Status;
   /** Resolves when it serves; rejects when it never will. */
   readonly ready: Promise<void>;
-  /** Throws ControlError where no operator allowed it: whoever asks may not be believed. */
-  useRollback(): Promise<void>;
+  /** Throws ControlError where no operator allowed it, of that part: whoever asks may not be believed. */
+  useRollback(part: string | undefined): Promise<void>;
   refresh(options: Arguments): Promise<RemountResult>;
   upgrade(): Promise<UpgradeResult>;
   /** Runs the hook of that name now. */
@@ -32,7 +32,7 @@ export function operationsOf(mount: Operated): Operations {
     },
     async remount(args) {
       await mount.ready;
-      if (args.allowRollback === true) await mount.useRollback();
+      if (args.allowRollback === true) await mount.useRollback(args.part);
       return mount.refresh(args);
     },
     upgrade: () => mount.upgrade(),

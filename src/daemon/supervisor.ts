@@ -408,7 +408,7 @@ export class Supervisor {
       ended,
       mountpoint: this.#mountpoint,
       describe: () => describeMount(this.#described()),
-      useRollback: () => useRollback(path.join(runtimeDir, instance), 0),
+      useRollback: (part) => useRollback(path.join(runtimeDir, instance), 0, part),
       refresh: async (options) => describeRefreshes(await this.#parts.refresh(options), this.#parts),
       upgrade: async () => {
         const replaced = await this.#upgradeOnce();

@@ -33,6 +33,22 @@ test('a consent is taken back, forgotten, and replaces one that was left behind'
   await assert.rejects(useRollback(directory, uid), DENIED);
 });
 
+test('a consent is for one part: another one, or a path, is none of its', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await allowRollback(directory, 'app');
+  assert.deepEqual(await readdir(directory), ['allow-rollback,app']);
+  await writeFile(path.join(directory, 'other'), '');
+  for (const part of [undefined, 'tls', '', 'x/../other', 'x/../allow-rollback,app'])
+    await assert.rejects(useRollback(directory, uid, part), DENIED, part);
+  await useRollback(directory, uid, 'app');
+  await assert.rejects(useRollback(directory, uid, 'app'), DENIED);
+  await allowRollback(directory, 'app');
+  await allowRollback(directory);
+  await assert.rejects(useRollback(directory, uid, 'tls'), DENIED);
+  await forgetRollback(directory);
+  assert.deepEqual(await readdir(directory), ['other']);
+});
+
 test('what another user put there, a link or a directory is no consent', async (t) => {
   const directory = await temporaryDirectory(t);
   const file = path.join(directory, 'allow-rollback');
