@@ -6,7 +6,7 @@
  * as its tree is live; one that did not go live is overwritten and gone, and the others are what they were.
  */
 import type { FileRule } from '../checks/ownership.ts';
-import { MountError } from '../errors.ts';
+import { describeBug, MountError } from '../errors.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
@@ -173,7 +173,11 @@ export class Composition {
     this.#trees = trees;
     this.#live = { id: candidate.id, written, changes };
     for (const [directory, { candidate: old }] of before) {
-      if (trees.get(directory)?.candidate !== old) await engine.partImages.drop(old.id);
+      if (trees.get(directory)?.candidate === old) continue;
+      // It is live: a failure now would have what is new dropped, too.
+      await engine.partImages
+        .drop(old.id)
+        .catch((error: unknown) => log.error('bug', { error: describeBug(error) }));
     }
     return this.#live;
   }

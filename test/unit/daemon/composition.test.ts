@@ -15,10 +15,12 @@ function setUp({ availableBytes = 1e6 } = {}) {
   const images = new Set<number>();
   const composed: string[] = [];
   const activated: number[] = [];
+  const log = new FakeLog();
   const world = {
     fails: undefined as Error | undefined,
     refuses: undefined as Error | undefined,
     held: Promise.resolve(),
+    drop: undefined as Error | undefined,
   };
   const candidate = (): Candidate => {
     const id = nextId++;
@@ -29,7 +31,7 @@ function setUp({ availableBytes = 1e6 } = {}) {
     rules: [],
     preserve: false,
     memoryMax: () => undefined,
-    log: new FakeLog(),
+    log,
     user: () => ({ uid: 1, gid: 1 }),
     availableBytes: async () => availableBytes,
     engine: () => ({
@@ -44,7 +46,10 @@ function setUp({ availableBytes = 1e6 } = {}) {
           assert.ok(images.has(id), `image ${id}`);
           return 1_000_000 + id;
         },
-        drop: async (id: number) => void images.delete(id),
+        drop: async (id: number) => {
+          if (world.drop !== undefined) throw world.drop;
+          images.delete(id);
+        },
       } as never,
     }),
     activate: async ({ id }) => {
@@ -64,7 +69,7 @@ function setUp({ availableBytes = 1e6 } = {}) {
   });
   const add = (directory: string, serial: number) =>
     composition.add(directory, { candidate: composition.candidate(directory), serial, imageBytes: 10 });
-  return { composition, composed, images, world, add };
+  return { composition, composed, images, world, log, add };
 }
 
 test('the first generation is of all that arrived, and who arrived waits for it', async () => {
@@ -103,6 +108,21 @@ test('what can not be composed, or not go live, is gone, and the others are what
   composed.length = 0;
   await add('b', 8);
   assert.match(composed[0] ?? '', /^a1,b\d+ at 8$/);
+});
+
+test('what went live stays, also where what it replaced can not be dropped', async () => {
+  const { composition, composed, images, world, log, add } = setUp();
+  const first = add('a', 5);
+  await composition.arrival('a');
+  await composition.begin();
+  await first;
+  world.drop = new Error('EIO');
+  await add('a', 6);
+  world.drop = undefined;
+  assert.deepEqual(log.events, ['bug']);
+  assert.deepEqual([...images], [1, 3]);
+  await add('b', 7);
+  assert.equal(composed.at(-1), 'a3,b5 at 7');
 });
 
 test('a generation for which there is no memory is refused before anything is begun', async () => {
