@@ -11,9 +11,9 @@ export const CERTIFICATES_MAX = 2000;
 export const KEPT_MAX = 1000;
 /** Of one certificate: enough to look at what a server presents. */
 export const NAMES_MAX = 20;
-const FINDINGS_BYTES_MAX = 64 * 1024;
-const CERTIFICATES_BYTES_MAX = 448 * 1024;
-const KEPT_BYTES_MAX = 64 * 1024;
+export const FINDINGS_BYTES_MAX = 64 * 1024;
+export const CERTIFICATES_BYTES_MAX = 448 * 1024;
+export const KEPT_BYTES_MAX = 64 * 1024;
 
 export const RULES = ['pair', 'required', 'dns', 'format', 'pem', 'chain', 'dates', 'expiry'] as const;
 export type Rule = (typeof RULES)[number];
@@ -94,12 +94,31 @@ export function boundFindings(
   return {
     findings: bounded(findings, FINDINGS_MAX, FINDINGS_BYTES_MAX),
     warnings: findings.length,
-    certificates: bounded(certificates, CERTIFICATES_MAX, CERTIFICATES_BYTES_MAX),
+    certificates: firstToExpire(certificates),
     kept: bounded(kept, KEPT_MAX, KEPT_BYTES_MAX),
   };
 }
 
-function bounded<T>(list: readonly T[], countMax: number, bytesMax: number): T[] {
+/** As many as may be handed on, in their order: those that expire first. */
+export function firstToExpire<T extends Pick<CertificateFact, 'notAfter'>>(certificates: readonly T[]): T[] {
+  const byExpiry = certificates
+    .map((each) => ({ each, at: Date.parse(each.notAfter) }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ each }) => each);
+  const some = new Set(bounded(byExpiry, CERTIFICATES_MAX, CERTIFICATES_BYTES_MAX));
+  return certificates.filter((each) => some.has(each));
+}
+
+/** Of several lists, which have nothing twice, in their order: as many of each as of the others, where there are so many. */
+export function sharedOut<T>(lists: readonly (readonly T[])[], countMax: number, bytesMax: number): T[] {
+  const longest = Math.max(0, ...lists.map(({ length }) => length));
+  const inTurn = Array.from({ length: longest }, (_, i) => lists.flatMap((list) => list.slice(i, i + 1)));
+  const some = new Set(bounded(inTurn.flat(), countMax, bytesMax));
+  return lists.flat().filter((each) => some.has(each));
+}
+
+/** The first ones: `countMax` at the most, and `bytesMax` as JSON. */
+export function bounded<T>(list: readonly T[], countMax: number, bytesMax: number): T[] {
   const some: T[] = [];
   let bytes = 0;
   for (const each of list.slice(0, countMax)) {

@@ -1,5 +1,4 @@
 /** How a mount of the kernel driver describes itself. Pure: what it is told, as the control protocol says it. */
-import { CERTIFICATES_MAX, FINDINGS_MAX } from '../checks/findings.ts';
 import type {
   GenerationStatus,
   PartStatus,
@@ -9,7 +8,7 @@ import type {
 } from '../control/protocol.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import type { NoticingState } from './agent-channel.ts';
-import { checksStatus } from './check-findings.ts';
+import { checksStatus, joinChecks } from './check-findings.ts';
 import { describeNoticing, describeState, iso } from './describe.ts';
 import type { EngineStatus } from './engine-ports.ts';
 import type { HooksStatus } from './hooks.ts';
@@ -157,11 +156,7 @@ function describeFindings(parts: readonly Part[]): Pick<Status, 'warnings' | 'ce
     const found = live === undefined ? undefined : prefixedFindings(name, live.generation.result);
     return checksStatus(found, Date.now(), options.checks);
   });
-  return {
-    warnings: all.flatMap(({ warnings = [] }) => warnings).slice(0, FINDINGS_MAX),
-    certificates: all.flatMap(({ certificates = [] }) => certificates).slice(0, CERTIFICATES_MAX),
-    kept: all.flatMap(({ kept = [] }) => kept),
-  };
+  return joinChecks(all);
 }
 
 /** Of several, what came last, and the whole of what is served. */
