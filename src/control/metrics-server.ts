@@ -12,14 +12,22 @@ const CONNECTIONS_MAX = 32;
 /** Who asks again within this gets the same text. */
 const SAME_FOR_MS = 1_000;
 
+export interface MetricsServerOptions extends MetricsServing {
+  /** What serves could not be loaded. Told once, and tried again when somebody connects. `code`: an errno's name, or Node's. */
+  onNotLoaded(code: string): void;
+  /** When it is first needed: most mounts are never asked, and HTTP takes 2 MB. */
+  load(): Promise<Pick<typeof import('./metrics-http.ts'), 'MetricsHttp'>>;
+}
+
 export class MetricsServer {
-  readonly #serving: MetricsServing;
+  readonly #serving: MetricsServerOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   #http: Promise<MetricsHttp> | undefined;
+  #isTold = false;
   #text: Promise<string> | undefined;
 
-  constructor(serving: MetricsServing) {
+  constructor(serving: MetricsServerOptions) {
     this.#serving = serving;
   }
 
@@ -55,13 +63,23 @@ export class MetricsServer {
     this.#http ??= this.#load();
     this.#http.then(
       (http) => http.take(socket),
-      () => socket.destroy(),
+      (error: unknown) => {
+        socket.destroy();
+        this.#notLoaded(error);
+      },
     );
   }
 
-  /** When it is first needed: most mounts are never asked, and HTTP takes 2 MB. */
+  /** All who wait for one attempt come here before anybody can begin another. */
+  #notLoaded(error: unknown): void {
+    this.#http = undefined;
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#serving.onNotLoaded((error as NodeJS.ErrnoException).code ?? 'EIO');
+  }
+
   async #load(): Promise<MetricsHttp> {
-    const { MetricsHttp } = await import('./metrics-http.ts');
+    const { MetricsHttp } = await this.#serving.load();
     const { contentType } = this.#serving;
     return new MetricsHttp({ contentType, render: () => this.#render() });
   }

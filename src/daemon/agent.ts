@@ -207,6 +207,7 @@ class Agent {
         calls,
         onNotListening: (error) =>
           log(JSON.stringify({ level: 40, event: 'metrics-not-listening', ...listen, error })),
+        onNotLoaded: (error) => log(JSON.stringify({ level: 40, event: 'metrics-not-listening', error })),
       },
     );
     this.#metrics = endpoints;

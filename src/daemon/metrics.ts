@@ -20,6 +20,8 @@ export interface MetricsPorts {
   calls(): readonly CallTotal[];
   /** `code`: an errno's name. */
   onNotListening(code: string): void;
+  /** What serves can't be loaded; `code` as of MetricsServer. */
+  onNotLoaded(code: string): void;
 }
 
 export class MetricsEndpoints {
@@ -35,6 +37,8 @@ export class MetricsEndpoints {
     const { fileLabels } = options;
     this.#server = new MetricsServer({
       contentType: CONTENT_TYPE,
+      load: () => import('../control/metrics-http.ts'),
+      onNotLoaded: ports.onNotLoaded,
       render: async () => renderMetrics(await ports.snapshot(), { fileLabels, ownCalls: ports.calls() }),
     });
   }

@@ -231,6 +231,7 @@ export class Mount {
       snapshot: async () => ({ status: this.status(), totals: this.#tally.totals(this.#native?.counts) }),
       calls: () => [],
       onNotListening: (error) => log.warn('metrics-not-listening', { ...metrics.listen, error }),
+      onNotLoaded: (error) => log.warn('metrics-not-listening', { error }),
     });
     await endpoints.startAt(directory, statusGid);
     return endpoints;

@@ -4,12 +4,21 @@ import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { MetricsServer } from '../../../src/control/metrics-server.ts';
+import { MetricsServer, type MetricsServerOptions } from '../../../src/control/metrics-server.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-async function start(t: TestContext, render: () => Promise<string>) {
+const load = () => import('../../../src/control/metrics-http.ts');
+
+async function start(
+  t: TestContext,
+  render: () => Promise<string>,
+  more: Partial<MetricsServerOptions> = {},
+) {
   const socketPath = path.join(await temporaryDirectory(t), 'metrics.sock');
-  const server = new MetricsServer({ render, contentType: 'text/plain; version=0.0.4' });
+  const server = new MetricsServer({
+    ...{ render, contentType: 'text/plain; version=0.0.4', load, onNotLoaded: (code) => assert.fail(code) },
+    ...more,
+  });
   t.after(() => server.close());
   await server.listen({ path: socketPath });
   return { server, socketPath };
@@ -51,6 +60,22 @@ test('a mount that can not be asked is 503, and asked again the next time', asyn
   assert.equal((await get(socketPath)).status, 503);
   fails = false;
   assert.equal((await get(socketPath)).status, 200);
+});
+
+test('what serves is loaded again after it could not be, and that is told once', async (t) => {
+  const told: string[] = [];
+  let fails = true;
+  const { socketPath } = await start(t, async () => 'a 1\n', {
+    onNotLoaded: (code) => told.push(code),
+    load: async () => {
+      if (fails) throw Object.assign(new Error('no'), { code: 'EMFILE' });
+      return load();
+    },
+  });
+  for (let i = 0; i < 2; i++) await assert.rejects(get(socketPath));
+  fails = false;
+  assert.equal((await get(socketPath)).status, 200);
+  assert.deepEqual(told, ['EMFILE']);
 });
 
 test('many who ask at once cost one text', async (t) => {
