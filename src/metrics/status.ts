@@ -122,7 +122,10 @@ function addProbe(exposition: Exposition, probe: ProbeStatus): void {
   for (const verdict of VERDICTS) {
     exposition.add('secretsfs_probe_verdict', Number(probe.verdict === verdict), { ...labels, verdict });
   }
-  const [served, expected] = [probe.servedSerial ?? '', probe.expectedSerial ?? ''];
+  const expected = probe.expectedSerial ?? '';
+  // Whatever answers the probe chooses its serial: it is not to choose the number of series as well.
+  const served =
+    probe.servedSerial === null || probe.servedSerial === expected ? (probe.servedSerial ?? '') : 'other';
   exposition.add('secretsfs_probe_serial_info', 1, { ...labels, served, expected });
   exposition.add('secretsfs_probe_served_since_time_seconds', seconds(probe.since), labels);
   const { propagationMs } = probe;

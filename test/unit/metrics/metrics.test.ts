@@ -59,12 +59,25 @@ test('each value is in its base unit', () => {
   assert.equal(value('secretsfs_process_restarts_total', { role: 'successor' }), undefined);
   assert.equal(value('secretsfs_probe_propagation_seconds', { hook: 'reload' }), 1.5);
   assert.equal(value('secretsfs_probe_verdict', { verdict: 'wrong' }), 1);
-  assert.equal(value('secretsfs_probe_serial_info', { served: '09', expected: '0a' }), 1);
+  assert.equal(value('secretsfs_probe_serial_info', { served: 'other', expected: '0a' }), 1);
   assert.equal(value('secretsfs_hook_failures_total', { hook: 'reload' }), 2);
   assert.equal(value('secretsfs_aws_calls_total', { process: 'unsealer', operation: 'Decrypt' }), 3);
   const first = Date.parse('2027-01-01T00:00:00Z') / 1000;
   assert.equal(value('secretsfs_certificate_first_not_after_time_seconds'), first);
   assert.equal(value('secretsfs_certificate_not_after_time_seconds', { path: 'a.pem' }), first);
+});
+
+test('a served serial is told where it is the expected one, and has no label of its own else', () => {
+  const [probe] = FULL_STATUS.probes ?? [];
+  assert.ok(probe);
+  const served = (servedSerial: string | null, expectedSerial: string | null = '0a') =>
+    rendered({ probes: [{ ...probe, servedSerial, expectedSerial }] })
+      .get('secretsfs_probe_serial_info')
+      ?.samples.map(({ labels }) => labels['served']);
+  assert.deepEqual(served('0a'), ['0a']);
+  assert.deepEqual(served('09'), ['other']);
+  assert.deepEqual(served('09', null), ['other']);
+  assert.deepEqual(served(null), ['']);
 });
 
 test('buckets add up, and end with what the count says', () => {
