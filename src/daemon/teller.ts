@@ -10,6 +10,8 @@
  *   {"do":"apply","token":"<32 hex>","count":N} {"ok":true,"applied":N,"failed":[{"errno":"…","count":N}]}, pins let go
  *   {"do":"discard"}                        {"ok":true}: forgets operations and pins
  *
+ * Where the mount had ended before it came, it enters nothing and answers each with that errno.
+ *
  * Pins: descriptors of the old inodes, opened before the new generation is live. While one is held, the kernel knows the old
  * inode, and a rename onto its name ends it: who watches it gets IN_ATTRIB and IN_DELETE_SELF, as on any filesystem.
  *
@@ -40,13 +42,13 @@ export function runTeller(): never {
   const channel = new SyncChannel(CHANNEL_FD);
   const pinsMax = Math.min(PINS_MAX, setNofile(PINS_MAX + OTHER_FDS) - OTHER_FDS);
   // May wait for the server: the kernel checks that we may enter.
-  enterMount();
+  const ended = enterMount();
   closeSync(MOUNT_FD);
   dropCapabilities(TELLER_KEEPS);
   const teller = new Teller(pinsMax);
   try {
     for (let message = channel.receive(); message !== undefined; message = channel.receive()) {
-      if (!channel.send(teller.answer(message))) break;
+      if (!channel.send(ended === undefined ? teller.answer(message) : { ok: false, errno: ended })) break;
     }
   } catch (error) {
     if (error instanceof ChannelError) exitWith('teller', error.message, 1);
@@ -55,12 +57,14 @@ export function runTeller(): never {
   process.exit(0);
 }
 
-function enterMount(): void {
+/** The errno of a mount that has ended: outside of it nothing may be done, and whoever asks is to know. */
+function enterMount(): string | undefined {
   try {
     chroot(MOUNT_FD);
+    return undefined;
   } catch (error) {
-    // It was closed before we came: nothing is wrong, and nothing is left to be done.
-    if (MOUNT_ENDED.includes(errnoOf(error))) process.exit(1);
+    const errno = errnoOf(error);
+    if (MOUNT_ENDED.includes(errno)) return errno;
     throw error;
   }
 }

@@ -8,8 +8,10 @@ import type { Message } from '../../src/daemon/channel.ts';
 import { type Child, spawnChild } from '../../src/daemon/children.ts';
 import { Teller } from '../../src/daemon/teller.ts';
 import { TELLER_CAPABILITIES } from '../../src/daemon/teller-capabilities.ts';
+import { openDevice } from '../../src/fuse/device.ts';
 import { encodeOperations, type Operation } from '../../src/generation/changes.ts';
 import { openDirectoryPath } from '../../src/system/files.ts';
+import { mountFuse } from '../../src/system/mounts.ts';
 import { mountTmpfs } from '../support/mappings.ts';
 import { cleanups, temporaryDirectory } from '../support/server.ts';
 
@@ -26,11 +28,11 @@ interface Fixture {
   pin(operations: Operation[]): Promise<Message>;
 }
 
-async function fixture(t: TestContext): Promise<Fixture> {
+async function fixture(t: TestContext, mount = mountTmpfs): Promise<Fixture> {
   const after = cleanups(t);
   const directory = await temporaryDirectory(after);
   const at = openDirectoryPath(directory);
-  const { mountFd, cloneFd } = mountTmpfs(at);
+  const { mountFd, cloneFd } = mount(at);
   after(async () => {
     for (const fd of [at, mountFd, cloneFd]) fs.closeSync(fd);
   });
@@ -56,7 +58,7 @@ async function fixture(t: TestContext): Promise<Fixture> {
     return ask({ do: 'pin', operations: encodeOperations(operations).toString('base64') });
   };
   const clone = `/proc/self/fd/${cloneFd}`;
-  fs.mkdirSync(path.join(clone, TOKEN));
+  if (mount === mountTmpfs) fs.mkdirSync(path.join(clone, TOKEN));
   return { directory, clone, teller, ask, pin };
 }
 
@@ -207,6 +209,24 @@ test('what is no valid order is refused and forgets what came before', async (t)
     assert.deepEqual(await ask(message), { ok: false, errno: 'EINVAL' });
   }
   assert.ok(fs.existsSync(path.join(clone, 'f')));
+});
+
+test('of a mount whose connection was aborted it says so, each time, and lives', async (t) => {
+  const { ask, teller } = await fixture(t, (directoryFd) => {
+    const fuseFd = openDevice();
+    try {
+      return mountFuse({ directoryFd, fuseFd, source: 'aborted' });
+    } finally {
+      fs.closeSync(fuseFd);
+    }
+  });
+  for (const message of [{ do: 'statfs' }, { do: 'statfs' }, { do: 'discard' }, { do: 'statfs' }]) {
+    const { ok, errno } = await ask(message);
+    assert.equal(ok, false);
+    assert.match(String(errno), /^(ENOTCONN|ECONNABORTED)$/);
+  }
+  teller.channel?.close();
+  assert.deepEqual(await teller.exited, { code: 0, signal: undefined });
 });
 
 test('the teller ends with its channel', async (t) => {
