@@ -6,7 +6,7 @@
  * as its tree is live; one that did not go live is overwritten and gone, and the others are what they were.
  */
 import type { FileRule } from '../checks/ownership.ts';
-import { describeBug, MountError } from '../errors.ts';
+import { describeBug, MountError, type SecretsfsError } from '../errors.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
@@ -42,6 +42,8 @@ export interface CompositionPorts {
     readonly filesMax: number;
     readonly bytesMax: number;
   }[];
+  /** Directories of those that the first generation can be without. */
+  readonly optional: ReadonlySet<string>;
   /** By whole paths. */
   readonly rules: readonly FileRule[];
   readonly preserve: boolean;
@@ -67,6 +69,8 @@ export class Composition {
   #first: Composed | undefined;
   #live: Composed | undefined;
   #isFirst = true;
+  /** What is composed was given to the engine, which mounts the first. */
+  #isOffered = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(ports: CompositionPorts) {
@@ -104,7 +108,7 @@ export class Composition {
       this.#trees.set(directory, tree);
       this.#arrivals.get(directory)?.resolve();
       await this.#begun.promise;
-      return this.#first as Composed;
+      if (this.#first !== undefined && this.#trees.get(directory) === tree) return this.#first;
     }
     try {
       return await this.#inTurn(() => this.#compose(new Map([...this.#trees, [directory, tree]])));
@@ -114,11 +118,14 @@ export class Composition {
     }
   }
 
-  /** The first generation, of what has arrived. */
+  /**
+   * The first generation, of what has arrived; where that can't be, of what is required, and then of each of the others by
+   * itself, as if it had come later.
+   */
   async begin(): Promise<Composed> {
     this.#isFirst = false;
     try {
-      this.#first = await this.#inTurn(() => this.#compose(this.#trees));
+      this.#first = await this.#inTurn(() => this.#composeFirst());
       this.#begun.resolve();
       return this.#first;
     } catch (error) {
@@ -141,6 +148,20 @@ export class Composition {
     const run = this.#turn.catch(() => undefined).then(act);
     this.#turn = run;
     return run;
+  }
+
+  async #composeFirst(): Promise<Composed> {
+    const { optional } = this.#ports;
+    try {
+      return await this.#compose(this.#trees);
+    } catch (error) {
+      const required = new Map([...this.#trees].filter(([directory]) => !optional.has(directory)));
+      // Nothing is mounted twice; a program that checks it runs before that.
+      const isOver = this.#isOffered && (error as Partial<SecretsfsError>).code !== 'check-exec';
+      if (isOver || this.#abort.signal.aborted || required.size === this.#trees.size) throw error;
+      this.#trees = required;
+      return await this.#compose(required);
+    }
   }
 
   async #compose(trees: Map<string, PartTree>): Promise<Composed> {
@@ -168,6 +189,7 @@ export class Composition {
     } finally {
       closeQuietly(...fds);
     }
+    this.#isOffered = true;
     const changes = await activate(candidate);
     const before = this.#trees;
     this.#trees = trees;

@@ -64,6 +64,7 @@ export class Parts {
       const memoryMax = () => this.#options.memoryMax;
       this.#composition = new Composition({
         parts: named.map(({ directory, filesMax, bytesMax }) => ({ directory, filesMax, bytesMax })),
+        optional: new Set(named.flatMap(({ directory, required }) => (required ? [] : [directory]))),
         rules: mountRules(named),
         ...{ preserve, memoryMax, log: ports.log, availableBytes: availableMemory },
         engine: ports.engine,

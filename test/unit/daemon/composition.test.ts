@@ -10,15 +10,18 @@ const COUNTS = { added: 0, changed: 1, removed: 0, unchanged: 0 };
 const WRITTEN = { files: 1, directories: 1, symlinks: 0, contentBytes: 1, imageBytes: 1, counts: COUNTS };
 
 /** A composition of a and b, whose store is a list of numbers. */
-function setUp({ availableBytes = 1e6 } = {}) {
+function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
   let nextId = 1;
   const images = new Set<number>();
   const composed: string[] = [];
   const activated: number[] = [];
+  const serialOf = new Map<number, number>();
   const log = new FakeLog();
   const world = {
     fails: undefined as Error | undefined,
+    failsWith: undefined as string | undefined,
     refuses: undefined as Error | undefined,
+    refusesAt: undefined as number | undefined,
     held: Promise.resolve(),
     drop: undefined as Error | undefined,
   };
@@ -28,6 +31,7 @@ function setUp({ availableBytes = 1e6 } = {}) {
   };
   const composition = new Composition({
     parts: ['a', 'b'].map((directory) => ({ directory, filesMax: 1, bytesMax: 1 })),
+    optional: new Set(optional),
     rules: [],
     preserve: false,
     memoryMax: () => undefined,
@@ -54,15 +58,19 @@ function setUp({ availableBytes = 1e6 } = {}) {
     }),
     activate: async ({ id }) => {
       if (world.refuses !== undefined) throw world.refuses;
+      if (world.refusesAt !== undefined && serialOf.get(id) === world.refusesAt)
+        throw new MountError('check-exec', 'cannot');
       activated.push(id);
       return activated.length === 1 ? undefined : { counts: COUNTS, files: [] };
     },
-    compose: async ({ parts, serial }: ComposingRequest) => {
+    compose: async ({ parts, serial, candidate: { id } }: ComposingRequest) => {
+      serialOf.set(id, serial);
       await world.held;
       if (world.fails !== undefined) throw world.fails;
       const of = parts.map(
         ({ directory, imageFd }) => `${directory}${imageFd === undefined ? '' : imageFd - 1_000_000}`,
       );
+      if (of.some((one) => one === world.failsWith)) throw new MountError('composer-failed', 'cannot');
       composed.push(`${of.join()} at ${serial}`);
       return WRITTEN;
     },
@@ -109,6 +117,48 @@ test('what can not be composed, or not go live, is gone, and the others are what
   await add('b', 8);
   assert.match(composed[0] ?? '', /^a1,b\d+ at 8$/);
 });
+
+for (const why of ['can not be composed', 'is not let through by a program'] as const)
+  test(`what is optional and ${why} does not keep the others from beginning`, async () => {
+    const { composition, composed, images, world, add } = setUp({ optional: ['b'] });
+    const [a, b] = [add('a', 5), add('b', 7)];
+    const code = why === 'can not be composed' ? 'composer-failed' : 'check-exec';
+    const refused = assert.rejects(b, { code });
+    await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+    if (code === 'composer-failed') world.failsWith = 'b2';
+    else world.refusesAt = 7;
+    const { id } = await composition.begin();
+    assert.equal((await a).id, id);
+    await refused;
+    assert.deepEqual([[...images], composition.has('b')], [[1], false]);
+    assert.equal(composed.filter((one) => one === 'a1,b at 5').length, 1);
+    world.refusesAt = undefined;
+    const { changes } = await add('b', 8);
+    assert.equal(changes?.counts, COUNTS);
+  });
+
+test('of several that are optional the one that can be composed is live right after the first generation', async () => {
+  const { composition, composed, world, add } = setUp({ optional: ['a', 'b'] });
+  const [a, b] = [add('a', 5), add('b', 7)];
+  await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+  world.failsWith = 'b2';
+  await Promise.all([composition.begin(), a, assert.rejects(b, { code: 'composer-failed' })]);
+  assert.deepEqual(composed, ['a,b at 1', 'a1,b at 5']);
+});
+
+for (const [whose, optional, failure] of [
+  ['one that is required', [], 'failsWith'],
+  ['the mount', ['b'], 'refuses'],
+] as const)
+  test(`what fails of ${whose} keeps all from beginning`, async () => {
+    const { composition, world, add } = setUp({ optional: [...optional] });
+    const adds = [add('a', 5), add('b', 7)].map((one) => assert.rejects(one, { code: /-failed$/ }));
+    await Promise.all([composition.arrival('a'), composition.arrival('b')]);
+    if (failure === 'failsWith') world.failsWith = 'b2';
+    else world.refuses = new MountError('mount-failed', 'cannot');
+    await assert.rejects(composition.begin());
+    await Promise.all(adds);
+  });
 
 test('what went live stays, also where what it replaced can not be dropped', async () => {
   const { composition, composed, images, world, log, add } = setUp();
