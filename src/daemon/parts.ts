@@ -27,6 +27,7 @@ import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-por
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import { takeInStore } from './taking.ts';
 import type { Tally } from './tally.ts';
+import { UnsealTurn } from './unseal-turn.ts';
 import { availableMemory } from './unsealing.ts';
 
 /** How much later than those that are required the others may be, to be in the first generation. */
@@ -36,6 +37,8 @@ export interface PartsPorts extends SupervisorPorts {
   engine(): Engine;
   users(): ProcessUsers;
   readonly lane: FileLane;
+  /** takeInStore(), but for tests. */
+  readonly take?: typeof takeInStore;
   /** Counts what is looked for, and what is asked of AWS. */
   readonly tally: Pick<Tally, 'checked' | 'called'>;
   /** Makes it live; where it throws, the candidate is gone. */
@@ -51,6 +54,7 @@ export class Parts {
   #options: SupervisorOptions;
   readonly #ports: PartsPorts;
   readonly #composition: Composition | undefined;
+  readonly #turn = new UnsealTurn();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, ports: PartsPorts) {
@@ -108,7 +112,9 @@ export class Parts {
     const required: Promise<unknown>[] = [];
     const others: Promise<unknown>[] = [];
     const runs = new Map<Part, Promise<unknown>>();
-    for (const part of this.all) {
+    // In turn: no other one keeps those waiting that are required.
+    const isLater = ({ options }: Part) => Number(!options.required);
+    for (const part of [...this.all].sort((a, b) => isLater(a) - isLater(b))) {
       const refreshed = part.rotation.refresh();
       refreshed.catch((error: unknown) => this.#logBug(error));
       runs.set(part, refreshed);
@@ -214,8 +220,13 @@ export class Parts {
     return part;
   }
 
-  async #take(part: PartOptions, log: Log, asked: TakeOptions) {
-    const { clockMs, lane, users, tally } = this.#ports;
+  #take(part: PartOptions, log: Log, asked: TakeOptions) {
+    // Settings and room are those of when it begins.
+    return this.#turn.run(asked.signal, () => this.#takeNow(part, log, asked));
+  }
+
+  async #takeNow(part: PartOptions, log: Log, asked: TakeOptions) {
+    const { clockMs, lane, users, tally, take = takeInStore } = this.#ports;
     const { preserve, memoryMax } = this.#options;
     const { directory } = part;
     const composition = this.#composition;
@@ -229,7 +240,7 @@ export class Parts {
             storeBytes: engine.storeBytes,
           };
     const options = { ...part, preserve, memoryMax };
-    return takeInStore(
+    return take(
       {
         engine: place,
         options,

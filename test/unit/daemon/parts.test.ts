@@ -8,8 +8,8 @@ import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.t
 import { MountError } from '../../../src/errors.ts';
 import { FakeLog } from '../../support/fake-log.ts';
 
-const part = (directory: string, bundle = '/a'): PartOptions =>
-  ({ directory, name: directory, sources: [{ bundle, aws: {} }], rules: [], required: true }) as never;
+const part = (directory: string, bundle = '/a', required = true): PartOptions =>
+  ({ directory, name: directory, sources: [{ bundle, aws: {} }], rules: [], required }) as never;
 const optionsOf = (...parts: PartOptions[]) =>
   ({ parts, stateDir: '/nowhere', instance: 'web' }) as unknown as SupervisorOptions;
 
@@ -55,4 +55,30 @@ test('each part goes by what it is told anew, its serials and its sources, too',
   parts.configure(optionsOf({ ...part('a'), minSerial: 7 }, part('b', 's3://bucket/b')));
   assert.deepEqual([a?.floors.floor?.serial, b?.floors.floor], [7, undefined]);
   assert.equal(b?.options.sources[0]?.bundle, 's3://bucket/b');
+});
+
+test('bundles are opened one at a time, those first that are required', async () => {
+  const held = [deferred(), deferred()];
+  const taken: string[] = [];
+  const error = new MountError('mount-failed', 'cannot take it', { hint: 'not here' });
+  const parts = new Parts(optionsOf(part('a', '/a', false), part('b')), {
+    log: new FakeLog(),
+    ...{ nowMs: () => 0, clockMs: () => 0, onSettled: () => undefined },
+    tally: { checked: () => undefined, called: () => undefined },
+    engine: () => ({ storeBytes: 0 }),
+    users: () => ({}),
+    take: async ({ options }: { options: PartOptions }) => {
+      await held[taken.push(options.name) - 1]?.promise;
+      throw error;
+    },
+  } as unknown as PartsPorts);
+  const started = assert.rejects(parts.start(), { code: 'mount-failed' });
+  for (let i = 0; i < 100; i++) await turn();
+  assert.deepEqual(taken, ['b']);
+  held[0]?.resolve();
+  await started;
+  for (let i = 0; i < 100; i++) await turn();
+  assert.deepEqual(taken, ['b', 'a']);
+  held[1]?.resolve();
+  await parts.stop();
 });
