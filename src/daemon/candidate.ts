@@ -45,6 +45,11 @@ export function closeCandidate(candidate: Candidate): void {
   closeQuietly(candidate.imageFd, candidate.changesFd, candidate.previousFd);
 }
 
+/** Of an open file of the store. */
+export function bytesInMemory(fd: number): number {
+  return fstatSync(fd).blocks * STAT_BLOCK_BYTES;
+}
+
 /** What is known of a candidate that can be offered. */
 export interface Accepted {
   /** In memory. */
@@ -64,7 +69,7 @@ export async function accept(
 ): Promise<Accepted> {
   const { id, imageFd } = candidate;
   try {
-    const bytes = fstatSync(imageFd).blocks * STAT_BLOCK_BYTES;
+    const bytes = bytesInMemory(imageFd);
     const changes = readChanges(store, id, limits.nodesMax);
     const nextIno = readNextIno(imageFd, limits.nextIno, limits.nodesMax);
     closeCandidate(candidate);
@@ -87,7 +92,7 @@ function readChanges(store: RamfsStore, id: number, nodesMax: number): ChangeLis
  * The first of the inode numbers that an image leaves free. It bounds what is dropped at the end, so it can neither go
  * back nor leap. Throws MountError generation-refused.
  */
-function readNextIno(imageFd: number, before: number, nodesMax: number): number {
+export function readNextIno(imageFd: number, before: number, nodesMax: number): number {
   const header = Buffer.alloc(HEADER_BYTES);
   readSync(imageFd, header, 0, header.length, 0);
   const nextIno = refusing(() => Generation.nextIno(header));

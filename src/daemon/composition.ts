@@ -8,6 +8,7 @@
 import type { FileRule } from '../checks/ownership.ts';
 import { describeBug, MountError, type SecretsfsError } from '../errors.ts';
 import type { ChangeList } from '../generation/changes.ts';
+import { ROOT_INO } from '../generation/format.ts';
 import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Candidate } from './candidate.ts';
@@ -16,6 +17,7 @@ import { type Deferred, deferred } from './deferred.ts';
 import type { Engine } from './engine.ts';
 import type { WrittenImage } from './image-files.ts';
 import type { Log } from './log.ts';
+import type { KeptImage } from './part-images.ts';
 
 /** Entries in memory and the image of them, both of everything. */
 const COPIES = 2;
@@ -24,9 +26,9 @@ const COPIES = 2;
 export interface PartTree {
   readonly candidate: Candidate;
   readonly serial: number;
-  /** Of its image, as its unsealer said. */
-  readonly imageBytes: number;
 }
+
+type KeptTree = PartTree & { readonly image: KeptImage };
 
 /** A generation that is live. */
 export interface Composed {
@@ -65,7 +67,7 @@ export class Composition {
   readonly #begun = deferred();
   readonly #arrivals = new Map<string, Deferred>();
   /** Of what is live; before that, of what arrived. */
-  #trees = new Map<string, PartTree>();
+  #trees = new Map<string, KeptTree>();
   #first: Composed | undefined;
   #live: Composed | undefined;
   #isFirst = true;
@@ -101,9 +103,13 @@ export class Composition {
    * Brings the tree of a part live; before begin() that is when all begin. Throws what composing and activating throw, and
    * the tree is gone then.
    */
-  async add(directory: string, tree: PartTree): Promise<Composed> {
+  async add(directory: string, { candidate, serial }: PartTree): Promise<Composed> {
     const { partImages } = this.#ports.engine();
-    await partImages.keep(tree.candidate);
+    const { filesMax } = this.#ports.parts.find((part) => part.directory === directory) ?? { filesMax: 0 };
+    const nextIno = this.#trees.get(directory)?.image.nextIno ?? ROOT_INO + 1;
+    // Files and the root.
+    const image = await partImages.keep(candidate, { nextIno, nodesMax: filesMax + 1 });
+    const tree: KeptTree = { candidate, serial, image };
     if (this.#isFirst) {
       this.#trees.set(directory, tree);
       this.#arrivals.get(directory)?.resolve();
@@ -113,7 +119,7 @@ export class Composition {
     try {
       return await this.#inTurn(() => this.#compose(new Map([...this.#trees, [directory, tree]])));
     } catch (error) {
-      await partImages.drop(tree.candidate.id);
+      await partImages.drop(candidate.id);
       throw error;
     }
   }
@@ -164,7 +170,7 @@ export class Composition {
     }
   }
 
-  async #compose(trees: Map<string, PartTree>): Promise<Composed> {
+  async #compose(trees: Map<string, KeptTree>): Promise<Composed> {
     const { parts, rules, preserve, log, activate, compose = composeInto } = this.#ports;
     const { signal } = this.#abort;
     signal.throwIfAborted();
@@ -205,10 +211,10 @@ export class Composition {
   }
 
   /** Throws MountError memory-exceeded: at a limit the kernel ends processes, and not the one that is too large. */
-  async #checkRoom(trees: ReadonlyMap<string, PartTree>): Promise<void> {
+  async #checkRoom(trees: ReadonlyMap<string, KeptTree>): Promise<void> {
     const { memoryMax, availableBytes } = this.#ports;
     let bytes = 0;
-    for (const { imageBytes } of trees.values()) bytes += COPIES * imageBytes;
+    for (const { image } of trees.values()) bytes += COPIES * image.bytes;
     const held = this.#ports.engine().storeBytes;
     const room = Math.min(await availableBytes(), (memoryMax() ?? Number.POSITIVE_INFINITY) - held);
     if (bytes <= room) return;

@@ -2,8 +2,23 @@
  * Images of single bundles in the store of a mount of several: what its generations are composed of. Each is a file as a
  * generation is, complete, written by nobody any more, and never served by itself.
  */
+import { fstatSync } from 'node:fs';
 import type { RamfsStore } from '../store/ramfs.ts';
-import { type Candidate, closeCandidate, makeCandidate, refused } from './candidate.ts';
+import {
+  bytesInMemory,
+  type Candidate,
+  closeCandidate,
+  makeCandidate,
+  readNextIno,
+  refused,
+} from './candidate.ts';
+
+/** What is known of an image that is kept. Its unsealer is believed none of it. */
+export interface KeptImage {
+  /** That whoever reads all of it takes: what it leaves out reads as zeros. */
+  readonly bytes: number;
+  readonly nextIno: number;
+}
 
 export class PartImages {
   readonly #store: RamfsStore;
@@ -20,16 +35,28 @@ export class PartImages {
     return makeCandidate(this.#store, this.#nextId(), previous);
   }
 
-  /** It is complete. Throws MountError generation-refused where somebody can still write to it; it is gone then. */
-  async keep(candidate: Candidate): Promise<void> {
-    const { id } = candidate;
-    closeCandidate(candidate);
-    if (!this.#store.publish(id)) {
+  /**
+   * It is complete. `nextIno`: of the image before. Throws MountError generation-refused for inode numbers that do not follow
+   * that, and where somebody can still write to it; it is gone then.
+   */
+  async keep(
+    candidate: Candidate,
+    limits: { readonly nextIno: number; readonly nodesMax: number },
+  ): Promise<KeptImage> {
+    const { id, imageFd } = candidate;
+    try {
+      const nextIno = readNextIno(imageFd, limits.nextIno, limits.nodesMax);
+      const bytes = Math.max(fstatSync(imageFd).size, bytesInMemory(imageFd));
+      closeCandidate(candidate);
+      if (!this.#store.publish(id)) throw refused('a process still writes to it');
+      // Its changes are of the part alone: nobody is told of them.
+      await this.#store.removeChanges(id);
+      return { bytes, nextIno };
+    } catch (error) {
+      closeCandidate(candidate);
       await this.#store.wipe(id);
-      throw refused('a process still writes to it');
+      throw error;
     }
-    // Its changes are of the part alone: nobody is told of them.
-    await this.#store.removeChanges(id);
   }
 
   /** For reading; the caller closes it. */

@@ -266,8 +266,7 @@ export class Parts {
       activated(activatedBy(opened, changes));
       return changes?.counts;
     }
-    const tree = { candidate, serial: opened.serial, imageBytes: result.imageBytes };
-    const { id, changes } = await composition.add(directory, tree);
+    const { id, changes } = await composition.add(directory, { candidate, serial: opened.serial });
     part.generation = id;
     logWarnings(log, prefixedFindings(directory, result));
     // The first is told once for all of them.

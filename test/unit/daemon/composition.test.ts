@@ -15,6 +15,7 @@ function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
   const images = new Set<number>();
   const composed: string[] = [];
   const activated: number[] = [];
+  const kept: object[] = [];
   const serialOf = new Map<number, number>();
   const log = new FakeLog();
   const world = {
@@ -44,7 +45,11 @@ function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
       storeBytes: 0,
       partImages: {
         candidate,
-        keep: async ({ id }: Candidate) => void images.add(id),
+        keep: async ({ id }: Candidate, limits: object) => {
+          images.add(id);
+          kept.push(limits);
+          return { bytes: 10, nextIno: 100 + id };
+        },
         // No descriptor: what is closed is nobody's.
         open: (id: number) => {
           assert.ok(images.has(id), `image ${id}`);
@@ -76,8 +81,8 @@ function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
     },
   });
   const add = (directory: string, serial: number) =>
-    composition.add(directory, { candidate: composition.candidate(directory), serial, imageBytes: 10 });
-  return { composition, composed, images, world, log, add };
+    composition.add(directory, { candidate: composition.candidate(directory), serial });
+  return { composition, composed, images, kept, world, log, add };
 }
 
 test('the first generation is of all that arrived, and who arrived waits for it', async () => {
@@ -99,6 +104,18 @@ test('a generation is of what one part has anew and the others have live, and wh
   await Promise.all([add('b', 7), add('a', 6)]);
   assert.deepEqual(composed, ['a1,b at 5', 'a1,b3 at 7', 'a4,b3 at 7']);
   assert.deepEqual([...images].sort(), [3, 4]);
+});
+
+test('inode numbers of a tree follow those of the tree that it replaces', async () => {
+  const { composition, kept, add } = setUp();
+  const first = add('a', 5);
+  await composition.arrival('a');
+  await composition.begin();
+  await first;
+  await add('b', 7);
+  await add('a', 6);
+  const follows = (nextIno: number) => ({ nextIno, nodesMax: 2 });
+  assert.deepEqual(kept, [follows(2), follows(2), follows(101)]);
 });
 
 test('what can not be composed, or not go live, is gone, and the others are what they were', async () => {
