@@ -13,13 +13,11 @@ import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, quote } from '../errors.ts';
-import { givenUp } from '../system/file-lane.ts';
+import { FloorDisk, NO_ANSWER } from './floor-disk.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
 const OTHERS_WRITE = 0o022;
-/** A disk that takes longer hangs, as that of a dead NFS server does. */
-const ANSWER_MS_MAX = 5_000;
 
 const recordSchema = z.object({
   version: z.literal(1),
@@ -33,6 +31,8 @@ const recordSchema = z.object({
 
 export interface FloorOptions {
   readonly directory: string;
+  /** That the directory is on, where others keep theirs there too; undefined: one of its own. */
+  readonly disk?: FloorDisk | undefined;
   /** Whose lock is held from load() on; validateName() let it through. */
   readonly instance: string;
   /** That the bundle must carry: a record of another name says nothing of it. */
@@ -55,14 +55,13 @@ export class FloorFile {
   /** Of the names before. */
   readonly #others = new Map<string, Recorded>();
   #problem: string | undefined;
-  /** What is asked of the disk, one thing at a time. */
-  #disk: Promise<void> = Promise.resolve();
-  #hangs = false;
+  readonly #disk: FloorDisk;
   /** The directory is there and ours. */
   #checked = false;
 
   constructor(options: FloorOptions) {
     this.#options = options;
+    this.#disk = options.disk ?? new FloorDisk();
     this.#file = path.join(options.directory, `${options.instance}.floor.json`);
   }
 
@@ -118,7 +117,8 @@ export class FloorFile {
     const live = { serial, sha256, from: 'live' } as const;
     this.#recorded = live;
     if (isSame && this.#problem === undefined) return;
-    if (!this.#hangs) await this.#inTime(() => this.#save(live));
+    if (this.#disk.hangs) this.#fail(NO_ANSWER);
+    else await this.#inTime(() => this.#save(live));
   }
 
   async #load(): Promise<void> {
@@ -154,25 +154,8 @@ export class FloorFile {
     }
   }
 
-  /** What takes too long goes on by itself, and nothing else is begun until it ends. */
   async #inTime(act: () => Promise<void>): Promise<void> {
-    const done = this.#disk.then(act);
-    this.#disk = done.catch(() => undefined);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(resolve, ANSWER_MS_MAX, 'late');
-    });
-    try {
-      if ((await Promise.race([done, late])) !== 'late') return;
-    } finally {
-      clearTimeout(timer);
-    }
-    this.#hangs = true;
-    givenUp(done);
-    this.#fail(`its disk gave no answer within ${ANSWER_MS_MAX / 1000} s`);
-    void this.#disk.then(() => {
-      this.#hangs = false;
-    });
+    if (!(await this.#disk.inTime(act))) this.#fail(NO_ANSWER);
   }
 
   #fail(problem: string): void {

@@ -16,6 +16,7 @@ import { logWarnings } from './check-findings.ts';
 import { type Composed, Composition } from './composition.ts';
 import type { Engine } from './engine.ts';
 import { FloorFile } from './floor.ts';
+import { FloorDisk } from './floor-disk.ts';
 import type { Log } from './log.ts';
 import { activatedBy } from './mount-hooks.ts';
 import type { PartOptions } from './mount-options.ts';
@@ -55,6 +56,7 @@ export class Parts {
   readonly #ports: PartsPorts;
   readonly #composition: Composition | undefined;
   readonly #turn = new UnsealTurn();
+  readonly #disk = new FloorDisk();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, ports: PartsPorts) {
@@ -204,6 +206,7 @@ export class Parts {
     const log = directory === undefined ? all : partLog(all, directory);
     const floors = new FloorFile({
       directory: stateDir,
+      disk: this.#disk,
       // No name has a comma.
       instance: directory === undefined ? instance : `${instance},${directory}`,
       ...{ name, minSerial, uid: 0, log, clockMs },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { deferred } from '../../../src/daemon/deferred.ts';
+import { FloorDisk } from '../../../src/daemon/floor-disk.ts';
 import type { PartOptions } from '../../../src/daemon/mount-options.ts';
 import { Parts, type PartsPorts } from '../../../src/daemon/parts.ts';
 import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.ts';
@@ -81,4 +82,15 @@ test('bundles are opened one at a time, those first that are required', async ()
   assert.deepEqual(taken, ['b', 'a']);
   held[1]?.resolve();
   await parts.stop();
+});
+
+test('the records of all parts are asked of one disk', async (t) => {
+  const { parts } = setUp();
+  const asked: FloorDisk[] = [];
+  t.mock.method(FloorDisk.prototype, 'inTime', async function (this: FloorDisk) {
+    asked.push(this);
+    return true;
+  });
+  await parts.load();
+  assert.deepEqual([asked.length, new Set(asked).size], [2, 1]);
 });
