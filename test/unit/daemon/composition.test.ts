@@ -168,13 +168,15 @@ for (const [whose, optional, failure] of [
   ['the mount', ['b'], 'refuses'],
 ] as const)
   test(`what fails of ${whose} keeps all from beginning`, async () => {
-    const { composition, world, add } = setUp({ optional: [...optional] });
+    const { composition, composed, world, add } = setUp({ optional: [...optional] });
     const adds = [add('a', 5), add('b', 7)].map((one) => assert.rejects(one, { code: /-failed$/ }));
     await Promise.all([composition.arrival('a'), composition.arrival('b')]);
     if (failure === 'failsWith') world.failsWith = 'b2';
     else world.refuses = new MountError('mount-failed', 'cannot');
     await assert.rejects(composition.begin());
     await Promise.all(adds);
+    // The engine was given one at the most.
+    assert.equal(composed.length, failure === 'refuses' ? 1 : 0);
   });
 
 test('what went live stays, also where what it replaced can not be dropped', async () => {
