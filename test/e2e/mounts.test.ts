@@ -10,6 +10,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { type ArchiveEntry, writeArchive } from '../../src/bundle/archive.ts';
+import { ask } from '../../src/control/client.ts';
 import type { PartStatus, Status } from '../../src/control/protocol.ts';
 import { localKeyring } from '../../src/keyring/local.ts';
 import { KEY, sealTest } from '../support/bundles.ts';
@@ -246,6 +247,14 @@ test('a remount is of all of them or of one, and a rollback of one alone', async
   const both = await remount('web', '--allow-rollback');
   assert.deepEqual([both.code, /several bundles/.test(both.stderr)], [8, true]);
   assert.equal(await several.read('tls', 'serial'), 'tls 6');
+  // A consent is for one of them, whoever asks for another one.
+  const consent = several.bench.path('run', 'web', 'allow-rollback,app');
+  await writeFile(consent, '');
+  const rollback = { allowRollback: true, part: 'tls' };
+  await assert.rejects(ask(several.bench.path('run'), 'web', 'remount', 30_000, rollback), {
+    code: 'control-denied',
+  });
+  assert.ok((await stat(consent)).isFile());
   assert.equal((await remount('web/tls', '--allow-rollback')).code, 0);
   assert.equal(await several.read('tls', 'serial'), 'tls 4');
   // The record of each is its own.
