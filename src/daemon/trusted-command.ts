@@ -95,6 +95,8 @@ function pathIn(arg: string): string | undefined {
 }
 
 function untrustedFile(file: string, options: WalkOptions): Untrusted | undefined {
+  // In the mount the bundle decides. By a symlink elsewhere, whoever may make that does.
+  if (`${file}/`.startsWith(`${options.avoid}/`)) return undefined;
   try {
     const way = walk(file, { ...options, wayOnly: true });
     closeSync(way.fd);
@@ -103,7 +105,6 @@ function untrustedFile(file: string, options: WalkOptions): Untrusted | undefine
     closeSync(fd);
     return untrusted;
   } catch (error) {
-    // Inside the mount the bundle decides, and nothing before it is anybody's.
     return untrustedWay(error);
   }
 }

@@ -92,6 +92,18 @@ test('a file that is an argument is looked at as a program is, and so is one tha
   await symlink('loop', loop);
   const inside = path.join(open, 'inside');
   await mkdir(inside);
+  const mountpoint = path.join(inside, 'mnt');
+  await symlink(mountpoint, path.join(open, 'into'));
+  assert.equal(
+    of(path.join(mountpoint, 'a'), mountpoint),
+    'taken',
+    'what is named in the mount, wherever that is',
+  );
+  assert.match(
+    of(path.join(open, 'into/a'), mountpoint),
+    /^config-untrusted/,
+    'and not what others lead there',
+  );
   for (const form of [missing, `${missing}/deeper`, path.join(directory, 'dangling'), loop, inside]) {
     assert.match(of(form), /^config-untrusted: .*open\\?" is writable by everybody/, form);
   }
