@@ -23,6 +23,7 @@ const HANDSHAKES = 8;
 const HANDSHAKES_BEFORE = 2;
 const WARM_UP = 50;
 const SETTLE_MS = 2;
+const REST_MS = 8_000;
 const STATISTIC = `mean of ${BLOCKS} × ${TURNS * HANDSHAKES}`;
 
 type Subject = Filesystem & { readonly ratioMax?: number };
@@ -51,6 +52,8 @@ export const nginx: Benchmark = {
     const worker = await startNginx(bench, subjects, port);
 
     for (const i of subjects.keys()) await handshakes(port, i, WARM_UP);
+    // Those of our processes that are there for the start alone have ended then, and all is as it is at rest.
+    await new Promise((resolve) => setTimeout(resolve, REST_MS));
     scope.after(() => place([process.pid], 'unpinned'));
     const results: Result[] = [];
     for (const placement of PLACEMENTS) {
