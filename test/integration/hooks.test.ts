@@ -262,6 +262,8 @@ test('whatever an agent says is served, a hook reloads twice for a generation at
 test('other hooks take their place: the same ones go on, what one had not told is told by its heir', async (t) => {
   const directory = await rootDirectory(t);
   const say = await script(directory, 'say', SAY);
+  // What two say at once may stand in any order: the heir has a file of its own.
+  const sayHeir = await script(directory, 'say-heir', SAY);
   const hang = await script(directory, 'hang', '#!/bin/sh\nexec sleep 60\n');
   const parse = (settings: unknown) => hooksSchema.parse(settings);
   const kept = { name: 'kept', match: ['**'], run: [say, 'kept'] };
@@ -278,7 +280,7 @@ test('other hooks take their place: the same ones go on, what one had not told i
     parse([
       { name: 'new', match: ['**'], atStart: true, run: [say, 'new'] },
       kept,
-      { name: 'web', match: ['web.*'], run: [say, 'web'] },
+      { name: 'web', match: ['web.*'], run: [sayHeir, 'web'] },
     ]),
   );
   assert.deepEqual(
@@ -292,7 +294,7 @@ test('other hooks take their place: the same ones go on, what one had not told i
   assert.deepEqual([fresh?.name, fresh?.outcome], ['new', 'done']);
   assert.deepEqual([same?.name, same?.lastRun?.generation], ['kept', 2]);
   assert.deepEqual([heir?.name, heir?.outcome], ['web', 'done']);
-  const said = (await readFile(`${say}.said`, 'utf8')).split('\n');
+  const said = (await readFile(`${sayHeir}.said`, 'utf8')).split('\n');
   const told = JSON.parse(said[said.indexOf('args web') + 1] ?? '');
   assert.deepEqual(told.changed, [CHANGED[0]], 'of what was not told, what it is for');
   assert.equal(seen('hook-started').filter(({ fields }) => fields['hook'] === 'kept').length, 1);
