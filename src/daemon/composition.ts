@@ -12,7 +12,7 @@ import { ROOT_INO } from '../generation/format.ts';
 import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { Candidate } from './candidate.ts';
-import { composeInto } from './composing.ts';
+import type { composeInto } from './composing.ts';
 import { type Deferred, deferred } from './deferred.ts';
 import type { Engine } from './engine.ts';
 import type { WrittenImage } from './image-files.ts';
@@ -57,8 +57,7 @@ export interface CompositionPorts {
   availableBytes(): Promise<number>;
   /** Makes it live; where it throws, the candidate is gone. */
   activate(candidate: Candidate): Promise<Composed['changes']>;
-  /** composeInto(), but for tests. */
-  readonly compose?: typeof composeInto;
+  readonly compose: typeof composeInto;
 }
 
 export class Composition {
@@ -171,7 +170,7 @@ export class Composition {
   }
 
   async #compose(trees: Map<string, KeptTree>): Promise<Composed> {
-    const { parts, rules, preserve, log, activate, compose = composeInto } = this.#ports;
+    const { parts, rules, preserve, log, activate, compose } = this.#ports;
     const { signal } = this.#abort;
     signal.throwIfAborted();
     const engine = this.#ports.engine();

@@ -29,6 +29,10 @@ export const duration = z.union([z.number(), text]).transform((value, context) =
   return z.NEVER;
 });
 
+export const wholeNumber = z
+  .union([z.number(), text.transform(Number)])
+  .refine((value) => Number.isSafeInteger(value) && value >= 1, 'must be a whole number from 1 on');
+
 /** From 1 to `max`; `what` names it in the message. */
 export function amount(max: number, what: string) {
   return z.union([z.number(), text]).transform((value, context) => {

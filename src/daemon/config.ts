@@ -16,14 +16,10 @@ import {
   MOUNT_FILES_MAX,
   UID_BASE_MAX,
 } from '../limits.ts';
-import { amount, duration, flag, list, text } from './config-values.ts';
+import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
 import { mountsSection } from './mounts-settings.ts';
-import { noticingSettings, sourceSection } from './source-settings.ts';
-
-const wholeNumber = z
-  .union([z.number(), text.transform(Number)])
-  .refine((value) => Number.isSafeInteger(value) && value >= 1, 'must be a whole number from 1 on');
+import { accessSettings, noticingSettings, sourceSection } from './source-settings.ts';
 
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
 const schema = z.strictObject({
@@ -31,14 +27,7 @@ const schema = z.strictObject({
   mountpoint: text,
   name: text,
   instance: text,
-  key: list,
-  acceptKey: list,
-  context: list,
-  profile: text,
-  region: text,
-  roleArn: text,
-  externalId: text,
-  forcePathStyle: flag,
+  ...accessSettings,
   driver: z.enum(['auto', 'kernel', 'fuse-native'], 'must be auto, kernel or fuse-native'),
   cache: z.enum(['page', 'none'], 'must be page or none'),
   fastOpen: flag,

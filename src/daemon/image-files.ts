@@ -20,7 +20,6 @@ export interface WrittenImage {
   readonly directories: number;
   readonly symlinks: number;
   readonly contentBytes: number;
-  readonly imageBytes: number;
   readonly counts: ChangeList['counts'];
 }
 
@@ -29,7 +28,7 @@ export interface WrittenImage {
  * MountError memory-exceeded where it can't be written.
  */
 export function writePlan(
-  { metadata, contents, bytes, changes }: Plan,
+  { metadata, contents, changes }: Plan,
   { candidateFd, changesFd }: ImageFiles,
 ): WrittenImage {
   const encoded = encodeChanges(changes);
@@ -48,7 +47,7 @@ export function writePlan(
     writeAll(candidateFd, [metadata.subarray(0, HEADER_BYTES)], 0);
     const { files, directories, symlinks, contentBytes } = Generation.open(metadata, { read: () => 0 });
     const { counts } = changes;
-    return { files, directories, symlinks, contentBytes, imageBytes: bytes, counts };
+    return { files, directories, symlinks, contentBytes, counts };
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (syscall === undefined) throw error;

@@ -3,7 +3,8 @@
  * stopped server. What leaves a probe unanswered is replaced.
  *
  * Invariants: this process never waits on its own mount; a prober that is late is ended; a healthy server is not killed for
- * ever because the prober hangs, nor the reverse, and the longer that goes on, the less often; errors, again and again, are told and not mended: no server brings a connection back.
+ * ever because the prober hangs, nor the reverse, and the longer that goes on, the less often; errors, again and again, are
+ * told and not mended: no server brings a connection back.
  */
 import { readFileSync } from 'node:fs';
 import { describeBug, MountError } from '../errors.ts';

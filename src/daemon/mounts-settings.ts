@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { whyNotGlob } from '../checks/glob.ts';
 import { checksSchema, filesSchema } from '../checks/settings.ts';
 import { MOUNT_BYTES_MAX, MOUNT_FILES_MAX, PARTS_MAX } from '../limits.ts';
-import { amount, flag, list, text } from './config-values.ts';
-import { noticingSettings, sourceSection } from './source-settings.ts';
+import { amount, flag, text, wholeNumber } from './config-values.ts';
+import { accessSettings, noticingSettings, sourceSection } from './source-settings.ts';
 
 /** A name of one directory, which is in messages and in the name of a file, too. */
 const DIRECTORY = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -15,18 +15,9 @@ const partSchema = z
     /** A path or s3://bucket/key; or several, as in the section `source:`. */
     source: z.union([text.transform((bundle) => [{ bundle }]), sourceSection]),
     name: text,
-    key: list,
-    acceptKey: list,
-    context: list,
-    profile: text,
-    region: text,
-    roleArn: text,
-    externalId: text,
-    forcePathStyle: flag,
+    ...accessSettings,
     ...noticingSettings,
-    minSerial: z
-      .union([z.number(), text.transform(Number)])
-      .refine((value) => Number.isSafeInteger(value) && value >= 1, 'must be a whole number from 1 on'),
+    minSerial: wholeNumber,
     maxBytes: amount(MOUNT_BYTES_MAX, 'a size in bytes (or K, M, G)'),
     maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
     /** Paths inside the part. */

@@ -13,6 +13,7 @@ import { realTimers } from '../system/timers.ts';
 import type { AgentTask } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
 import { logWarnings } from './check-findings.ts';
+import type { composeInto } from './composing.ts';
 import { type Composed, Composition } from './composition.ts';
 import type { Engine } from './engine.ts';
 import { FloorFile } from './floor.ts';
@@ -26,7 +27,7 @@ import { mountRules, prefixedFindings } from './part-paths.ts';
 import { Rotation } from './rotation.ts';
 import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-ports.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
-import { takeInStore } from './taking.ts';
+import type { takeInStore } from './taking.ts';
 import type { Tally } from './tally.ts';
 import { UnsealTurn } from './unseal-turn.ts';
 import { availableMemory } from './unsealing.ts';
@@ -38,8 +39,10 @@ export interface PartsPorts extends SupervisorPorts {
   engine(): Engine;
   users(): ProcessUsers;
   readonly lane: FileLane;
-  /** takeInStore(), but for tests. */
-  readonly take?: typeof takeInStore;
+  /** Fetches and opens into the store: takeInStore(). */
+  readonly take: typeof takeInStore;
+  /** Puts the trees of several together: composeInto(). */
+  readonly compose: typeof composeInto;
   /** Counts what is looked for, and what is asked of AWS. */
   readonly tally: Pick<Tally, 'checked' | 'called'>;
   /** Makes it live; where it throws, the candidate is gone. */
@@ -73,7 +76,7 @@ export class Parts {
         optional: new Set(named.flatMap(({ directory, required }) => (required ? [] : [directory]))),
         rules: mountRules(named),
         ...{ preserve, memoryMax, log: ports.log, availableBytes: availableMemory },
-        engine: ports.engine,
+        ...{ engine: ports.engine, compose: ports.compose },
         // Who sees all of it anyway.
         user: () => ports.users().server,
         activate: ports.activate,
@@ -229,7 +232,7 @@ export class Parts {
   }
 
   async #takeNow(part: PartOptions, log: Log, asked: TakeOptions) {
-    const { clockMs, lane, users, tally, take = takeInStore } = this.#ports;
+    const { clockMs, lane, users, tally, take } = this.#ports;
     const { preserve, memoryMax } = this.#options;
     const { directory } = part;
     const composition = this.#composition;

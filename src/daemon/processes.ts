@@ -173,35 +173,33 @@ export function spawnUnsealer(
   fileBytesMax: number,
   log: Log,
 ): Child {
-  const child = spawnChild({
-    role: 'unsealer',
-    script: 'unsealer.mjs',
-    user,
-    fds: ['channel', ...fds],
-    fileBytesMax,
-    hear: relayTo(log),
-    environment: { [FILES_VARIABLE]: `${fds.length - FIXED_FILES}` },
-  });
-  setOomScore(child.pid, OOM_SCORES.unsealer);
-  return child;
+  const how = { role: 'unsealer', script: 'unsealer.mjs', emptyNetwork: false } as const;
+  return spawnWriter({ ...how, user, fileBytesMax }, FILES_VARIABLE, fds, log);
 }
 
-/** `fds` from descriptor 4 on: image, changes, previous image, then the images of parts. */
+/** `fds` from descriptor 4 on: the fixed ones, then the images of parts. */
 export function spawnComposer(
   user: ProcessUser,
   fds: readonly number[],
   fileBytesMax: number,
   log: Log,
 ): Child {
+  const how = { role: 'composer', script: 'composer.mjs', emptyNetwork: true } as const;
+  return spawnWriter({ ...how, user, fileBytesMax }, PARTS_VARIABLE, fds, log);
+}
+
+/** Who writes one image. `variable`: says it how many descriptors it has beside the fixed ones. */
+function spawnWriter(
+  how: Pick<ChildOptions, 'role' | 'script' | 'user' | 'fileBytesMax' | 'emptyNetwork'>,
+  variable: string,
+  fds: readonly number[],
+  log: Log,
+): Child {
   const child = spawnChild({
-    role: 'composer',
-    script: 'composer.mjs',
-    user,
+    ...how,
     fds: ['channel', ...fds],
-    fileBytesMax,
     hear: relayTo(log),
-    emptyNetwork: true,
-    environment: { [PARTS_VARIABLE]: `${fds.length - FIXED_FILES}` },
+    environment: { [variable]: `${fds.length - FIXED_FILES}` },
   });
   setOomScore(child.pid, OOM_SCORES.unsealer);
   return child;

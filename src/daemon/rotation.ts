@@ -9,10 +9,10 @@
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { ControlError, classOf, describeBug, type ErrorCode, SecretsfsError } from '../errors.ts';
+import { ControlError, classOf, describeBug, SecretsfsError } from '../errors.ts';
 import { pause } from '../system/timers.ts';
 import { isOwnFailure, isRefusal } from './failure-kinds.ts';
-import { errorFields } from './log.ts';
+import { RefreshRecord } from './refresh-record.ts';
 import type {
   Live,
   Looked,
@@ -44,8 +44,7 @@ export class Rotation<G> {
   #limits: UnsealLimits;
   readonly #abort = new AbortController();
   #live: Live<G> | undefined;
-  #lastCheck: RotationState<G>['lastCheck'];
-  #failure: RotationState<G>['failure'];
+  readonly #record: RefreshRecord;
   #running: Promise<unknown> = Promise.resolve();
   /** Refreshes that run or wait to. */
   #pending = 0;
@@ -65,14 +64,15 @@ export class Rotation<G> {
     this.#ports = ports;
     this.#ledger = new SourceLedger(ports.sources.length, ports.nowMs);
     this.#limits = limitsOf(ports);
+    this.#record = new RefreshRecord(ports);
   }
 
   state(): RotationState<G> {
     const next = this.#next;
     return {
       live: this.#live,
-      lastCheck: this.#lastCheck,
-      failure: this.#failure,
+      lastCheck: this.#record.lastCheck,
+      failure: this.#record.failure,
       sources: this.#ledger.states(),
       nextAttempt: next === undefined ? undefined : { atMs: next.atMs, limited: next.limited },
     };
@@ -194,7 +194,7 @@ export class Rotation<G> {
     if (noticed !== undefined && revision !== undefined) {
       if (revision === this.#ledger.revision(noticed.source) && !this.#isStale) return;
       // It failed, and its next attempt is set.
-      if (this.#next !== undefined && revision === this.#failure?.revision) return;
+      if (this.#next !== undefined && revision === this.#record.failure?.revision) return;
     }
     const waitMs = this.#limits.take();
     if (waitMs > 0) return this.#tryLater(waitMs, true);
@@ -213,8 +213,7 @@ export class Rotation<G> {
     for (const source of sources) {
       const step = await this.#takeFrom(source, noticed?.revision, manner);
       if (typeof step === 'object') {
-        this.#checked('activated');
-        this.#recover();
+        this.#recover('activated');
         return step;
       }
       if (step === 'settling') return { outcome: 'unchanged', live: this.#live as Live<G> };
@@ -325,8 +324,7 @@ export class Rotation<G> {
   #conclude(retries: boolean): SecretsfsError | undefined {
     const problem = this.#ledger.problem();
     if (problem === undefined) {
-      this.#checked('unchanged');
-      this.#recover();
+      this.#recover('unchanged');
       return undefined;
     }
     this.#fail(problem.error, problem.revision);
@@ -334,10 +332,8 @@ export class Rotation<G> {
     return problem.error;
   }
 
-  #recover(): void {
-    if (this.#failure !== undefined)
-      this.#ports.log.info('refresh-recovered', { code: this.#failure.error.code });
-    this.#failure = undefined;
+  #recover(outcome: 'activated' | 'unchanged'): void {
+    this.#record.succeeded(outcome);
     this.#clearNext();
     this.#limits.recovered();
   }
@@ -370,24 +366,9 @@ export class Rotation<G> {
     this.#next = undefined;
   }
 
-  #checked(outcome: 'activated' | 'unchanged' | 'failed', code?: ErrorCode): void {
-    const { nowMs, checked } = this.#ports;
-    this.#lastCheck = { atMs: nowMs(), outcome };
-    checked?.(outcome, code);
-  }
-
-  /** One state is one code of one revision: a message may hold numbers that change with each attempt. */
+  /** The first failure ends the start, whose caller tells it. */
   #fail(error: SecretsfsError, revision: string | undefined): void {
-    const { nowMs, log } = this.#ports;
-    this.#checked('failed', error.code);
-    const before = this.#failure;
-    if (before !== undefined && before.error.code === error.code && before.revision === revision) {
-      this.#failure = { ...before, error, attempts: before.attempts + 1 };
-      return;
-    }
-    this.#failure = { error, revision, sinceMs: nowMs(), attempts: 1 };
-    // The first failure ends the start, whose caller tells it.
-    if (this.#goesOn) log.error('refresh-failed', errorFields(error));
+    this.#record.failed(error, revision, !this.#goesOn);
   }
 }
 

@@ -3,7 +3,7 @@
  * settings, and must not be able to load a source.
  */
 import * as z from 'zod';
-import { duration, text } from './config-values.ts';
+import { duration, flag, list, text } from './config-values.ts';
 
 /** A source costs a request at a look where those before it fail. */
 const SOURCES_MAX = 8;
@@ -27,7 +27,19 @@ const sourceSchema = z.strictObject({
 });
 export type SourceSettings = z.infer<typeof sourceSchema>;
 
-/** Flat settings of this area. */
+/** Which keys and context a bundle may have, and as whom it is asked for: flat settings. */
+export const accessSettings = {
+  key: list,
+  acceptKey: list,
+  context: list,
+  profile: text,
+  region: text,
+  roleArn: text,
+  externalId: text,
+  forcePathStyle: flag,
+} as const;
+
+/** How it is noticed that there is another one: flat settings. */
 export const noticingSettings = {
   poll: duration.refine((ms) => ms >= 1000 && ms <= 24 * 3_600_000, 'must be from 1s to 24h'),
   spread: duration.refine((ms) => ms >= 0 && ms <= SPREAD_MS_MAX, 'must be from 0s to 15m'),

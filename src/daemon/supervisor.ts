@@ -25,18 +25,17 @@ import { notify } from '../system/notify.ts';
 import type { OwnCgroup } from '../system/own-cgroup.ts';
 import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.ts';
 import { AgentKeeper } from './agent-keeper.ts';
+import { BundleWatches } from './bundle-watches.ts';
 import type { Candidate } from './candidate.ts';
-import { coalesced } from './coalesced.ts';
+import { composeInto } from './composing.ts';
 import { ConfigLive } from './config-live.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
 import { Engine } from './engine.ts';
 import { ExecChecks } from './exec-checks.ts';
 import type { Hooks } from './hooks.ts';
-import { watchIdentity } from './identity-watch.ts';
 import { leaveSwap } from './leave-swap.ts';
 import { applyLive } from './live-settings.ts';
-import { isS3Url } from './location.ts';
 import { errorFields } from './log.ts';
 import { mountHooks } from './mount-hooks.ts';
 import { protectFromOom } from './oom.ts';
@@ -45,7 +44,6 @@ import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { mountRules, nodesMax } from './part-paths.ts';
 import { Parts } from './parts.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
-import type { Looked } from './rotation-ports.ts';
 import { ServedRules } from './served-rules.ts';
 import type { SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import {
@@ -55,6 +53,7 @@ import {
   describeProcesses,
   describeRefreshes,
 } from './supervisor-status.ts';
+import { takeInStore } from './taking.ts';
 import { Tally } from './tally.ts';
 import { watchTasks } from './watch-tasks.ts';
 
@@ -81,7 +80,7 @@ export class Supervisor {
   #engine: Engine | undefined;
   #agent: AgentKeeper | undefined;
   #sockets: ControlSockets | undefined;
-  #watches: { close(): void }[] = [];
+  readonly #watches: BundleWatches;
   readonly #ownId = randomBytes(6).toString('hex');
   #mounted = false;
   #mountWatch: { close(): void } | undefined;
@@ -89,7 +88,6 @@ export class Supervisor {
   #agentTimer: NodeJS.Timeout | undefined;
   #starting: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
-  readonly #refreshSoon = coalesced(() => this.#parts.refresh());
   #upgrading: Promise<readonly string[]> | undefined;
 
   constructor(options: SupervisorOptions, ports: SupervisorPorts) {
@@ -105,11 +103,13 @@ export class Supervisor {
       engine: () => this.#running,
       users: () => this.#users as ProcessUsers,
       lane: this.#lane,
+      ...{ take: takeInStore, compose: composeInto },
       activate: (candidate) => this.#activate(candidate),
       activated: (activated) => this.#activated(activated),
       tally: this.#tally,
       onSettled: () => this.#tellAgent(),
     });
+    this.#watches = new BundleWatches(this.#lane, this.#parts);
   }
 
   /**
@@ -142,7 +142,7 @@ export class Supervisor {
     // A start that is under way takes the newest.
     if (this.#engine === undefined) return;
     await this.#config?.lookNow();
-    await this.#look(() => this.#refreshSoon());
+    await this.#look(() => this.#parts.refresh());
   }
 
   /** What fails is in the log and in the status. */
@@ -223,7 +223,7 @@ export class Supervisor {
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
     await this.#parts.start();
     if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
-    this.#watchFiles();
+    this.#watches.watch(options.parts);
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
       () => void this.#endBecause(unmountedOutside(mountpoint)),
@@ -236,18 +236,6 @@ export class Supervisor {
     this.#running.settle();
     this.#startAgent();
     this.#watchConfig();
-  }
-
-  #watchFiles(): void {
-    for (const watch of this.#watches.splice(0)) watch.close();
-    this.#options.parts.forEach(({ sources }, part) => {
-      sources.forEach(({ bundle: location }, source) => {
-        if (isS3Url(location)) return;
-        const changed = () => this.#parts.noteLook(part, changedAt(source));
-        const known = this.#parts.known()[part]?.[source]?.revision;
-        this.#watches.push(watchIdentity(location, known, this.#lane, changed));
-      });
-    });
   }
 
   #watchConfig(): void {
@@ -269,7 +257,7 @@ export class Supervisor {
         if (checks !== undefined) this.#checks = checks.now;
       },
       watchAgain: () => {
-        this.#watchFiles();
+        this.#watches.watch(this.#options.parts);
         this.#agent?.restart();
       },
       look: (anew) => void this.#look(() => this.#parts.refresh({ anew })),
@@ -352,7 +340,7 @@ export class Supervisor {
     await Promise.all([rotation, config]);
     clearTimeout(this.#agentTimer);
     this.#mountWatch?.close();
-    for (const watch of this.#watches) watch.close();
+    this.#watches.close();
     await this.#hooks.stop();
     if (this.#mounted) log.info('stopping');
     const failure = await this.#engine?.stop().catch((error: Error) => error);
@@ -447,9 +435,4 @@ function connectionEnded(mountpoint: string): MountError {
   return new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
     hint: 'umount -f does that; secretsfs unmount ends a mount for good',
   });
-}
-
-function changedAt(source: number): Looked[] {
-  const unasked = Array.from({ length: source }, (): Looked => ({ outcome: 'unasked' }));
-  return [...unasked, { outcome: 'changed', revision: undefined }];
 }

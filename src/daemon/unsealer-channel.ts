@@ -98,7 +98,6 @@ const writtenShape = {
   directories: nodes,
   symlinks: nodes,
   contentBytes: count.max(MOUNT_BYTES_MAX),
-  imageBytes: count.max(4 * MOUNT_BYTES_MAX),
   counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
 };
 const failedShape = {

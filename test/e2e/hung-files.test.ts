@@ -9,7 +9,8 @@ import { writeArchive } from '../../src/bundle/archive.ts';
 import { ask } from '../../src/control/client.ts';
 import { KEY, sealTest } from '../support/bundles.ts';
 import { file } from '../support/entries.ts';
-import { Bench, run } from '../support/program.ts';
+import { waitsForFuse } from '../support/processes.ts';
+import { Bench, eventually, run } from '../support/program.ts';
 import { type Server, serve } from '../support/server.ts';
 import { patient } from '../support/slowness.ts';
 
@@ -93,7 +94,7 @@ test('a mount ends while its bundle is waited for', async (t) => {
   const daemon = await bench.mount([host.path('web.enc'), 'mnt', '--key', 'local:key']);
   host.child.kill('SIGSTOP');
   const remounting = remount(bench).catch(() => undefined);
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await eventually(async () => assert.ok(waitsForFuse(daemon.child.pid as number)));
   daemon.child.kill('SIGTERM');
   await daemon.event('stopped');
   // No process ends while a FUSE server has a request of its: that is the kernel's.

@@ -119,7 +119,6 @@ test('a local bundle under a local key becomes a generation and what it changes'
     directories: 2,
     symlinks: 1,
     contentBytes: 22,
-    imageBytes: bytes.length,
     findings: [PEM('cert.pem'), PEM('d/key.pem')],
     warnings: 2,
     certificates: [],

@@ -1,5 +1,5 @@
 /** What /proc says of a process. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Uninterruptible sleep: what nothing can end. Undefined for a process that is gone. */
@@ -18,6 +18,13 @@ export async function isStuck(pid: number): Promise<boolean> {
     await sleep(50);
   }
   return true;
+}
+
+/** Whether a thread of it waits for the answer of a FUSE server. */
+export function waitsForFuse(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).some((thread) =>
+    /fuse|request_wait_answer/.test(readFileSync(`/proc/${pid}/task/${thread}/wchan`, 'latin1')),
+  );
 }
 
 /** Proportional set size, in bytes; 0 for a process that is gone. */

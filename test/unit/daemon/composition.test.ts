@@ -7,7 +7,7 @@ import { MountError } from '../../../src/errors.ts';
 import { FakeLog } from '../../support/fake-log.ts';
 
 const COUNTS = { added: 0, changed: 1, removed: 0, unchanged: 0 };
-const WRITTEN = { files: 1, directories: 1, symlinks: 0, contentBytes: 1, imageBytes: 1, counts: COUNTS };
+const WRITTEN = { files: 1, directories: 1, symlinks: 0, contentBytes: 1, counts: COUNTS };
 
 /** A composition of a and b, whose store is a list of numbers. */
 function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {

@@ -26,7 +26,6 @@ const OPENED = {
   directories: 1,
   symlinks: 0,
   contentBytes: 3,
-  imageBytes: 8195,
   findings: [{ level: 'warn', path: 'a.crt', rule: 'pair', expected: 'x', found: 'y' }],
   warnings: 1,
   certificates: [
@@ -76,7 +75,6 @@ test('a result with a field that is missing, unknown, of another kind or out of 
     { files: 1e9 },
     { directories: null },
     { contentBytes: 2 ** 40 },
-    { imageBytes: 2 ** 50 },
     { counts: { added: 1, changed: 0, removed: 0 } },
     { counts: { ...OPENED.counts, more: 1 } },
     { counts: { ...OPENED.counts, added: -1 } },
