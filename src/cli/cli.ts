@@ -10,84 +10,12 @@ import {
 } from '../daemon/config.ts';
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
+import { COMMANDS, findCommand, type KnownCommand } from './commands.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { ConfigGiven } from './config-source.ts';
 import { FLAGS } from './options.ts';
 import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
-
-/**
- * Each command is loaded when it is called: `version` must not wait for the AWS SDK to be read.
- * The descriptions are here, so that --help loads none.
- */
-const COMMANDS: readonly { readonly name: string; readonly describe: string; load(): Promise<Command> }[] = [
-  {
-    name: 'pack',
-    describe: 'seal a directory or a tar into a bundle',
-    load: async () => (await import('./pack.ts')).pack,
-  },
-  {
-    name: 'unpack',
-    describe: 'open a bundle into a directory or a tar',
-    load: async () => (await import('./unpack.ts')).unpack,
-  },
-  {
-    name: 'reseal',
-    describe: 'give the content of a bundle a new serial, and new keys: the way back to older content',
-    load: async () => (await import('./reseal.ts')).reseal,
-  },
-  {
-    name: 'inspect',
-    describe: 'show what a bundle says of itself; needs no key',
-    load: async () => (await import('./inspect.ts')).inspect,
-  },
-  {
-    name: 'verify',
-    describe: 'open a bundle, list it, print no content',
-    load: async () => (await import('./verify.ts')).verify,
-  },
-  {
-    name: 'keygen',
-    describe: 'make a local key file',
-    load: async () => (await import('./keygen.ts')).keygen,
-  },
-  {
-    name: 'mount',
-    describe: 'serve a bundle at a mountpoint, in the foreground',
-    load: async () => (await import('./mount.ts')).mount,
-  },
-  {
-    name: 'status',
-    describe: 'show the running mounts',
-    load: async () => (await import('./status.ts')).status,
-  },
-  {
-    name: 'remount',
-    describe: 'fetch, open and activate the newest bundle now',
-    load: async () => (await import('./remount.ts')).remount,
-  },
-  {
-    name: 'hook',
-    describe: 'run a hook of a mount now',
-    load: async () => (await import('./hook.ts')).hook,
-  },
-  {
-    name: 'upgrade',
-    describe: 'replace the processes of a mount by the program on disk',
-    load: async () => (await import('./upgrade.ts')).upgrade,
-  },
-  {
-    name: 'unmount',
-    describe: 'unmount, wipe and end',
-    load: async () => (await import('./unmount.ts')).unmount,
-  },
-  {
-    name: 'wait',
-    describe: 'wait until a mount is ready',
-    load: async () => (await import('./wait.ts')).wait,
-  },
-  { name: 'version', describe: 'show the version', load: async () => (await import('./version.ts')).version },
-];
 
 /** Runs what `argv` (without node and the program) says; returns the exit code. Never throws. */
 export async function runCli(argv: readonly string[], process: NodeJS.Process): Promise<number> {
@@ -95,15 +23,14 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
   const ui = createUi({ stdout, stderr, env });
   const json = argv.includes('--json');
   try {
-    const name = argv[0]?.startsWith('-') ? undefined : argv[0];
-    const known = COMMANDS.find((command) => command.name === name);
+    const { known, group } = findCommand(argv);
     if (known === undefined) {
-      withoutCommand(argv, name, ui);
+      withoutCommand(argv, group, ui);
       await ui.flushed();
       return EXIT_CODES.ok;
     }
     const command = await known.load();
-    const args = await parse(known.describe, command, argv, { ui, columns: stdout.columns || 80 });
+    const args = await parse(known, command, argv, { ui, columns: stdout.columns || 80 });
     if (args === undefined) {
       await ui.flushed();
       return EXIT_CODES.ok;
@@ -146,35 +73,69 @@ async function loadConfig(
   return { file, given: { path: absolute, identity: file.identity, read } };
 }
 
-function withoutCommand(argv: readonly string[], name: string | undefined, ui: Ui): void {
+function withoutCommand(argv: readonly string[], group: readonly KnownCommand[] | undefined, ui: Ui): void {
+  const name = argv[0]?.startsWith('-') ? undefined : argv[0];
   if (name === undefined && (argv.includes('--version') || isHelp(argv))) {
     ui.print(argv.includes('--version') ? versionText() : helpText());
     return;
   }
-  const misplaced = COMMANDS.find((command) => name === undefined && argv.includes(command.name))?.name;
+  if (name !== undefined && group !== undefined) {
+    withoutCommandOf(name, group, argv, ui);
+    return;
+  }
+  const misplaced =
+    name === undefined ? COMMANDS.find((command) => argv.includes(command.name))?.name : undefined;
   if (misplaced !== undefined) {
     throw new UsageError('no command given: it comes first', {
       hint: `secretsfs ${misplaced}, then its options`,
     });
   }
   const near = COMMANDS.find((command) => name !== undefined && isNear(command.name, name))?.name;
-  throw new UsageError(name === undefined ? 'no command given' : `unknown command "${name.slice(0, 40)}"`, {
-    hint: near === undefined ? 'secretsfs --help lists the commands' : `did you mean "${near}"?`,
-  });
+  throw new UsageError(
+    name === undefined ? 'no command given' : `unknown command ${quote(name.slice(0, 40))}`,
+    {
+      hint: near === undefined ? 'secretsfs --help lists the commands' : `did you mean "${near}"?`,
+    },
+  );
+}
+
+/** `name` is a group's, and no command of it follows. */
+function withoutCommandOf(
+  name: string,
+  group: readonly KnownCommand[],
+  argv: readonly string[],
+  ui: Ui,
+): void {
+  if (isHelp(argv)) {
+    ui.print([`secretsfs ${name}:`, '', ...commandLines(group)].join('\n'));
+    return;
+  }
+  const given = argv[1]?.startsWith('-') ? undefined : argv[1];
+  const near = group.find((command) => given !== undefined && isNear(command.name, `${name} ${given}`))?.name;
+  throw new UsageError(
+    given === undefined
+      ? `no command of ${name} given`
+      : `unknown command ${quote(`${name} ${given.slice(0, 40)}`)}`,
+    { hint: near === undefined ? `secretsfs ${name} --help lists the commands` : `did you mean "${near}"?` },
+  );
 }
 
 function helpText(): string {
-  const width = Math.max(...COMMANDS.map((command) => command.name.length));
   return [
     'secretsfs: serves an encrypted bundle of secrets as files in memory',
     '',
     'Commands:',
-    ...COMMANDS.map((command) => `  ${command.name.padEnd(width)}  ${command.describe}`),
+    ...commandLines(COMMANDS),
     '',
     'secretsfs COMMAND --help shows the options of a command.',
     'Five minutes without AWS: secretsfs keygen KEY; secretsfs pack --dir DIR --key local:KEY web.enc;',
     'secretsfs mount web.enc /mnt --key local:KEY',
   ].join('\n');
+}
+
+function commandLines(commands: readonly KnownCommand[]): string[] {
+  const width = Math.max(...commands.map((command) => command.name.length));
+  return commands.map((command) => `  ${command.name.padEnd(width)}  ${command.describe}`);
 }
 
 /** One letter more, fewer or other, or two neighbours swapped. */
@@ -189,13 +150,13 @@ function isNear(a: string, b: string): boolean {
 
 /** The parsed arguments, or undefined where help was asked for and given. */
 async function parse(
-  describe: string,
+  { name, describe }: KnownCommand,
   command: Command,
   argv: readonly string[],
   { ui, columns }: { readonly ui: Ui; readonly columns: number },
 ): Promise<Record<string, unknown> | undefined> {
   let parsed: Record<string, unknown> | undefined;
-  const [name = '', ...positionals] = command.usage.split(' ');
+  const positionals = command.usage.slice(name.length).split(' ').slice(1);
   const wrong = (problem: string) =>
     new UsageError(`cannot ${name}: ${problem}`, { hint: `secretsfs ${name} --help shows the options` });
   const build = (yargs: Argv): Argv => {
@@ -223,7 +184,7 @@ async function parse(
     .exitProcess(false);
   return new Promise((resolve, reject) => {
     parser.parse(
-      argv.toSpliced(argv.indexOf(name), 1).map(hideDash),
+      argv.slice(name.split(' ').length).map(hideDash),
       {},
       (error: Error | undefined, _args: unknown, output: string) => {
         if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {

@@ -1,0 +1,93 @@
+/**
+ * Which commands there are. Each is loaded when it is called: `version` must not wait for the AWS SDK to be read. The
+ * descriptions are here, so that --help loads none. A name of two words is a command of a group: `keys ls`.
+ */
+import type { Command } from './command.ts';
+
+export interface KnownCommand {
+  readonly name: string;
+  readonly describe: string;
+  load(): Promise<Command>;
+}
+
+export const COMMANDS: readonly KnownCommand[] = [
+  {
+    name: 'pack',
+    describe: 'seal a directory or a tar into a bundle',
+    load: async () => (await import('./pack.ts')).pack,
+  },
+  {
+    name: 'unpack',
+    describe: 'open a bundle into a directory or a tar',
+    load: async () => (await import('./unpack.ts')).unpack,
+  },
+  {
+    name: 'reseal',
+    describe: 'give the content of a bundle a new serial, and new keys: the way back to older content',
+    load: async () => (await import('./reseal.ts')).reseal,
+  },
+  {
+    name: 'inspect',
+    describe: 'show what a bundle says of itself; needs no key',
+    load: async () => (await import('./inspect.ts')).inspect,
+  },
+  {
+    name: 'verify',
+    describe: 'open a bundle, list it, print no content',
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  {
+    name: 'keygen',
+    describe: 'make a local key file',
+    load: async () => (await import('./keygen.ts')).keygen,
+  },
+  {
+    name: 'mount',
+    describe: 'serve a bundle at a mountpoint, in the foreground',
+    load: async () => (await import('./mount.ts')).mount,
+  },
+  {
+    name: 'status',
+    describe: 'show the running mounts',
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'remount',
+    describe: 'fetch, open and activate the newest bundle now',
+    load: async () => (await import('./remount.ts')).remount,
+  },
+  {
+    name: 'hook',
+    describe: 'run a hook of a mount now',
+    load: async () => (await import('./hook.ts')).hook,
+  },
+  {
+    name: 'upgrade',
+    describe: 'replace the processes of a mount by the program on disk',
+    load: async () => (await import('./upgrade.ts')).upgrade,
+  },
+  {
+    name: 'unmount',
+    describe: 'unmount, wipe and end',
+    load: async () => (await import('./unmount.ts')).unmount,
+  },
+  {
+    name: 'wait',
+    describe: 'wait until a mount is ready',
+    load: async () => (await import('./wait.ts')).wait,
+  },
+  { name: 'version', describe: 'show the version', load: async () => (await import('./version.ts')).version },
+];
+
+/** What the first words of `argv` name: a command, or all commands of a group where only that is named; else neither. */
+export function findCommand(
+  argv: readonly string[],
+  commands: readonly KnownCommand[] = COMMANDS,
+): { readonly known?: KnownCommand; readonly group?: readonly KnownCommand[] } {
+  const [first = '', second = ''] = argv;
+  const known =
+    commands.find(({ name }) => name === `${first} ${second}`) ?? commands.find(({ name }) => name === first);
+  if (known !== undefined) return { known };
+  const group = commands.filter(({ name }) => name.startsWith(`${first} `));
+  return group.length > 0 ? { group } : {};
+}
