@@ -80,6 +80,8 @@ const BUNDLES = [
   'bundle/seal.ts',
   'bundle/archive.ts',
   'bundle/tar.ts',
+  'bundle/old-format.ts',
+  'bundle/sneaker.ts',
   'tar-stream',
 ];
 const SDKS = [

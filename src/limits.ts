@@ -20,6 +20,10 @@ export const CONTEXT_TEXT_MAX = 1024;
 /** Of all of them: leaves 2 KiB of KMS's 8 to the signing key and the secretsfs-* pairs, and to how KMS counts. */
 export const CONTEXT_BYTES_MAX = 6 * KIB;
 
+/** What KMS encrypts by itself, and what a CiphertextBlob may take (its API reference: Encrypt, Decrypt). */
+export const KMS_PLAINTEXT_BYTES_MAX = 4096;
+export const KMS_CIPHERTEXT_BYTES_MAX = 6144;
+
 /** A bundle's name goes into contexts, policies, socket paths and messages. */
 export const NAME_LENGTH_MAX = 64;
 

@@ -1,0 +1,128 @@
+/**
+ * Which of the formats that are not ours a run of bytes is, by its shape alone: nothing is decrypted, and nothing of it
+ * is to be trusted. What they have in common: no name, no serial, no commitment to a key, no signature.
+ *
+ *   sneaker      u32 length (big-endian), KMS ciphertext of the data key, sealed bytes (sneaker.ts)
+ *   kms-secrets  a tar with the members key.kms and encrypted.tar.aes or secrets.tar.aes
+ *   kms          one KMS ciphertext, as bytes, as base64 or as the JSON of `aws kms encrypt`
+ */
+import { Buffer } from 'node:buffer';
+import { BundleError, SecretsfsError } from '../errors.ts';
+import { KMS_CIPHERTEXT_BYTES_MAX } from '../limits.ts';
+import { BLOCK_BYTES } from './extended.ts';
+import type { OldFormat } from './old-format-names.ts';
+import { type Member, membersOf } from './tar.ts';
+
+export type SealedFormat = Exclude<OldFormat, 'kms'>;
+
+/** A data key that KMS has to unwrap, and what it seals. Views of what was recognised. */
+export interface WrappedAndSealed {
+  readonly format: SealedFormat;
+  /** A KMS CiphertextBlob, 1 to 6,144 bytes. */
+  readonly wrappedKey: Buffer;
+  /** At least an authentication tag. */
+  readonly sealed: Buffer;
+}
+
+export interface RawCiphertext {
+  readonly format: 'kms';
+  readonly encoding: 'binary' | 'base64' | 'json';
+  readonly blob: Buffer;
+}
+
+const LENGTH_BYTES = 4;
+export const TAG_BYTES = 16;
+const USTAR = { at: 257, bytes: Buffer.from('ustar') } as const;
+const KEY_MEMBER = 'key.kms';
+const SEALED_MEMBERS: readonly string[] = ['encrypted.tar.aes', 'secrets.tar.aes'];
+/** Three bytes are four letters, with a line break after each, at most, and room for JSON around. */
+const TEXT_BYTES_MAX = 2 * KMS_CIPHERTEXT_BYTES_MAX + 4096;
+
+/** An object or a pack of sneaker as it has been since 18 April 2015, or undefined. */
+export function splitSneaker(bytes: Buffer): WrappedAndSealed | undefined {
+  if (bytes.length < LENGTH_BYTES) return undefined;
+  const length = bytes.readUInt32BE(0);
+  if (length === 0 || length > KMS_CIPHERTEXT_BYTES_MAX) return undefined;
+  const sealed = bytes.subarray(LENGTH_BYTES + length);
+  if (sealed.length < TAG_BYTES) return undefined;
+  return { format: 'sneaker', wrappedKey: bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), sealed };
+}
+
+/** The other way round; both are copied. */
+export function joinSneaker(wrappedKey: Uint8Array, sealed: Uint8Array): Buffer {
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeUInt32BE(wrappedKey.length);
+  return Buffer.concat([length, wrappedKey, sealed]);
+}
+
+/** The two objects PATH.kms and PATH.aes of before 18 April 2015. Throws BundleError bundle-invalid. */
+export function joinPair(wrappedKey: Buffer, sealed: Buffer): WrappedAndSealed {
+  const fits = wrappedKey.length > 0 && wrappedKey.length <= KMS_CIPHERTEXT_BYTES_MAX;
+  if (fits && sealed.length >= TAG_BYTES) return { format: 'kms-secrets', wrappedKey, sealed };
+  throw new BundleError(
+    'bundle-invalid',
+    `cannot read a pair of kms-secrets: .kms has ${wrappedKey.length} bytes, .aes has ${sealed.length}`,
+    { hint: `one holds a KMS ciphertext, the other at least ${TAG_BYTES} bytes: check that both are whole` },
+  );
+}
+
+/**
+ * A pack of kms-secrets, or undefined for what is no such tar; a plain tar is none. Throws BundleError bundle-invalid for one
+ * whose members are not what they must be.
+ */
+async function splitTarPack(bytes: Buffer): Promise<WrappedAndSealed | undefined> {
+  const magic = bytes.subarray(USTAR.at, USTAR.at + USTAR.bytes.length);
+  if (bytes.length < BLOCK_BYTES || !magic.equals(USTAR.bytes)) return undefined;
+  const members: Member[] = [];
+  try {
+    for await (const member of membersOf(bytes, true)) {
+      // There are two of them. What has more is some other tar, of any size.
+      if (members.length === 2 || member.kind !== 'file') return undefined;
+      members.push(member);
+    }
+  } catch (error) {
+    if (error instanceof SecretsfsError) return undefined;
+    throw error;
+  }
+  const key = members.find(({ path }) => path === KEY_MEMBER);
+  const sealed = members.find(({ path }) => SEALED_MEMBERS.includes(path));
+  return key === undefined || sealed === undefined ? undefined : joinPair(key.data, sealed.data);
+}
+
+/** A pack, of whichever era; undefined for what is none. Throws BundleError bundle-invalid for half of one. */
+export async function recognisePack(bytes: Buffer): Promise<WrappedAndSealed | undefined> {
+  return splitSneaker(bytes) ?? (await splitTarPack(bytes));
+}
+
+/**
+ * A KMS ciphertext, or undefined for what is too large to be one. Its bytes are KMS's own affair, so binary is whatever is
+ * no text that it could be in: KMS is who says whether it is one.
+ */
+export function recogniseCiphertext(bytes: Buffer): RawCiphertext | undefined {
+  if (bytes.length === 0 || bytes.length > TEXT_BYTES_MAX) return undefined;
+  const inText = textOf(bytes);
+  if (inText !== undefined) {
+    const blob = fromBase64(inText.base64);
+    if (blob !== undefined) return { format: 'kms', encoding: inText.encoding, blob };
+  }
+  if (bytes.length > KMS_CIPHERTEXT_BYTES_MAX) return undefined;
+  return { format: 'kms', encoding: 'binary', blob: bytes };
+}
+
+function textOf(
+  bytes: Buffer,
+): { readonly encoding: 'base64' | 'json'; readonly base64: string } | undefined {
+  if (!bytes.every((byte) => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d)))
+    return undefined;
+  const text = bytes.toString('latin1').trim();
+  const [, inJson] = /^\{[^{}]*"CiphertextBlob"\s*:\s*"([^"]*)"[^{}]*\}$/.exec(text) ?? [];
+  if (inJson !== undefined) return { encoding: 'json', base64: inJson };
+  return { encoding: 'base64', base64: text.replace(/\s/g, '') };
+}
+
+/** Only what every encoder would have written: Node skips what is none. */
+function fromBase64(text: string): Buffer | undefined {
+  const blob = Buffer.from(text, 'base64');
+  const fits = blob.length > 0 && blob.length <= KMS_CIPHERTEXT_BYTES_MAX;
+  return fits && blob.toString('base64') === text ? blob : undefined;
+}
