@@ -31,6 +31,7 @@ export interface RawCiphertext {
 }
 
 const LENGTH_BYTES = 4;
+export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;
 const USTAR = { at: 257, bytes: Buffer.from('ustar') } as const;
 const KEY_MEMBER = 'key.kms';
@@ -46,6 +47,16 @@ export function splitSneaker(bytes: Buffer): WrappedAndSealed | undefined {
   const sealed = bytes.subarray(LENGTH_BYTES + length);
   if (sealed.length < TAG_BYTES) return undefined;
   return { format: 'sneaker', wrappedKey: bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length), sealed };
+}
+
+/** What a list can say of a stored object without its key, by its first bytes and its size; undefined for what is none. */
+export function describeSneaker(head: Buffer, size: number): { readonly plaintextBytes: number } | undefined {
+  if (head.length < LENGTH_BYTES) return undefined;
+  const length = head.readUInt32BE(0);
+  // As it has been since 21 April 2015: four days before that there were 12 bytes more of it.
+  const plaintextBytes = size - LENGTH_BYTES - length - NONCE_BYTES - TAG_BYTES;
+  const fits = length > 0 && length <= KMS_CIPHERTEXT_BYTES_MAX && plaintextBytes >= -NONCE_BYTES;
+  return fits ? { plaintextBytes: Math.max(0, plaintextBytes) } : undefined;
 }
 
 /** The other way round; both are copied. */

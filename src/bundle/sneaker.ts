@@ -13,10 +13,15 @@ import { Buffer } from 'node:buffer';
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { BundleError } from '../errors.ts';
 import { FRAME_BYTES_MAX } from '../limits.ts';
-import { joinSneaker, type SealedFormat, TAG_BYTES, type WrappedAndSealed } from './old-format.ts';
+import {
+  joinSneaker,
+  NONCE_BYTES,
+  type SealedFormat,
+  TAG_BYTES,
+  type WrappedAndSealed,
+} from './old-format.ts';
 
 const DATA_KEY_BYTES = 32;
-const NONCE_BYTES = 12;
 const ZERO_NONCE = Buffer.alloc(NONCE_BYTES);
 
 export type Era = 'A' | 'B' | 'C';

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import {
+  describeSneaker,
   joinPair,
   joinSneaker,
   recogniseCiphertext,
@@ -145,6 +146,15 @@ test('what is no pack is not taken for one', async () => {
   assert.ok(
     await recognisePack(tarOf(file('key.kms', Buffer.alloc(9)), file('secrets.tar.aes', Buffer.alloc(99)))),
   );
+});
+
+test('a list tells the size of a plaintext from the head of an object', () => {
+  const bytes = oldFile('c-2015-04-21');
+  assert.deepEqual(describeSneaker(bytes.subarray(0, 4), bytes.length), { plaintextBytes: 14 });
+  for (const none of [oldFile('pack.tar'), oldFile('raw.kms'), Buffer.alloc(3), Buffer.alloc(99)]) {
+    assert.equal(describeSneaker(none, none.length), undefined);
+  }
+  assert.equal(describeSneaker(bytes, 40), undefined);
 });
 
 test('half a pair is said to be one', async () => {

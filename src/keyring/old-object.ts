@@ -1,0 +1,100 @@
+/**
+ * Opening what sneaker, kms-secrets and `aws kms encrypt` left: recognised by shape (bundle/old-format.ts), its key asked of
+ * KMS, opened in whichever way it was ever written (bundle/sneaker.ts).
+ *
+ * What it says is not signed, and it carries neither name nor place: whoever can write the file and use the key can have made
+ * it. Only a stored secret's context binds it to its place.
+ */
+import {
+  joinPair,
+  type RawCiphertext,
+  recogniseCiphertext,
+  splitSneaker,
+  type WrappedAndSealed,
+} from '../bundle/old-format.ts';
+import type { OldFormat } from '../bundle/old-format-names.ts';
+import { type Era, openSneaker, storedSecretContexts } from '../bundle/sneaker.ts';
+import { KeyError } from '../errors.ts';
+import type { Decrypted, EncryptionContext, RawKms } from './raw-kms.ts';
+import type { KmsSpec } from './spec.ts';
+
+export interface OldAccess {
+  readonly kms: Pick<RawKms, 'decrypt'>;
+  /** The only keys that may have encrypted it; none: any. */
+  readonly keys: readonly KmsSpec[];
+  readonly context: EncryptionContext;
+}
+
+export interface OldOpened {
+  /** The caller's to wipe. */
+  readonly plaintext: Buffer;
+  readonly format: OldFormat;
+  /** Of sneaker and kms-secrets. */
+  readonly era: Era | undefined;
+  /** ARN of the key, as KMS says it. */
+  readonly keyId: string;
+}
+
+/** One object of a store, or the two that a secret was until 18 April 2015: PATH.kms and PATH.aes. */
+export type StoredObject =
+  | { readonly bytes: Buffer }
+  | { readonly wrappedKey: Buffer; readonly sealed: Buffer };
+
+/**
+ * Opens a stored secret of any era; undefined for what can't be one. `place` is its s3://bucket/prefix/path, without .kms and
+ * .aes. One that is a bare KMS ciphertext has the context as it was given. Throws KeyError (data-key-refused for another
+ * context, place or key) and BundleError bundle-corrupt, bundle-invalid.
+ */
+export async function openOldSecret(
+  object: StoredObject,
+  { place, ...access }: OldAccess & { readonly place: string },
+): Promise<OldOpened | undefined> {
+  const old = 'bytes' in object ? splitSneaker(object.bytes) : joinPair(object.wrappedKey, object.sealed);
+  if (old !== undefined)
+    return openWith(old, access, storedSecretContexts(old.format, access.context, place));
+  const raw = 'bytes' in object ? recogniseCiphertext(object.bytes) : undefined;
+  return raw === undefined ? undefined : openCiphertext(raw, access);
+}
+
+/** A pack, whose context is the packer's alone. Throws as above. */
+export function openOldPack(pack: WrappedAndSealed, access: OldAccess): Promise<OldOpened> {
+  return openWith(pack, access, [access.context]);
+}
+
+/** One KMS ciphertext. Throws KeyError. */
+export async function openCiphertext({ blob }: RawCiphertext, access: OldAccess): Promise<OldOpened> {
+  return { ...(await access.kms.decrypt(blob, access)), format: 'kms', era: undefined };
+}
+
+async function openWith(
+  old: WrappedAndSealed,
+  { kms, keys }: OldAccess,
+  contexts: readonly EncryptionContext[],
+): Promise<OldOpened> {
+  const key = await unwrap(old.wrappedKey, kms, keys, contexts);
+  try {
+    return { ...openSneaker(old, key), format: old.format, keyId: key.keyId };
+  } finally {
+    key.plaintext.fill(0);
+  }
+}
+
+/** With the first context that KMS takes. Throws what it said of the first, which is the likeliest. */
+async function unwrap(
+  wrappedKey: Buffer,
+  kms: Pick<RawKms, 'decrypt'>,
+  keys: readonly KmsSpec[],
+  contexts: readonly EncryptionContext[],
+): Promise<Decrypted> {
+  let refusal: KeyError | undefined;
+  for (const context of contexts) {
+    try {
+      return await kms.decrypt(wrappedKey, { context, keys });
+    } catch (error) {
+      if (!(error instanceof KeyError) || error.code !== 'data-key-refused') throw error;
+      refusal ??= error;
+    }
+  }
+  if (refusal === undefined) throw new Error('there is no context to try');
+  throw refusal;
+}
