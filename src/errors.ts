@@ -77,6 +77,7 @@ const CODES = {
   'archive-too-large': 'bundle',
   'check-failed': 'bundle',
   'check-clock': 'bundle',
+  'secret-path': 'bundle',
 
   'mountpoint-missing': 'mount',
   'mountpoint-invalid': 'mount',

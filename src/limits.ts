@@ -36,6 +36,16 @@ export const SERIAL_AHEAD_MS_MAX = 60 * 60 * 1000;
  */
 export const TAR_BYTES_MAX = 2048 * MIB;
 
+/** One secret of a store. It is whole in memory, sealed and open, and its commands are for keys and passwords, not for archives. */
+export const SECRET_BYTES_MAX = 64 * MIB;
+/** Enough of the beginning of nearly every secret to see its header and its length: a header under one KMS key is 0.7 KiB. */
+export const SECRET_HEAD_BYTES = 4 * KIB;
+/**
+ * The full place of a secret, which its context carries: s3://, a bucket of 255, / and a key of 1,024 bytes. With
+ * CONTEXT_BYTES_MAX and our other pairs it stays under KMS's 8 KiB.
+ */
+export const LOCATION_BYTES_MAX = 1_300;
+
 /**
  * What may be mounted, by default. Ciphertext, tar and contents together, beside the live generation, were 400 MB at the
  * most with this much from a file (measured): what an instance of 512 MiB can just give.

@@ -9,6 +9,7 @@
 import { Buffer } from 'node:buffer';
 import { BundleError, quote } from '../errors.ts';
 import { ENCRYPTED_DATA_KEYS_MAX, FRAME_BYTES_MIN, HEADER_BYTES_MAX } from '../limits.ts';
+import type { Kind } from './kind.ts';
 import { recognise } from './recognise.ts';
 
 /** ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY_ECDSA_P384, the only one that is accepted. */
@@ -48,6 +49,8 @@ export interface MessageDataKey {
 
 /** Views of the message, not copies. */
 export interface MessageHeader {
+  /** What it is read as, for messages; whether it is that, its context says. */
+  readonly kind: Kind;
   readonly messageId: Buffer;
   /** Every pair, reserved ones too. */
   readonly encryptionContext: ReadonlyMap<string, string>;
@@ -78,46 +81,46 @@ export interface MessageLayout {
   readonly signature: Buffer;
 }
 
-export const truncated = (what: string) =>
-  new BundleError('bundle-truncated', `cannot read bundle: it ends inside its ${what}`, {
+const truncated = ({ noun }: Kind, what: string) =>
+  new BundleError('bundle-truncated', `cannot read ${noun}: it ends inside its ${what}`, {
     hint: 'fetch or copy it again: a part of it is missing',
   });
 
-const invalid = (why: string) =>
-  new BundleError('bundle-invalid', `cannot read bundle header: ${why}`, {
-    hint: 'the file is damaged, or it is not a bundle made by: secretsfs pack',
+const invalid = ({ noun, maker }: Kind, why: string) =>
+  new BundleError('bundle-invalid', `cannot read ${noun} header: ${why}`, {
+    hint: `the file is damaged, or it is not a ${noun} made by: ${maker}`,
   });
 
-export const corrupt = (why: string, cause?: unknown) =>
-  new BundleError('bundle-corrupt', `cannot authenticate bundle: ${why}`, {
+export const corrupt = ({ kind }: Pick<MessageHeader, 'kind'>, why: string, cause?: unknown) =>
+  new BundleError('bundle-corrupt', `cannot authenticate ${kind.noun}: ${why}`, {
     hint: 'it was altered or damaged after it was sealed: fetch it again, or have its author seal it again',
     cause,
   });
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-function text(bytes: Uint8Array, what: string): string {
+function text(bytes: Uint8Array, kind: Kind, what: string): string {
   try {
     return UTF8.decode(bytes);
   } catch {
-    throw invalid(`${what} is not UTF-8`);
+    throw invalid(kind, `${what} is not UTF-8`);
   }
 }
 
-/** Reads forward through `bytes`; running out is a truncation of `what`, unless the header would be too large. */
+/** Reads forward through a header; running out is a truncation, unless the header would be too large. */
 class Cursor {
   readonly #bytes: Buffer;
-  readonly #what: string;
+  readonly #kind: Kind;
   at = 0;
 
-  constructor(bytes: Buffer, what: string) {
+  constructor(bytes: Buffer, kind: Kind) {
     this.#bytes = bytes;
-    this.#what = what;
+    this.#kind = kind;
   }
 
   take(length: number): Buffer {
     const end = this.at + length;
-    if (end > HEADER_BYTES_MAX) throw invalid(`it is longer than ${HEADER_BYTES_MAX} bytes`);
-    if (end > this.#bytes.length) throw truncated(this.#what);
+    if (end > HEADER_BYTES_MAX) throw invalid(this.#kind, `it is longer than ${HEADER_BYTES_MAX} bytes`);
+    if (end > this.#bytes.length) throw truncated(this.#kind, 'header');
     const taken = this.#bytes.subarray(this.at, end);
     this.at = end;
     return taken;
@@ -133,79 +136,80 @@ class Cursor {
   }
 }
 
-function requireSuite(view: Buffer): void {
+function requireSuite(view: Buffer, kind: Kind): void {
   const version = view[0];
   // A message of version 1 goes on with its type, 0x80.
   if (version === 1 && view[1] === 0x80) {
-    if (view.length < 4) throw truncated('header');
-    throw wrongSuite(view.readUInt16BE(2), 'message format is version 1, want 2; ');
+    if (view.length < 4) throw truncated(kind, 'header');
+    throw wrongSuite(kind, view.readUInt16BE(2), 'message format is version 1, want 2; ');
   }
   if (version === 2) {
-    if (view.length < 3) throw truncated('header');
+    if (view.length < 3) throw truncated(kind, 'header');
     const suite = view.readUInt16BE(1);
-    if (suite !== SUITE_ID) throw wrongSuite(suite, '');
+    if (suite !== SUITE_ID) throw wrongSuite(kind, suite, '');
     return;
   }
   const guess = recognise(view);
   throw new BundleError(
     'bundle-invalid',
     guess === undefined
-      ? 'cannot read bundle: this is not a bundle'
-      : `cannot read bundle: it is ${guess.what}`,
-    { hint: guess?.hint ?? 'a bundle is made by: secretsfs pack' },
+      ? `cannot read ${kind.noun}: this is not a ${kind.noun}`
+      : `cannot read ${kind.noun}: it is ${guess.what}`,
+    { hint: guess?.hint ?? `a ${kind.noun} is made by: ${kind.maker}` },
   );
 }
 
-function wrongSuite(suite: number, before: string): BundleError {
+function wrongSuite({ noun, maker }: Kind, suite: number, before: string): BundleError {
   const hex = (id: number) => `0x${id.toString(16).padStart(4, '0')}`;
   const name = SUITES.get(suite) ?? 'unknown';
   return new BundleError(
     'bundle-suite',
-    `cannot accept bundle: ${before}suite is ${hex(suite)} (${name}), want ${hex(SUITE_ID)} (signed, with key commitment)`,
+    `cannot accept ${noun}: ${before}suite is ${hex(suite)} (${name}), want ${hex(SUITE_ID)} (signed, with key commitment)`,
     {
-      hint: 'whoever may decrypt an unsigned bundle can forge one: seal it again with secretsfs pack, or with that suite',
+      hint: `whoever may decrypt an unsigned ${noun} can forge one: seal it again with ${maker}, or with that suite`,
     },
   );
 }
 
-/** Reads a header from the beginning of a message; of the rest, nothing need be there. */
-export function parseHeader(bytes: Uint8Array): MessageHeader {
+/** Reads a header from the beginning of a message that should be of `kind`; of the rest, nothing need be there. */
+export function parseHeader(bytes: Uint8Array, kind: Kind): MessageHeader {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  requireSuite(view);
-  const cursor = new Cursor(view, 'header');
+  requireSuite(view, kind);
+  const cursor = new Cursor(view, kind);
   cursor.take(1 + 2);
   const messageId = cursor.take(MESSAGE_ID_BYTES);
-  const encryptionContext = parseEncryptionContext(cursor.field());
+  const encryptionContext = parseEncryptionContext(cursor.field(), kind);
 
   const count = cursor.u16();
-  if (count === 0) throw invalid('it has no encrypted data key');
+  if (count === 0) throw invalid(kind, 'it has no encrypted data key');
   if (count > ENCRYPTED_DATA_KEYS_MAX) {
     throw new BundleError(
       'bundle-too-many-keys',
-      `cannot accept bundle: it has ${count} encrypted data keys, want at most ${ENCRYPTED_DATA_KEYS_MAX}`,
+      `cannot accept ${kind.noun}: it has ${count} encrypted data keys, want at most ${ENCRYPTED_DATA_KEYS_MAX}`,
       { hint: 'each may cost a call to KMS: seal it again under fewer keys' },
     );
   }
   const encryptedDataKeys: MessageDataKey[] = [];
   for (let i = 0; i < count; i++) {
-    const providerId = text(cursor.field(), "a data key's provider");
+    const providerId = text(cursor.field(), kind, "a data key's provider");
     encryptedDataKeys.push({ providerId, providerInfo: cursor.field(), encryptedDataKey: cursor.field() });
   }
 
   const contentType = cursor.take(1)[0];
   if (contentType !== CONTENT_TYPE_FRAMED) {
-    throw invalid(`content type is ${contentType}, want ${CONTENT_TYPE_FRAMED} (framed)`);
+    throw invalid(kind, `content type is ${contentType}, want ${CONTENT_TYPE_FRAMED} (framed)`);
   }
   const frameBytes = cursor.take(4).readUInt32BE(0);
   // Smaller frames would only cost time: each has a key schedule of its own.
   if (frameBytes < FRAME_BYTES_MIN) {
-    throw invalid(`frame length is ${frameBytes}, want at least ${FRAME_BYTES_MIN}`);
+    throw invalid(kind, `frame length is ${frameBytes}, want at least ${FRAME_BYTES_MIN}`);
   }
   const commitment = cursor.take(COMMITMENT_BYTES);
   const body = view.subarray(0, cursor.at);
   const authTag = cursor.take(TAG_BYTES);
   const headerBytes = cursor.at;
   return {
+    kind,
     messageId,
     encryptionContext,
     encryptedDataKeys,
@@ -217,27 +221,27 @@ export function parseHeader(bytes: Uint8Array): MessageHeader {
   };
 }
 
-function parseEncryptionContext(section: Buffer): Map<string, string> {
+function parseEncryptionContext(section: Buffer, kind: Kind): Map<string, string> {
   const pairs = new Map<string, string>();
   if (section.length === 0) return pairs;
   let at = 0;
   const need = (length: number): number => {
-    if (at + length > section.length) throw invalid('its encryption context is malformed');
+    if (at + length > section.length) throw invalid(kind, 'its encryption context is malformed');
     at += length;
     return at - length;
   };
   const field = () => {
     const length = section.readUInt16BE(need(2));
     const start = need(length);
-    return text(section.subarray(start, start + length), 'its encryption context');
+    return text(section.subarray(start, start + length), kind, 'its encryption context');
   };
   const count = section.readUInt16BE(need(2));
   for (let i = 0; i < count; i++) {
     const key = field();
-    if (pairs.has(key)) throw invalid(`its encryption context has ${quote(key)} twice`);
+    if (pairs.has(key)) throw invalid(kind, `its encryption context has ${quote(key)} twice`);
     pairs.set(key, field());
   }
-  if (at !== section.length) throw invalid('its encryption context is malformed');
+  if (at !== section.length) throw invalid(kind, 'its encryption context is malformed');
   return pairs;
 }
 
@@ -250,14 +254,14 @@ export function layOut(bytes: Buffer, header: MessageHeader, plaintextBytesMax: 
   let at = header.headerBytes;
   for (const frame of framesOf(bytes, header)) {
     plaintextBytes += frame.ciphertext.length;
-    if (plaintextBytes > plaintextBytesMax) throw tooLarge(plaintextBytes, plaintextBytesMax);
+    if (plaintextBytes > plaintextBytesMax) throw tooLarge(header.kind, plaintextBytes, plaintextBytesMax);
     at += (frame.final ? FINAL_FRAME_HEADER_BYTES : FRAME_HEADER_BYTES) + frame.ciphertext.length + TAG_BYTES;
   }
   const signed = bytes.subarray(0, at);
-  if (at + 2 > bytes.length) throw truncated('signature');
+  if (at + 2 > bytes.length) throw truncated(header.kind, 'signature');
   const end = at + 2 + bytes.readUInt16BE(at);
-  if (end > bytes.length) throw truncated('signature');
-  if (end < bytes.length) throw corrupt(`${bytes.length - end} bytes follow its end`);
+  if (end > bytes.length) throw truncated(header.kind, 'signature');
+  if (end < bytes.length) throw corrupt(header, `${bytes.length - end} bytes follow its end`);
   return { plaintextBytes, signed, signature: bytes.subarray(at + 2, end) };
 }
 
@@ -265,7 +269,7 @@ export function layOut(bytes: Buffer, header: MessageHeader, plaintextBytesMax: 
 export function* framesOf(bytes: Buffer, header: MessageHeader): Generator<Frame, void, undefined> {
   let at = header.headerBytes;
   const take = (length: number) => {
-    if (at + length > bytes.length) throw truncated('frames');
+    if (at + length > bytes.length) throw truncated(header.kind, 'frames');
     at += length;
     return bytes.subarray(at - length, at);
   };
@@ -273,23 +277,36 @@ export function* framesOf(bytes: Buffer, header: MessageHeader): Generator<Frame
     const first = take(4).readUInt32BE(0);
     final = first === SEQUENCE_FINAL;
     const found = final ? take(4).readUInt32BE(0) : first;
-    if (found !== sequence) throw corrupt(`frame ${sequence} says that it is frame ${found}`);
+    if (found !== sequence) throw corrupt(header, `frame ${sequence} says that it is frame ${found}`);
     const iv = take(IV_BYTES);
     const length = final ? take(4).readUInt32BE(0) : header.frameBytes;
-    if (length > header.frameBytes) throw corrupt('its last frame is longer than a frame');
+    if (length > header.frameBytes) throw corrupt(header, 'its last frame is longer than a frame');
     const ciphertext = take(length);
     yield { sequence, final, iv, ciphertext, authTag: take(TAG_BYTES) };
   }
 }
 
-const tooLarge = (atLeast: number, max: number) =>
+const tooLarge = ({ noun }: Kind, atLeast: number, max: number) =>
   new BundleError(
     'bundle-too-large',
-    `cannot open bundle: it holds at least ${atLeast} bytes, want at most ${max}`,
+    `cannot open ${noun}: it holds at least ${atLeast} bytes, want at most ${max}`,
     {
-      hint: 'allow more with --max-bytes where the memory is there, or make two bundles of it',
+      hint:
+        noun === 'bundle'
+          ? 'allow more with --max-bytes where the memory is there, or make two bundles of it'
+          : 'a single secret is not so large: pack makes a bundle of such a file',
     },
   );
+
+/**
+ * The length of the content of a message whose first frame is its only one, from its beginning; undefined where it has
+ * several, or where `bytes` end before that can be seen.
+ */
+export function soleFrameBytes(bytes: Uint8Array, { headerBytes }: MessageHeader): number | undefined {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).subarray(headerBytes);
+  if (view.length < FINAL_FRAME_HEADER_BYTES || view.readUInt32BE(0) !== SEQUENCE_FINAL) return undefined;
+  return view.readUInt32BE(FINAL_FRAME_HEADER_BYTES - 4);
+}
 
 /** What a frame's tag authenticates besides its ciphertext. */
 export function frameAssociatedData(messageId: Uint8Array, frame: Frame): Buffer {

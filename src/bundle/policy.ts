@@ -6,6 +6,7 @@
 import { BundleError, KeyError, quote } from '../errors.ts';
 import { SERIAL_AHEAD_MS_MAX } from '../limits.ts';
 import type { AcceptedKey, BundleHeader } from './header.ts';
+import type { Kind } from './kind.ts';
 
 /** The lowest acceptable serial: of the newest bundle that was ever accepted, or what a setting demands. */
 export interface SerialFloor {
@@ -31,8 +32,8 @@ export interface Policy {
 /** Throws the first reason to refuse: bundle-name, key-not-accepted, bundle-context, bundle-serial-*. */
 export function checkHeader(header: BundleHeader, policy: Policy): void {
   checkName(header, policy.name);
-  checkKeys(header, policy.accepted);
-  checkContext(header, policy.context ?? {});
+  checkKeys('bundle', header, policy.accepted);
+  checkContext('bundle', header, policy.context ?? {});
   checkSerial(header, policy);
 }
 
@@ -47,28 +48,38 @@ function checkName(header: BundleHeader, name: string | undefined): void {
   );
 }
 
-function checkKeys(header: BundleHeader, accepted: readonly AcceptedKey[] | undefined): void {
+/** Throws key-not-accepted where none of `accepted` is among the keys of `header`; undefined accepts all. */
+export function checkKeys(
+  noun: Kind['noun'],
+  header: Pick<BundleHeader, 'encryptedDataKeys'>,
+  accepted: readonly AcceptedKey[] | undefined,
+): void {
   if (accepted === undefined) return;
   if (header.encryptedDataKeys.some((key) => accepted.some((reader) => reader.accepts(key)))) return;
   const wrapped = header.encryptedDataKeys.map((key) => `${key.providerId} ${quote(key.keyName)}`).join(', ');
   const wanted = accepted.map((key) => quote(key.description)).join(' or ') || 'none (no key is accepted)';
   throw new KeyError(
     'key-not-accepted',
-    `cannot accept bundle: it is wrapped under ${wrapped}, want ${wanted}`,
+    `cannot accept ${noun}: it is wrapped under ${wrapped}, want ${wanted}`,
     {
       hint: 'accept one of its keys with --accept-key, or have its author add --key for one that you accept',
     },
   );
 }
 
-function checkContext(header: BundleHeader, required: Readonly<Record<string, string>>): void {
+/** Throws bundle-context where `header` has not all pairs of `required`. */
+export function checkContext(
+  noun: Kind['noun'],
+  header: Pick<BundleHeader, 'context'>,
+  required: Readonly<Record<string, string>>,
+): void {
   for (const [key, value] of Object.entries(required)) {
     const found = Object.hasOwn(header.context, key) ? header.context[key] : undefined;
     if (found === value) continue;
     const observed = found === undefined ? `it has no ${quote(key)}` : `${quote(key)} is ${quote(found)}`;
     throw new BundleError(
       'bundle-context',
-      `cannot accept bundle: in its context ${observed}, want ${quote(value)}`,
+      `cannot accept ${noun}: in its context ${observed}, want ${quote(value)}`,
       { hint: `have its author seal it with --context ${key}=${value}, or do not require that pair` },
     );
   }

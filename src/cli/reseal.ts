@@ -4,7 +4,7 @@
  */
 
 import type { AwsAccess } from '../aws/access.ts';
-import { LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
+import { LOCAL_PROVIDER_ID } from '../bundle/data-keys.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import { seal } from '../bundle/seal.ts';
 import { quote, UsageError } from '../errors.ts';

@@ -6,7 +6,7 @@ import {
   type NodeEncryptionMaterial,
 } from '@aws-crypto/material-management-node';
 import type { AwsAccess } from '../aws/access.ts';
-import { LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
+import { LOCAL_PROVIDER_ID } from '../bundle/data-keys.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
 import { KeyError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { ENCRYPTED_DATA_KEYS_MAX } from '../limits.ts';

@@ -7,7 +7,7 @@ import { constants, fstatSync, readSync } from 'node:fs';
 import { open, unlink } from 'node:fs/promises';
 import type { KeyringNode } from '@aws-crypto/material-management-node';
 import { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } from '@aws-crypto/raw-aes-keyring-node';
-import { LOCAL_KEY_NAME_LENGTH, LOCAL_PROVIDER_ID } from '../bundle/envelope.ts';
+import { LOCAL_KEY_NAME_LENGTH, LOCAL_PROVIDER_ID } from '../bundle/data-keys.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
 import { errnoWords, KeyError, OutputError, quote } from '../errors.ts';
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { writeArchive } from '../../src/bundle/archive.ts';
+import { BUNDLE } from '../../src/bundle/kind.ts';
 import { parseHeader } from '../../src/bundle/message.ts';
 import type { SealOptions } from '../../src/bundle/seal.ts';
 import { localKeyring } from '../../src/keyring/local.ts';
@@ -142,7 +143,7 @@ const KINDS: readonly Kind[] = [
     code: /^(bundle|key|data-key)-/,
     async make(i, n, seal) {
       const whole = await seal(right(n));
-      const { headerBytes } = parseHeader(whole);
+      const { headerBytes } = parseHeader(whole, BUNDLE);
       const offset = at([headerBytes - 1, headerBytes + 40, whole.length >> 1, whole.length - 1], i);
       whole[offset] = (whole[offset] ?? 0) ^ (1 << (2 * i));
       return whole;

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { writeArchive } from '../../src/bundle/archive.ts';
+import { BUNDLE } from '../../src/bundle/kind.ts';
 import { parseHeader } from '../../src/bundle/message.ts';
 import type { SealOptions } from '../../src/bundle/seal.ts';
 import { localKeyring } from '../../src/keyring/local.ts';
@@ -63,8 +64,8 @@ async function mounted(t: TestContext): Promise<Candidates> {
 test('each kind of bad bundle is refused with a code of its own, and the right one after them all goes live', async (t) => {
   const mount = await mounted(t);
   const good = await sealed(GOOD);
-  const other = parseHeader(await sealed('other')).encryptedDataKeys[0];
-  const own = parseHeader(good).encryptedDataKeys[0];
+  const other = parseHeader(await sealed('other'), BUNDLE).encryptedDataKeys[0];
+  const own = parseHeader(good, BUNDLE).encryptedDataKeys[0];
   assert.ok(own !== undefined && other !== undefined);
   const swapped = Buffer.from(good);
   other.providerInfo.copy(swapped, swapped.indexOf(own.providerInfo));
@@ -118,7 +119,7 @@ test('a bit flipped in any region of a bundle never goes live', async (t) => {
   const mount = await mounted(t);
   const good = await sealed('never');
   const codes = new Map<string, number>();
-  const { headerBytes } = parseHeader(good);
+  const { headerBytes } = parseHeader(good, BUNDLE);
   const offsets = new Set<number>();
   for (let at = 0; at < good.length; at += Math.ceil(good.length / 60)) offsets.add(at);
   for (const at of [headerBytes - 1, headerBytes, headerBytes + 4, headerBytes + 20, good.length - 1])
