@@ -116,3 +116,6 @@ export const GLOBAL_EXTENDED_HEADERS_MAX = 8;
 export function bundleBytesMax(plaintextBytes: number): number {
   return plaintextBytes + HEADER_BYTES_MAX + 32 * (2 + Math.ceil(plaintextBytes / FRAME_BYTES_MIN)) + 4 * KIB;
 }
+
+/** What is read of one object of a store. */
+export const STORED_BYTES_MAX = bundleBytesMax(SECRET_BYTES_MAX);

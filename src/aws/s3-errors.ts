@@ -12,6 +12,10 @@ export interface S3Target {
   readonly expectedOwner?: string | undefined;
   /** What was noticed is asked for, and nothing else. */
   readonly exact?: boolean;
+  /** What was being done, where that is not fetching or writing: `list`. */
+  readonly verb?: string;
+  /** What has to be granted for it, where that is not reading or writing the object. */
+  readonly grant?: { readonly action: string; readonly resource: 'bucket' | 'object' };
   /** From --region or the environment: decides the partition in hints. */
   readonly partition?: string | undefined;
 }
@@ -24,10 +28,16 @@ function isDeleteMarker(error: unknown): boolean {
   return $response?.headers?.['x-amz-delete-marker'] === 'true';
 }
 
+function grantOf({ partition = 'aws', bucket, key, grant }: S3Target): string {
+  const { action, resource } = grant ?? { action: 's3:PutObject', resource: 'object' };
+  const below = resource === 'object' ? `/${key}` : '';
+  return `${action} on "arn:${partition}:s3:::${bucket}${below}"`;
+}
+
 /** What to throw for an error of reading an object. An error that is not AWS's is returned as it is. */
 export function s3ReadError(error: unknown, target: S3Target): unknown {
   if (error instanceof SecretsfsError) return error;
-  const what = `cannot fetch ${quote(target.location)}`;
+  const what = `cannot ${target.verb ?? 'fetch'} ${quote(target.location)}`;
   const details = { cause: error };
   const setup = setupError(error);
   if (setup !== undefined) return setup;
@@ -73,6 +83,12 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
     });
   }
   if (status === 403) {
+    if (target.grant !== undefined) {
+      return new SourceError('source-denied', `${what}: S3 answered ${answer(error)}`, {
+        ...details,
+        hint: `grant ${grantOf(target)}`,
+      });
+    }
     const action = target.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
     const owner =
       target.expectedOwner === undefined ? '' : `; the bucket must belong to account ${target.expectedOwner}`;
@@ -99,7 +115,7 @@ export function s3ReadError(error: unknown, target: S3Target): unknown {
 /** The same for writing: what failed is the output, unless it is the set-up. */
 export function s3WriteError(error: unknown, target: S3Target): unknown {
   if (error instanceof SecretsfsError) return error;
-  const what = `cannot write ${quote(target.location)}`;
+  const what = `cannot ${target.verb ?? 'write'} ${quote(target.location)}`;
   const setup = setupError(error);
   if (setup !== undefined) return setup;
   const status = statusOf(error);
@@ -114,9 +130,10 @@ export function s3WriteError(error: unknown, target: S3Target): unknown {
     return new OutputError('output-failed', `${what}: ${trouble.what}`, { hint: trouble.hint, cause: error });
   }
   if (status === 403) {
-    const arn = `arn:${target.partition ?? 'aws'}:s3:::${target.bucket}/${target.key}`;
+    const kms =
+      target.grant === undefined ? ' (and kms:GenerateDataKey where the bucket encrypts with a KMS key)' : '';
     return new OutputError('output-denied', `${what}: S3 answered ${answer(error)}`, {
-      hint: `grant s3:PutObject on "${arn}" (and kms:GenerateDataKey where the bucket encrypts with a KMS key)`,
+      hint: `grant ${grantOf(target)}${kms}`,
       cause: error,
     });
   }

@@ -1,2 +1,13 @@
 /** What we use of S3's client. A bundler leaves the hundred other commands out; imported lazily, the package comes whole. */
-export { GetObjectCommand, HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+export {
+  DeleteObjectCommand,
+  GetBucketAclCommand,
+  GetBucketPolicyStatusCommand,
+  GetObjectCommand,
+  GetPublicAccessBlockCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  ListObjectVersionsCommand,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';

@@ -4,6 +4,7 @@ import type { SettingName } from '../daemon/config.ts';
 
 const KEYS = 'Keys:';
 const AWS = 'AWS:';
+const STORE = 'Store:';
 const MOUNT = 'Mount:';
 
 const text = (group: string, describe: string): Options => ({
@@ -34,6 +35,12 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   externalId: text(AWS, 'external id for --role-arn'),
   expectedBucketOwner: text(AWS, 'account, twelve digits, that every bucket must belong to'),
   forcePathStyle: flag(AWS, 'address buckets as path segments, for S3-compatible servers'),
+  store: text(STORE, 'where secrets are: s3://BUCKET/PREFIX, file:///DIRECTORY or DIRECTORY'),
+  sse: text(
+    STORE,
+    "S3's own encryption of what is written: aws:kms, aws:kms:dsse or AES256 [default: the bucket's]",
+  ),
+  sseKey: text(STORE, 'KMS key for it: an id, ARN or alias; means --sse aws:kms'),
   driver: text(MOUNT, 'auto, kernel or fuse-native [default: auto]'),
   cache: text(MOUNT, 'page: the kernel keeps what was read; none: it does not [default: page]'),
   fastOpen: flag(

@@ -8,7 +8,7 @@ import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import { errnoWords, quote, SourceError } from '../errors.ts';
 import { DEPTH_MAX, TAR_BYTES_MAX } from '../limits.ts';
-import { isNotDirectory, OpenDirectory } from './open-directory.ts';
+import { isNotDirectory, OpenDirectory } from '../system/open-directory.ts';
 
 const PERMISSIONS = 0o7777;
 

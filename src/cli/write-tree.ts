@@ -8,7 +8,7 @@ import { lchown, mkdir, open, rmdir, symlink, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import { errnoWords, OutputError, quote } from '../errors.ts';
-import { isNotDirectory, OpenDirectory } from './open-directory.ts';
+import { isNotDirectory, OpenDirectory } from '../system/open-directory.ts';
 
 const IMPLIED_MODE = 0o755;
 /** Until all that is in it is written, nobody else may get into a directory that we made. */

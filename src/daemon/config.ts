@@ -20,6 +20,7 @@ import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
 import { mountsSection } from './mounts-settings.ts';
 import { accessSettings, noticingSettings, sourceSection } from './source-settings.ts';
+import { storeSettings } from './store-settings.ts';
 
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
 const schema = z.strictObject({
@@ -28,6 +29,7 @@ const schema = z.strictObject({
   name: text,
   instance: text,
   ...accessSettings,
+  ...storeSettings,
   driver: z.enum(['auto', 'kernel', 'fuse-native'], 'must be auto, kernel or fuse-native'),
   cache: z.enum(['page', 'none'], 'must be page or none'),
   fastOpen: flag,
@@ -49,6 +51,12 @@ const schema = z.strictObject({
 });
 
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
+/** What people have in their environment already: the first that is there stands in for the setting. */
+const HABITS = {
+  key: ['KMS_KEY_ID'],
+  bundle: ['S3_PATH'],
+  store: ['S3_PATH', 'SNEAKER_S3_PATH'],
+} as const satisfies Partial<Record<keyof typeof schema.shape, readonly string[]>>;
 /** What only a config can say: nested. No flag, no variable. */
 const sections = {
   source: sourceSection,
@@ -123,14 +131,15 @@ export function resolveSettings({ flags, env, config }: SettingLayers): Settings
       hint: IN_ENVIRONMENT,
     });
   });
+  // S3_PATH has been both: a store for those who have one.
+  const habits = Object.entries(HABITS)
+    .filter(([setting]) => setting !== 'store' || 'store' in flags)
+    .map(([setting, names]) => [setting, names.find((name) => env[name])] as const);
   const fromHabit = read(
-    { key: env['KMS_KEY_ID'] || undefined, bundle: env['S3_PATH'] || undefined },
+    Object.fromEntries(habits.map(([setting, name]) => [setting, name && env[name]])),
     (setting, problem) => {
-      return new ConfigError(
-        'config-invalid',
-        `cannot use ${setting === 'key' ? 'KMS_KEY_ID' : 'S3_PATH'}: ${problem}`,
-        { hint: IN_ENVIRONMENT },
-      );
+      const name = habits.find(([each]) => each === setting)?.[1];
+      return new ConfigError('config-invalid', `cannot use ${name}: ${problem}`, { hint: IN_ENVIRONMENT });
     },
   );
   const merged = { ...fromHabit, ...config, ...fromEnvironment, ...fromFlags };

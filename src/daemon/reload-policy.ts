@@ -24,6 +24,10 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   externalId: 'live',
   expectedBucketOwner: 'live',
   forcePathStyle: 'live',
+  // No mount has a use for them.
+  store: 'live',
+  sse: 'live',
+  sseKey: 'live',
   poll: 'live',
   spread: 'live',
   queue: 'live',

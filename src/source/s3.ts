@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, GetObjectCommandOutput } from '@aws-sdk/client-s3';
 import type { AwsAccess } from '../aws/access.ts';
 import { statusOf } from '../aws/errors.ts';
+import { readS3Body } from '../aws/s3-body.ts';
 import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
 import { ConfigError, OutputError, quote, SourceError, UsageError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
@@ -23,10 +24,8 @@ export interface S3SourceOptions {
   readonly stallTimeoutMs?: number;
 }
 
-const STALL_TIMEOUT_MS = 10_000;
-/** A whole body may take this long, and its size at a rate that is slower than any network between instances. */
-const WHOLE_MS_MIN = 15_000;
-const RATE_BYTES_PER_S_MIN = 256 * 1024;
+const TOO_LARGE_HINT =
+  'raise --max-bytes of the mount if it is meant to be so large; no command takes more than 2 GiB';
 
 export class S3Source implements Source {
   readonly location: string;
@@ -219,69 +218,19 @@ export class S3Source implements Source {
         ...conditions,
       });
       const answer = await client.send(command, signal === undefined ? {} : { abortSignal: signal });
-      return { answer, bytes: await this.#readBody(answer, bytesMax, signal) };
+      const bytes = await readS3Body(answer, {
+        location: this.location,
+        bytesMax,
+        tooLargeHint: TOO_LARGE_HINT,
+        stallTimeoutMs: this.#options.stallTimeoutMs,
+        signal,
+      });
+      return { answer, bytes };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (statusOf(error) === 304) return 'unchanged';
       throw s3ReadError(error, this.#target(exact));
     }
-  }
-
-  async #readBody(
-    answer: GetObjectCommandOutput,
-    bytesMax: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Buffer> {
-    const { Body, ContentLength } = answer;
-    const stream = Body as import('node:stream').Readable | undefined;
-    if (stream === undefined) throw this.#invalid('S3 answered without a body');
-    const tooLarge = (size: number | string): SourceError =>
-      new SourceError(
-        'source-too-large',
-        `cannot fetch ${quote(this.location)}: it has ${size} bytes, want at most ${bytesMax}`,
-        {
-          hint: 'raise --max-bytes of the mount if it is meant to be so large; no command takes more than 2 GiB',
-        },
-      );
-    if (ContentLength !== undefined && ContentLength > bytesMax) {
-      stream.destroy();
-      throw tooLarge(ContentLength);
-    }
-
-    const stallTimeoutMs = this.#options.stallTimeoutMs ?? STALL_TIMEOUT_MS;
-    const stalled = Object.assign(new Error('the body stalled'), { name: 'TimeoutError' });
-    const timer = setTimeout(() => stream.destroy(stalled), stallTimeoutMs);
-    // A byte now and then is no progress either.
-    const wholeMs = WHOLE_MS_MIN + ((ContentLength ?? bytesMax) / RATE_BYTES_PER_S_MIN) * 1000;
-    const deadline = setTimeout(() => stream.destroy(stalled), wholeMs);
-    const abort = (): void => {
-      stream.destroy(new Error('aborted'));
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    const chunks: Buffer[] = [];
-    let length = 0;
-    try {
-      for await (const chunk of stream as AsyncIterable<Buffer>) {
-        timer.refresh();
-        length += chunk.length;
-        if (length > bytesMax) throw tooLarge(`more than ${bytesMax}`);
-        chunks.push(chunk);
-      }
-    } finally {
-      clearTimeout(timer);
-      clearTimeout(deadline);
-      signal?.removeEventListener('abort', abort);
-      stream.destroy();
-    }
-    // Node's own HTTP client reports this before; another handler may not.
-    if (ContentLength !== undefined && length !== ContentLength) {
-      throw new SourceError(
-        'source-unreachable',
-        `cannot fetch ${quote(this.location)}: the connection ended after ${length} of ${ContentLength} bytes`,
-        { hint: 'try again, and look at the network of this machine' },
-      );
-    }
-    return Buffer.concat(chunks, length);
   }
 }
 

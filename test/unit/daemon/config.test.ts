@@ -86,6 +86,16 @@ test('a flag wins over SECRETSFS_*, that over the file, and that over KMS_KEY_ID
   assert.deepEqual(resolveSettings({ flags: {}, env: { KMS_KEY_ID: '' } }), {});
 });
 
+test('a command with a store has it from S3_PATH, or else SNEAKER_S3_PATH, where nothing names one', () => {
+  const storeOf = (env: NodeJS.ProcessEnv, config = '') =>
+    resolveSettings({ flags: { store: undefined }, env, config: parseConfig('c', config) }).store;
+  const habits = { S3_PATH: 's3://kms-secrets/a', SNEAKER_S3_PATH: 's3://sneaker/a' };
+  assert.equal(storeOf(habits), 's3://kms-secrets/a');
+  assert.equal(storeOf({ ...habits, S3_PATH: '' }), 's3://sneaker/a');
+  assert.equal(storeOf(habits, 'store: s3://config/a'), 's3://config/a');
+  assert.equal(storeOf({ ...habits, SECRETSFS_STORE: 's3://own/a' }, 'store: s3://config/a'), 's3://own/a');
+});
+
 test('a bad flag is a usage error, a bad variable a config error, each by its own name', () => {
   const code = (run: () => unknown): string => {
     try {

@@ -56,6 +56,11 @@ export class OpenDirectory {
     return this.#handle.chown(uid, gid);
   }
 
+  /** So that its names survive a power cut. */
+  sync(): Promise<void> {
+    return this.#handle.sync();
+  }
+
   close(): Promise<void> {
     return this.#handle.close();
   }
