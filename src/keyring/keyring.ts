@@ -11,7 +11,8 @@ import type { AcceptedKey } from '../bundle/header.ts';
 import { KeyError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { ENCRYPTED_DATA_KEYS_MAX } from '../limits.ts';
 import { mostTelling } from './failures.ts';
-import { kmsAcceptedKey, kmsUnwrappingKeyring, kmsWrappingKeyring } from './kms.ts';
+import { kmsAcceptedKey, kmsWrappingKeyring } from './kms.ts';
+import { ANY_KMS_KEY, kmsUnwrappingKeyring } from './kms-unwrap.ts';
 import { localKeyring, readKeyFile, readOpenedKey } from './local.ts';
 import { parseAcceptedKey, parseKeySpec } from './spec.ts';
 
@@ -178,4 +179,28 @@ export async function openUnwrapping(
     keyring: new CombinedKeyring(children),
     accepted: [...local.map(({ accepted }) => accepted), ...kms.map(kmsAcceptedKey)],
   };
+}
+
+/**
+ * A keyring that unwraps the secrets of a store, for a person who need not know under which key each lies: with the key
+ * files of `specs`, with the KMS keys that `specs` name by ARN, and with any KMS key of the account of the credentials,
+ * unless `specs` name key files and nothing else. Throws as above. docs/threat-model.md says what that leaves open.
+ */
+export async function openDiscovering(
+  specs: readonly string[],
+  aws: AwsAccess,
+): Promise<{ keyring: KeyringNode; accepted: AcceptedKey[] }> {
+  if (specs.length > 0) checkList(specs);
+  const parsed = specs.map(parseKeySpec);
+  const local = await readLocal(parsed.flatMap((spec) => (spec.kind === 'local' ? [spec.path] : [])));
+  const children = local.map(localChild);
+  const accepted = local.map((key) => key.accepted);
+  if (specs.length === 0 || parsed.some(({ kind }) => kind === 'kms')) {
+    const arns = parsed.flatMap((spec) =>
+      spec.kind === 'kms' && spec.arn?.kind === 'key' ? [spec.arn] : [],
+    );
+    children.push(kmsChild(kmsUnwrappingKeyring(arns, aws, { ownAccount: true })));
+    accepted.push(ANY_KMS_KEY);
+  }
+  return { keyring: new CombinedKeyring(children), accepted };
 }

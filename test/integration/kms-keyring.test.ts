@@ -13,7 +13,7 @@ import {
 import { GenerateDataKeyCommand } from '@aws-sdk/client-kms';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { type ConfigError, type ErrorCode, SecretsfsError } from '../../src/errors.ts';
-import { openUnwrapping, openWrapping } from '../../src/keyring/keyring.ts';
+import { openDiscovering, openUnwrapping, openWrapping } from '../../src/keyring/keyring.ts';
 import { type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import {
   ACCOUNT,
@@ -128,6 +128,54 @@ test('an alias, its ARN and a bare id wrap, and the message names the key by its
     assert.deepEqual(await unseal(await seal([spec]), [keyArn]), plaintext, spec);
   }
   await assert.rejects(seal([alias, keyArn]), failsWith('usage', /given twice/));
+});
+
+async function discover(message: Buffer, specs: string[]): Promise<Buffer> {
+  const { keyring } = await openDiscovering(specs, aws);
+  return (await decrypt(keyring, message)).plaintext;
+}
+
+test('a message is opened without a key being named, by ids that KMS looks for in the own account alone', async () => {
+  const far = await createKey(moto.url, { region: 'us-east-1' });
+  for (const key of [keyArn, far]) {
+    const message = await seal([key]);
+    for (const specs of [[], [await createAlias(moto.url, keyArn)], [keyArn]]) {
+      proxy.seen.length = 0;
+      assert.deepEqual(await discover(message, specs), plaintext);
+      const [request] = proxy.seen;
+      const { KeyId } = JSON.parse(String(request?.body));
+      assert.equal(
+        KeyId,
+        specs.includes(key) ? key : key.split('/')[1],
+        'an id, unless a person named the ARN',
+      );
+      assert.equal(request?.region, key.split(':')[3]);
+    }
+  }
+});
+
+test('a key that the account does not have is not accepted, and no hint asks to be let in', async () => {
+  const message = await seal([keyArn]);
+  const answer = (code: string) => () => ({ kind: 'error' as const, status: 400, code });
+  proxy.rules = [answer('NotFoundException')];
+  await assert.rejects(
+    discover(message, []),
+    failsWith('key-not-accepted', /no key of the account.*--accept-key/s),
+  );
+  await assert.rejects(discover(message, [keyArn]), failsWith('key-not-found', /./));
+  proxy.rules = [answer('AccessDeniedException')];
+  await assert.rejects(discover(message, []), failsWith('key-denied', /if that is a key of yours/));
+});
+
+test('where only key files were named, KMS is not asked', async () => {
+  const file = path.join(directory, 'only-key');
+  await writeFile(file, randomBytes(32), { mode: 0o400 });
+  assert.deepEqual(await discover(await seal([`local:${file}`]), [`local:${file}`]), plaintext);
+  const message = await seal([keyArn]);
+  proxy.seen.length = 0;
+  await assert.rejects(discover(message, [`local:${file}`]), failsWith('key-not-accepted'));
+  assert.equal(proxy.seen.length, 0);
+  assert.deepEqual(await discover(message, [`local:${file}`, keyArn]), plaintext);
 });
 
 test('a local and a KMS key open one bundle each alone, and the local one asks no network', async () => {

@@ -10,7 +10,7 @@ import { AwsAccess } from '../../../src/aws/access.ts';
 import { type ErrorCode, KeyError, SecretsfsError } from '../../../src/errors.ts';
 import { mostTelling } from '../../../src/keyring/failures.ts';
 import { openUnwrapping, openWrapping } from '../../../src/keyring/keyring.ts';
-import { unwrapAttempts } from '../../../src/keyring/kms.ts';
+import { unwrapAttempts } from '../../../src/keyring/kms-unwrap.ts';
 import { readOpenedKey } from '../../../src/keyring/local.ts';
 import { parseKeyArn } from '../../../src/keyring/spec.ts';
 
