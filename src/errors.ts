@@ -112,6 +112,8 @@ const CODES = {
   'output-changed': 'output',
   'output-denied': 'output',
   'output-failed': 'output',
+  'output-unverified': 'output',
+  'shred-incomplete': 'output',
 } as const satisfies Record<string, ErrorClass>;
 
 export type ErrorCode = keyof typeof CODES;

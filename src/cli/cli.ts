@@ -196,7 +196,14 @@ async function parse(
         }
         const problem = problemOfValues(parsed, command, argv);
         if (problem !== undefined) return reject(wrong(problem));
-        resolve(Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, showDash(value)])));
+        resolve(
+          Object.fromEntries(
+            Object.entries(parsed).map(([key, value]) => [
+              key,
+              Array.isArray(value) ? value.map(showDash) : showDash(value),
+            ]),
+          ),
+        );
       },
     );
   });
@@ -220,13 +227,20 @@ function problemOf(message: string, argv: readonly string[], positionals: readon
 /** What yargs takes, and nobody means: an option twice, of which but one can hold, and --flag=value. */
 function problemOfValues(
   parsed: Readonly<Record<string, unknown>>,
-  { settings }: Command,
+  { settings, usage }: Command,
   argv: readonly string[],
 ): string | undefined {
   const lists = settings.filter((setting) => FLAGS[setting]?.array === true);
+  // <file..>
+  const several = /(\w+)\.\.[\]>]$/.exec(usage)?.[1];
   for (const [name, value] of Object.entries(parsed)) {
     const option = `--${flagName(name as SettingName)}`;
-    if (Array.isArray(value) && name !== '_' && !lists.some((list) => option === `--${flagName(list)}`))
+    if (
+      Array.isArray(value) &&
+      name !== '_' &&
+      name !== several &&
+      !lists.some((list) => option === `--${flagName(list)}`)
+    )
       return `${option} is given more than once`;
     if (typeof value !== 'boolean') continue;
     const odd = argv.find((arg) => arg.startsWith(`${option}=`) && !/=(true|false)$/.test(arg));

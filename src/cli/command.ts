@@ -43,3 +43,12 @@ export function optionalTextArg(args: Readonly<Record<string, unknown>>, name: s
   const value = args[name];
   return value === undefined ? undefined : String(value);
 }
+
+/** The option of every command that changes something. */
+export const DRY_RUN = {
+  'dry-run': { type: 'boolean', default: false, describe: 'say what would be done, and change nothing' },
+} as const;
+
+export function isDryRun(args: Readonly<Record<string, unknown>>): boolean {
+  return args['dryRun'] === true;
+}

@@ -42,6 +42,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./keygen.ts')).keygen,
   },
   {
+    name: 'shred',
+    describe: 'overwrite files and remove them',
+    load: async () => (await import('./shred.ts')).shred,
+  },
+  {
     name: 'mount',
     describe: 'serve a bundle at a mountpoint, in the foreground',
     load: async () => (await import('./mount.ts')).mount,

@@ -8,18 +8,23 @@ import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import { errnoWords, quote, SourceError } from '../errors.ts';
 import { DEPTH_MAX, TAR_BYTES_MAX } from '../limits.ts';
+import { fileIdentity } from '../system/file-identity.ts';
 import { isNotDirectory, OpenDirectory } from '../system/open-directory.ts';
 
 const PERMISSIONS = 0o7777;
 
+/** Told of each file's path, and of its fileIdentity() before it was read. */
+export type OnFile = (path: string, identity: string) => void;
+
 interface Walk {
   readonly entries: ArchiveEntry[];
+  readonly onFile: OnFile | undefined;
   bytesLeft: number;
 }
 
 /** Every entry below `directory`, sorted by path. The caller wipes the files' data. */
-export async function readTree(directory: string): Promise<ArchiveEntry[]> {
-  const walk: Walk = { entries: [], bytesLeft: TAR_BYTES_MAX };
+export async function readTree(directory: string, onFile?: OnFile): Promise<ArchiveEntry[]> {
+  const walk: Walk = { entries: [], onFile, bytesLeft: TAR_BYTES_MAX };
   try {
     const root = await OpenDirectory.open(directory, { follow: true });
     await readDirectory(root, '', 1, walk);
@@ -103,6 +108,7 @@ async function readEntry(
     try {
       const stat = await file.stat();
       if (!stat.isFile()) throw changed(shown);
+      walk.onFile?.(entryPath, fileIdentity(await file.stat({ bigint: true })));
       walk.entries.push({
         ...facts(stat),
         kind: 'file',

@@ -10,9 +10,9 @@
  */
 import { closeSync, fchownSync, readlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { readMounts } from '../fuse/mountinfo.ts';
 import { makePipe, openDirectoryPath } from '../system/files.ts';
 import { SystemCallError } from '../system/libc.ts';
+import { readMounts } from '../system/mountinfo.ts';
 import { attachHere, MNT_DETACH, unmount } from '../system/mounts.ts';
 import { available, dropCapabilities } from '../system/privileges.ts';
 import type { Account } from '../system/users.ts';

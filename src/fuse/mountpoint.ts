@@ -5,8 +5,8 @@
 import { access, constants, lstat, readdir, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { MountError, quote } from '../errors.ts';
+import { type MountEntry, readMounts, topMount } from '../system/mountinfo.ts';
 import { run } from '../system/run.ts';
-import { type MountEntry, readMounts, topMount } from './mountinfo.ts';
 
 export const FSTYPE = 'fuse.secretsfs';
 

@@ -5,10 +5,10 @@
  * it; native-handlers.ts answers its requests.
  */
 import { MountError, quote } from '../errors.ts';
+import { type MountEntry, readMounts, topMount } from '../system/mountinfo.ts';
 import { loadNative } from '../system/native.ts';
 import type { PathVfs } from '../vfs/paths.ts';
 import { checkDevice } from './device.ts';
-import { type MountEntry, readMounts, topMount } from './mountinfo.ts';
 import { detach, FSTYPE } from './mountpoint.ts';
 import { driverFor, type NativeCounts, READ_BYTES_MAX } from './native-handlers.ts';
 

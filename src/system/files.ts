@@ -22,6 +22,23 @@ export function rewind(fd: number): void {
   libc().made('lseek', lseek(fd, 0, 0));
 }
 
+// linux/fs.h
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/** Where a file of `size` bytes has data, as [from, to), in order: between them are holes, which take no place. */
+export function dataExtents(fd: number, size: number): [from: number, to: number][] {
+  const extents: [number, number][] = [];
+  for (let at = 0; at < size; ) {
+    const from = Number(lseek(fd, at, SEEK_DATA));
+    // ENXIO: there is none up to the end.
+    if (from < 0 || from >= size) break;
+    at = libc().made('lseek', lseek(fd, from, SEEK_HOLE));
+    extents.push([from, Math.min(at, size)]);
+  }
+  return extents;
+}
+
 /** Closing is cleaning up: a failure there must not hide what came before. */
 export function closeQuietly(...fds: readonly (number | undefined)[]): void {
   for (const fd of fds) {

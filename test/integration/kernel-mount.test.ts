@@ -10,9 +10,9 @@ import { test } from 'node:test';
 import { MountError } from '../../src/errors.ts';
 import { openDevice } from '../../src/fuse/device.ts';
 import { type InitAnswer, type KernelMount, mountKernel, refused } from '../../src/fuse/kernel/mount.ts';
-import { readMounts, topMount } from '../../src/fuse/mountinfo.ts';
 import { prepareMountpoint } from '../../src/fuse/mountpoint.ts';
 import { SystemCallError } from '../../src/system/libc.ts';
+import { readMounts, topMount } from '../../src/system/mountinfo.ts';
 import { MNT_DETACH, unmount } from '../../src/system/mounts.ts';
 import { cleanups, exec, temporaryDirectory } from '../support/server.ts';
 

@@ -9,9 +9,9 @@ import { closeSync, readlinkSync, readSync, writeSync } from 'node:fs';
 import { MountError, quote } from '../../errors.ts';
 import { closeQuietly, openDirectoryPath } from '../../system/files.ts';
 import { SystemCallError } from '../../system/libc.ts';
+import { type MountEntry, mountIdOf, readMounts } from '../../system/mountinfo.ts';
 import { type AttachedMount, MNT_DETACH, MNT_FORCE, mountFuse, unmount } from '../../system/mounts.ts';
 import { poll } from '../../system/wait.ts';
-import { type MountEntry, mountIdOf, readMounts } from '../mountinfo.ts';
 
 /** The kernel sends INIT before the mount call returns. */
 const INIT_TIMEOUT_MS = 5_000;

@@ -4,9 +4,9 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { MountError } from '../../../src/errors.ts';
 import { checkDevice } from '../../../src/fuse/device.ts';
-import { parseMountinfo, topMount } from '../../../src/fuse/mountinfo.ts';
 import { prepareMountpoint } from '../../../src/fuse/mountpoint.ts';
 import { mountOptions } from '../../../src/fuse/native.ts';
+import { parseMountinfo, topMount } from '../../../src/system/mountinfo.ts';
 import { cleanups, exec, serve, temporaryDirectory } from '../../support/server.ts';
 
 async function refused(code: string, mountpoint: string, message?: RegExp): Promise<MountError> {

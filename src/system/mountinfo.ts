@@ -12,6 +12,8 @@ export interface MountEntry {
   readonly fstype: string;
   readonly source: string;
   readonly options: string;
+  /** Of the filesystem, not of this mount of it: `data=journal`. */
+  readonly superOptions: string;
 }
 
 /** In the order of the table: of several mounts at one place, the last is the one that is seen. */
@@ -27,7 +29,7 @@ export function parseMountinfo(table: Buffer): MountEntry[] {
     // Any number of optional fields stands before the lone hyphen.
     const hyphen = fields.indexOf('-', 6);
     const [id, parentId, device, , mountpoint, options] = fields;
-    const [fstype, source] = fields.slice(hyphen + 1);
+    const [fstype, source, superOptions = ''] = fields.slice(hyphen + 1);
     if (hyphen < 0 || device === undefined || mountpoint === undefined || options === undefined) continue;
     if (fstype === undefined || source === undefined) continue;
     entries.push({
@@ -38,6 +40,7 @@ export function parseMountinfo(table: Buffer): MountEntry[] {
       fstype: unescapeOctal(fstype),
       source: unescapeOctal(source),
       options,
+      superOptions,
     });
   }
   return entries;
