@@ -24,6 +24,7 @@ const MAY_IMPORT = {
   store: ['system', 'generation'],
   aws: ['metrics'],
   keyring: ['aws', 'bundle'],
+  keys: ['aws', 'bundle', 'keyring', 'source', 'system'],
   source: ['aws', 'bundle', 'system'],
   secrets: ['aws', 'bundle', 'checks/glob.ts', 'keyring', 'source', 'system'],
   fuse: ['vfs', 'generation', 'system'],
@@ -52,6 +53,7 @@ const MAY_IMPORT = {
     'daemon',
     'generation',
     'keyring',
+    'keys',
     'secrets',
     'source',
     'system',
@@ -63,7 +65,20 @@ const MAY_IMPORT = {
 };
 
 /** Folders that may touch neither the machine nor the clock. */
-const PURE = ['bundle', 'generation', 'hooks', 'metrics', 'vfs', 'checks', 'errors.ts', 'limits.ts'];
+const PURE = [
+  'bundle',
+  'generation',
+  'hooks',
+  'metrics',
+  'vfs',
+  'checks',
+  'keys/policy-document.ts',
+  'keys/principals.ts',
+  'keys/role-policy.ts',
+  'keys/key-policy.ts',
+  'errors.ts',
+  'limits.ts',
+];
 const PURE_BUILTINS = ['node:crypto', 'node:buffer', 'node:path/posix'];
 
 /** Package → the only place that may import it. */

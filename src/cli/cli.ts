@@ -227,10 +227,10 @@ function problemOf(message: string, argv: readonly string[], positionals: readon
 /** What yargs takes, and nobody means: an option twice, of which but one can hold, and --flag=value. */
 function problemOfValues(
   parsed: Readonly<Record<string, unknown>>,
-  { settings, usage }: Command,
+  { settings, usage, lists: own = [] }: Command,
   argv: readonly string[],
 ): string | undefined {
-  const lists = settings.filter((setting) => FLAGS[setting]?.array === true);
+  const lists = [...settings.filter((setting) => FLAGS[setting]?.array === true), ...own];
   // <file..>
   const several = /(\w+)\.\.[\]>]$/.exec(usage)?.[1];
   for (const [name, value] of Object.entries(parsed)) {
@@ -239,7 +239,7 @@ function problemOfValues(
       Array.isArray(value) &&
       name !== '_' &&
       name !== several &&
-      !lists.some((list) => option === `--${flagName(list)}`)
+      !lists.some((list) => option === `--${flagName(list as SettingName)}`)
     )
       return `${option} is given more than once`;
     if (typeof value !== 'boolean') continue;

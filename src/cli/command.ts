@@ -28,6 +28,8 @@ export interface Command {
   readonly usage: string;
   /** The settings that this command takes as flags. */
   readonly settings: readonly SettingName[];
+  /** Of its own options and positionals, those that may be given more than once. */
+  readonly lists?: readonly string[];
   /** Options of this command alone, and its positionals. */
   build?(yargs: Argv): Argv;
   /** Positionals and own options arrive in `args`; settings, merged from all layers, in `context`. */
@@ -51,4 +53,10 @@ export const DRY_RUN = {
 
 export function isDryRun(args: Readonly<Record<string, unknown>>): boolean {
   return args['dryRun'] === true;
+}
+
+/** Of an option in `lists`: what was given, in order. */
+export function listArg(args: Readonly<Record<string, unknown>>, name: string): string[] {
+  const value = args[name];
+  return value === undefined ? [] : Array.isArray(value) ? value.map(String) : [String(value)];
 }

@@ -81,6 +81,16 @@ export const COMMANDS: readonly KnownCommand[] = [
     describe: 'wait until a mount is ready',
     load: async () => (await import('./wait.ts')).wait,
   },
+  {
+    name: 'policy instance',
+    describe: 'print the least IAM policy of who mounts a bundle',
+    load: async () => (await import('./policy-role.ts')).policyInstance,
+  },
+  {
+    name: 'policy author',
+    describe: 'print the least IAM policy of who packs a bundle',
+    load: async () => (await import('./policy-role.ts')).policyAuthor,
+  },
   { name: 'version', describe: 'show the version', load: async () => (await import('./version.ts')).version },
 ];
 
