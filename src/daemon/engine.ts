@@ -113,6 +113,7 @@ export class Engine {
       onNotStarted: (error) => log.warn('notifier-died', { error }),
       // The server's pipe must have a reader.
       idleMs: dropPipe === undefined ? IDLE_MS : undefined,
+      isExpected: () => this.#candidates.size > 0,
     });
     this.#servers = new Servers({
       spawn: () =>
@@ -178,8 +179,11 @@ export class Engine {
   candidate(): Candidate {
     const candidate = makeCandidate(this.#store, this.#nextId++, this.#live);
     this.#candidates.add(candidate.id);
-    // It has begun by the time that it is needed.
-    if (this.#live !== undefined) this.#teller.start();
+    // They have begun by the time that they are needed.
+    if (this.#live !== undefined) {
+      this.#teller.start();
+      this.#notifier.start();
+    }
     return candidate;
   }
 
@@ -388,8 +392,6 @@ export class Engine {
 
   /** Another one: the server looks at it, names are pinned, and from one request to the next it is the live one. */
   async #follow(previous: number, id: number, changes: ChangeList): Promise<void> {
-    // It will be there when it is needed.
-    this.#notifier.start();
     await this.#telling.settle();
     await this.#makeRoom();
     await this.#offer.make(id);

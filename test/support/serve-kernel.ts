@@ -4,14 +4,16 @@
  *
  *   serve-kernel.js MOUNTPOINT      the first line on stdin is the first SPEC: as for serve.ts, and { engine? }
  *
- * Lines in:  activate SPEC | churn JSON | retire | state | upgrade | unmount
- * A churn goes on while other lines are answered. Lines out: ready INFO | activated ID | retired ID | state JSON | churning | churned JSON | upgraded | unmounted | error CODE MESSAGE
+ * Lines in:  activate SPEC | begin | refuse | churn JSON | retire | state | upgrade | unmount
+ * A churn goes on while other lines are answered. begin: a candidate that somebody writes; refuse: it comes to nothing.
+ * Lines out: ready INFO | activated ID | retired ID | begun | refused | state JSON | churning | churned JSON | upgraded | unmounted | error CODE MESSAGE
  */
 import { fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import type { Candidate } from '../../src/daemon/candidate.ts';
 import { Engine } from '../../src/daemon/engine.ts';
 import type { EngineOptions } from '../../src/daemon/engine-ports.ts';
 import { createLog } from '../../src/daemon/log.ts';
@@ -190,9 +192,16 @@ async function main([mountpoint = '']: string[]): Promise<void> {
     };
   }
 
+  let begun: Candidate | undefined;
   async function act(word: string, rest: string): Promise<void> {
     if (word === 'activate') say(`activated ${await activate(JSON.parse(rest))}`);
-    else if (word === 'churn') {
+    else if (word === 'begin') {
+      begun = engine.candidate();
+      say('begun');
+    } else if (word === 'refuse' && begun !== undefined) {
+      await engine.discard(begun);
+      say('refused');
+    } else if (word === 'churn') {
       churn(JSON.parse(rest)).catch((error: Error) => say(`error bug ${error.message}`));
     } else if (word === 'state') say(`state ${JSON.stringify(await state())}`);
     else if (word === 'upgrade') {
