@@ -7,13 +7,10 @@
  * Descriptors: 3 the channel, 4 the candidate's image, 5 its changes, 6 the previous image or /dev/null, from 7 on the
  * images of the parts that have one.
  */
-import type { ArchiveEntry } from '../bundle/archive.ts';
-import { ruledEntries } from '../checks/ownership.ts';
-import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
-import { planGeneration } from '../generation/build.ts';
-import { type ComposedPart, composedEntries } from '../generation/compose.ts';
+import { describeBug, MountError, SecretsfsError } from '../errors.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
+import { composeImages } from './compose-images.ts';
 import {
   COMPOSER_TASK_VERSION,
   type ComposerResult,
@@ -21,7 +18,6 @@ import {
   PARTS_FD,
   PARTS_VARIABLE,
 } from './composer-task.ts';
-import { type ImageFiles, openPrevious, type WrittenImage, writePlan } from './image-files.ts';
 
 const CHANNEL_FD = 3;
 const CANDIDATE_FD = 4;
@@ -29,17 +25,17 @@ const CHANGES_FD = 5;
 const PREVIOUS_FD = 6;
 /** What a link in /proc/self/fd says of a file, /dev/null included. */
 const FILE = /^\//;
-const ROOT = { uid: 0, gid: 0 };
 
 /** The composer as a process. Never returns. */
 export function runComposer(): never {
   const more = Number(process.env[PARTS_VARIABLE] ?? 0);
   enterChild({ role: 'composer', fds: [/^socket:/, FILE, FILE, FILE, ...Array<RegExp>(more).fill(FILE)] });
   const channel = new SyncChannel(CHANNEL_FD);
-  const files = { candidateFd: CANDIDATE_FD, changesFd: CHANGES_FD };
+  const partFds = Array.from({ length: more }, (_, i) => PARTS_FD + i);
+  const files = { candidateFd: CANDIDATE_FD, changesFd: CHANGES_FD, previousFd: PREVIOUS_FD, partFds };
   let result: ComposerResult;
   try {
-    result = { outcome: 'composed', ...compose(taskOf(channel.receive()), files) };
+    result = { outcome: 'composed', ...composeImages(taskOf(channel.receive()), files) };
   } catch (error) {
     result = failureOf(error);
   }
@@ -54,45 +50,6 @@ function taskOf(said: Readonly<Record<string, unknown>> | undefined): ComposerTa
   throw new MountError('composer-failed', 'cannot compose: the running supervisor is of another version', {
     hint: 'restart the mount: secretsfs upgrade replaces every process but the supervisor',
   });
-}
-
-function compose(task: ComposerTask, files: ImageFiles): WrittenImage {
-  const { generationId: id, serial, rules, preserve } = task;
-  const previous = openPrevious(PREVIOUS_FD);
-  const images: NonNullable<typeof previous>[] = [];
-  const entries: ArchiveEntry[] = [];
-  try {
-    let fd = PARTS_FD;
-    const parts = task.parts.map(({ directory, hasImage, filesMax, bytesMax }): ComposedPart => {
-      if (!hasImage) return { directory, tree: undefined };
-      const image = openPrevious(fd++);
-      if (image === undefined) throw new Error('a part without its image');
-      images.push(image);
-      const { nodeCount, contentBytes } = image.generation;
-      if (nodeCount > filesMax + 1 || contentBytes > bytesMax) throw tooLarge(directory);
-      return { directory, tree: image.generation };
-    });
-    for (const entry of composedEntries(parts)) entries.push(entry);
-    const nowSeconds = Math.floor(Date.now() / 1000);
-    const options = { id, serial, nowSeconds, previous: previous?.generation, preserve: true };
-    // Whatever attributes a part's unsealer gave: by the rules, which are what the server goes by.
-    const ruled = ruledEntries(entries, rules, { preserve, owner: ROOT });
-    return writePlan(planGeneration(ruled, options), files);
-  } finally {
-    for (const entry of entries) if (entry.kind === 'file') entry.data.fill(0);
-    for (const { metadata } of images) metadata.fill(0);
-    previous?.metadata.fill(0);
-  }
-}
-
-function tooLarge(directory: string): MountError {
-  return new MountError(
-    'composer-failed',
-    `cannot compose: what is for ${quote(directory)} is over its limits`,
-    {
-      hint: 'its unsealer did not do its work: look at its lines in the log',
-    },
-  );
 }
 
 function failureOf(error: unknown): ComposerResult {

@@ -61,23 +61,34 @@ export function writePlan(
   }
 }
 
-/**
- * The image that the next one follows, whose inodes go on; undefined where there is none. Throws MountError unsealer-failed
- * for one of another version. The metadata is the caller's to wipe.
- */
-export function openPrevious(fd: number): { generation: Generation; metadata: Buffer } | undefined {
-  const stat = fstatSync(fd);
-  if (!stat.isFile()) return undefined;
+/** The metadata is the caller's to wipe. */
+export interface OpenImage {
+  readonly generation: Generation;
+  readonly metadata: Buffer;
+}
+
+/** An image that somebody else wrote, checked. Throws GenerationError for what is none. */
+export function openImage(fd: number): OpenImage {
+  const bytes = fstatSync(fd).size;
   const read = (position: number, length: number, target: Uint8Array, at: number) =>
     readSync(fd, target, at, length, position);
+  const header = Buffer.alloc(HEADER_BYTES);
+  read(0, HEADER_BYTES, header, 0);
+  const metadataBytes = Generation.metadataBytes(header);
+  if (metadataBytes > bytes) throw new GenerationError('invalid', 'size');
+  const metadata = Buffer.alloc(metadataBytes);
+  read(0, metadata.length, metadata, 0);
+  return { generation: Generation.open(metadata, { bytes, read }), metadata };
+}
+
+/**
+ * The image that the next one follows, whose inodes go on; undefined where there is none. Throws MountError unsealer-failed
+ * for one of another version.
+ */
+export function openPrevious(fd: number): OpenImage | undefined {
+  if (!fstatSync(fd).isFile()) return undefined;
   try {
-    const header = Buffer.alloc(HEADER_BYTES);
-    read(0, HEADER_BYTES, header, 0);
-    const metadataBytes = Generation.metadataBytes(header);
-    if (metadataBytes > stat.size) throw new GenerationError('invalid', 'its size');
-    const metadata = Buffer.alloc(metadataBytes);
-    read(0, metadata.length, metadata, 0);
-    return { generation: Generation.open(metadata, { bytes: stat.size, read }), metadata };
+    return openImage(fd);
   } catch (error) {
     if (!(error instanceof GenerationError)) throw error;
     // Inode numbers must never be used again, and only it knows which were.

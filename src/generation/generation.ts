@@ -97,8 +97,7 @@ export class Generation {
     this.nextIno = this.#long(HEADER.nextIno);
     // Without contents there need be no padding before them.
     const needed = this.contentBytes === 0 ? bytes : this.imageBytes;
-    if (contents.bytes !== undefined && contents.bytes < needed)
-      throw new GenerationError('invalid', 'its size');
+    if (contents.bytes !== undefined && contents.bytes < needed) throw new GenerationError('invalid', 'size');
   }
 
   /**
@@ -135,7 +134,7 @@ export class Generation {
     const words = new Uint32Array(new Uint8Array(header.subarray(0, HEADER_BYTES)).buffer);
     const nextIno = (words[HEADER.nextIno] as number) + (words[HEADER.nextIno + 1] as number) * UINT32;
     if (nextIno > ROOT_INO && nextIno <= INO_END) return nextIno;
-    throw new GenerationError('invalid', 'its next inode number');
+    throw new GenerationError('invalid', 'next inode number');
   }
 
   /** The node of an inode number, or -1. */

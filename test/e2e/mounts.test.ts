@@ -16,6 +16,7 @@ import { localKeyring } from '../../src/keyring/local.ts';
 import { KEY, sealTest } from '../support/bundles.ts';
 import { file } from '../support/entries.ts';
 import { awsEnv, createBucket, type Moto, motoS3, startMoto } from '../support/moto.ts';
+import { otherProgram } from '../support/other-program.ts';
 import { Bench, type Daemon, eventually, run } from '../support/program.ts';
 import { rootDirectory } from '../support/root-directory.ts';
 import { childrenOf, isNode, roleOf } from '../support/secret-mount.ts';
@@ -209,6 +210,44 @@ test('one that is broken stays at its last good, says so, and the others rotate'
   await several.put('tls', { serial: 6 });
   await several.serves('tls', 6);
   await eventually(async () => assert.equal((await several.status()).state, 'live'));
+});
+
+test('an unsealer that writes a hostile image is refused by name, what is live stays, and the others rotate', async (t) => {
+  const several = await Several.create(t);
+  const { bench } = several;
+  bench.program = await otherProgram(bench.path('subverted'), [
+    {
+      file: 'unsealer.mjs',
+      from: /writeAll\(candidateFd,\[metadata\.subarray\(0,HEADER_BYTES\)\],0\);/,
+      // Over what it wrote: the second file's contents where nothing is, or 2^32 bytes more, in agreement with the sum.
+      to: `$&
+        const over = (at, value) => writeAll(candidateFd, [Buffer.from([value, 0, 0, 0])], at);
+        if (metadata.includes('overlapping')) over(128 + 64 * 2 + 4 * 13, 1);
+        if (metadata.includes('huge')) for (const at of [32, 128 + 64 * 2 + 4 * 6]) over(at + 4, 1);`,
+    },
+  ]);
+  await several.put('tls', { serial: 1 });
+  await several.put('app', { serial: 11 });
+  const daemon = await several.mount(TLS + APP);
+  let serial = 11;
+  for (const [name, why] of [
+    ['overlapping', /invalid place of contents/],
+    ['huge', /invalid size/],
+  ] as const) {
+    await several.put('tls', { serial: serial - 5, entries: [file(name)] });
+    await eventually(async () => {
+      const { state, error, live } = await several.part('tls');
+      assert.deepEqual([state, live?.serial, error?.code], ['failing', 1, 'composer-failed']);
+      assert.match(error?.message ?? '', /^cannot compose "tls": its image /);
+      assert.match(error?.message ?? '', why);
+    });
+    await several.put('app', { serial: ++serial });
+    await several.serves('app', serial);
+    assert.equal(await several.read('tls', 'serial'), 'tls 1');
+  }
+  assert.equal(daemon.count('bug'), 0);
+  await several.put('tls', { serial: 20 });
+  await several.serves('tls', 20);
 });
 
 test('a mount waits for what is required, and begins without what is not, whose directory is empty until it comes', async (t) => {
