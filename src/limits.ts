@@ -24,6 +24,9 @@ export const CONTEXT_BYTES_MAX = 6 * KIB;
 export const KMS_PLAINTEXT_BYTES_MAX = 4096;
 export const KMS_CIPHERTEXT_BYTES_MAX = 6144;
 
+/** What encrypt and decrypt carry, whole in memory: for keys and passwords as for a store's; pack takes archives. */
+export const FILE_BYTES_MAX = 64 * MIB;
+
 /** A bundle's name goes into contexts, policies, socket paths and messages. */
 export const NAME_LENGTH_MAX = 64;
 

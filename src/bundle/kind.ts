@@ -5,7 +5,7 @@
 
 export interface Kind {
   /** For messages. */
-  readonly noun: 'bundle' | 'secret';
+  readonly noun: 'bundle' | 'secret' | 'file';
   /** Of `secretsfs-format`. */
   readonly format: string;
   /** The command that makes one. */
@@ -30,4 +30,12 @@ export const SECRET: Kind = {
   opener: 'secretsfs get and download open a single secret of a store; pack makes a bundle of many',
 };
 
-export const KINDS: readonly Kind[] = [BUNDLE, SECRET];
+/** A file of anybody's, bound to no place. */
+export const FILE: Kind = {
+  noun: 'file',
+  format: 'file-1',
+  maker: 'secretsfs encrypt',
+  opener: 'secretsfs decrypt opens it',
+};
+
+export const KINDS: readonly Kind[] = [BUNDLE, SECRET, FILE];

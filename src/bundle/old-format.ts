@@ -9,6 +9,7 @@
 import { Buffer } from 'node:buffer';
 import { BundleError, SecretsfsError } from '../errors.ts';
 import { KMS_CIPHERTEXT_BYTES_MAX } from '../limits.ts';
+import { fromBase64 } from './base64.ts';
 import { BLOCK_BYTES } from './extended.ts';
 import type { OldFormat } from './old-format-names.ts';
 import { type Member, membersOf } from './tar.ts';
@@ -36,6 +37,8 @@ export const TAG_BYTES = 16;
 const USTAR = { at: 257, bytes: Buffer.from('ustar') } as const;
 const KEY_MEMBER = 'key.kms';
 const SEALED_MEMBERS: readonly string[] = ['encrypted.tar.aes', 'secrets.tar.aes'];
+/** What `aws kms encrypt` prints. */
+const JSON_TEXT = /^\s*\{[^{}]*"CiphertextBlob"\s*:\s*"([^"]*)"[^{}]*\}\s*$/;
 /** Three bytes are four letters, with a line break after each, at most, and room for JSON around. */
 const TEXT_BYTES_MAX = 2 * KMS_CIPHERTEXT_BYTES_MAX + 4096;
 
@@ -111,29 +114,11 @@ export async function recognisePack(bytes: Buffer): Promise<WrappedAndSealed | u
  */
 export function recogniseCiphertext(bytes: Buffer): RawCiphertext | undefined {
   if (bytes.length === 0 || bytes.length > TEXT_BYTES_MAX) return undefined;
-  const inText = textOf(bytes);
-  if (inText !== undefined) {
-    const blob = fromBase64(inText.base64);
-    if (blob !== undefined) return { format: 'kms', encoding: inText.encoding, blob };
+  const [, inJson] = JSON_TEXT.exec(bytes.toString('latin1')) ?? [];
+  const blob = fromBase64(inJson === undefined ? bytes : Buffer.from(inJson));
+  if (blob !== undefined && blob.length > 0 && blob.length <= KMS_CIPHERTEXT_BYTES_MAX) {
+    return { format: 'kms', encoding: inJson === undefined ? 'base64' : 'json', blob };
   }
   if (bytes.length > KMS_CIPHERTEXT_BYTES_MAX) return undefined;
   return { format: 'kms', encoding: 'binary', blob: bytes };
-}
-
-function textOf(
-  bytes: Buffer,
-): { readonly encoding: 'base64' | 'json'; readonly base64: string } | undefined {
-  if (!bytes.every((byte) => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d)))
-    return undefined;
-  const text = bytes.toString('latin1').trim();
-  const [, inJson] = /^\{[^{}]*"CiphertextBlob"\s*:\s*"([^"]*)"[^{}]*\}$/.exec(text) ?? [];
-  if (inJson !== undefined) return { encoding: 'json', base64: inJson };
-  return { encoding: 'base64', base64: text.replace(/\s/g, '') };
-}
-
-/** Only what every encoder would have written: Node skips what is none. */
-function fromBase64(text: string): Buffer | undefined {
-  const blob = Buffer.from(text, 'base64');
-  const fits = blob.length > 0 && blob.length <= KMS_CIPHERTEXT_BYTES_MAX;
-  return fits && blob.toString('base64') === text ? blob : undefined;
 }

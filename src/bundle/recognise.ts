@@ -7,7 +7,18 @@ import { Buffer } from 'node:buffer';
 interface Guess {
   readonly what: string;
   readonly hint: string;
+  /** Ciphertext that other commands open. */
+  readonly encrypted?: true;
 }
+
+const BY_KMS: Guess = {
+  what: 'a KMS ciphertext',
+  hint: 'secretsfs decrypt opens it; a bundle is made by: secretsfs pack',
+  encrypted: true,
+};
+
+/** Of a CiphertextBlob; the last was until 2016. Nobody promises them. */
+const KMS_STARTS = [Buffer.from([0x01, 0x02]), Buffer.from([0x01, 0x01]), Buffer.from([0x0a, 0x20])];
 
 const MAGICS: readonly (Guess & { readonly at: number; readonly bytes: Buffer })[] = [
   {
@@ -40,26 +51,25 @@ const MAGICS: readonly (Guess & { readonly at: number; readonly bytes: Buffer })
     bytes: Buffer.from('AgV4'),
     what: 'a bundle in base64',
     hint: 'decode it first: base64 -d',
+    encrypted: true,
   },
   {
     at: 0,
     bytes: Buffer.from('AQIC'),
+    ...BY_KMS,
     what: 'a KMS ciphertext in base64',
-    hint: 'a bundle is made by: secretsfs pack',
   },
-  {
-    at: 0,
-    bytes: Buffer.from([0x01, 0x02]),
-    what: 'a KMS ciphertext',
-    hint: 'a bundle is made by: secretsfs pack',
-  },
-  {
-    // A length of at most 64 KiB as u32, then a KMS ciphertext.
-    at: 4,
-    bytes: Buffer.from([0x01, 0x02]),
-    what: 'a pack of sneaker',
-    hint: 'unpack it with sneaker and seal the tar with: secretsfs pack --tar FILE BUNDLE',
-  },
+  ...KMS_STARTS.flatMap((bytes) => [
+    { at: 0, bytes, ...BY_KMS },
+    // A length of at most 64 KiB as u32 before it.
+    {
+      at: 4,
+      bytes,
+      what: 'a pack of sneaker',
+      hint: 'secretsfs unpack opens it; a mount takes it where formats: of its config names sneaker',
+      encrypted: true as const,
+    },
+  ]),
   {
     at: 0,
     bytes: Buffer.from('-----BEGIN '),

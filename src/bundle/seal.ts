@@ -69,8 +69,8 @@ export async function seal(plaintext: Uint8Array, options: SealOptions): Promise
   return sealed;
 }
 
-/** A power of two, so that a frame holds all of a small bundle and a large one has frames of 1 MiB. */
-function frameBytesFor(plaintextBytes: number): number {
+/** A power of two, so that a frame holds all of a small plaintext and a large one has frames of 1 MiB. */
+export function frameBytesFor(plaintextBytes: number): number {
   let frameBytes = FRAME_BYTES_MIN;
   while (frameBytes < plaintextBytes && frameBytes < FRAME_BYTES_MAX) frameBytes *= 2;
   return frameBytes;

@@ -37,6 +37,26 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./verify.ts')).verify,
   },
   {
+    name: 'encrypt',
+    describe: 'encrypt a file with KMS alone; over 4 KiB into an envelope',
+    load: async () => (await import('./encrypt.ts')).encrypt,
+  },
+  {
+    name: 'decrypt',
+    describe: 'decrypt what encrypt, aws kms encrypt or sneaker wrote',
+    load: async () => (await import('./decrypt.ts')).decrypt,
+  },
+  {
+    name: 'reencrypt',
+    describe: 'put a KMS ciphertext under another key, within KMS',
+    load: async () => (await import('./reencrypt.ts')).reencrypt,
+  },
+  {
+    name: 'datakey create',
+    describe: "make a wrapped data key for a program's own encryption",
+    load: async () => (await import('./datakey-create.ts')).datakeyCreate,
+  },
+  {
     name: 'keygen',
     describe: 'make a local key file',
     load: async () => (await import('./keygen.ts')).keygen,

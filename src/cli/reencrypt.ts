@@ -1,0 +1,74 @@
+import { toBase64 } from '../bundle/base64.ts';
+import { parseContext } from '../bundle/name.ts';
+import { recogniseCiphertext } from '../bundle/old-format.ts';
+import { BundleError, quote } from '../errors.ts';
+import { RawKms } from '../keyring/raw-kms.ts';
+import { FILE_BYTES_MAX } from '../limits.ts';
+import { awsAccess } from './bundles.ts';
+import { type Command, optionalTextArg, textArg } from './command.ts';
+import { kmsKey, soleKmsKey } from './kms-keys.ts';
+import { AWS_SETTINGS } from './mount-settings.ts';
+import { checkOutputFile, readInputFile, writeOutputFile } from './plain-files.ts';
+
+export const reencrypt: Command = {
+  usage: 'reencrypt <in> <out>',
+  settings: ['key', 'context', ...AWS_SETTINGS],
+  build: (yargs) =>
+    yargs
+      .positional('in', { type: 'string', describe: 'KMS ciphertext, - for stdin', demandOption: true })
+      .positional('out', {
+        type: 'string',
+        describe: 'file, which may be IN, or - for stdout',
+        demandOption: true,
+      })
+      .option('from-key', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'the only KMS key that may have encrypted it [default: KMS finds it]',
+      })
+      .option('new-context', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'encryption context a=1,b=2 from now on [default: that of --context]',
+      })
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+  async run(args, context) {
+    const { settings, ui } = context;
+    const [input, out] = [textArg(args, 'in'), textArg(args, 'out')];
+    const to = soleKmsKey(settings, 'reencrypt');
+    const from = parseContext(settings.context ?? []);
+    const wanted = optionalTextArg(args, 'newContext');
+    const newContext = wanted === undefined ? from : parseContext([wanted]);
+    const fromKey = optionalTextArg(args, 'fromKey');
+    const key = fromKey === undefined ? undefined : kmsKey(fromKey, 'reencrypt');
+    const inPlace = out !== '-' && input === out;
+    const force = args['force'] === true;
+    if (!inPlace) await checkOutputFile(out, force);
+    const { bytes, revision } = await readInputFile(context, input, FILE_BYTES_MAX);
+    const found = recogniseCiphertext(bytes);
+    if (found === undefined) throw notRaw(input);
+    const kms = new RawKms(awsAccess(context));
+    const anew = await kms.reencrypt(found.blob, { key, context: from }, { key: to, context: newContext });
+    const expected =
+      inPlace && revision !== undefined ? { revision } : force ? undefined : ('absent' as const);
+    const written = found.encoding === 'binary' ? anew.blob : toBase64(anew.blob);
+    await writeOutputFile(context, out, written, { kind: 'ciphertext', expected });
+    if (out === '-') return;
+    const facts = { out, key: anew.keyId, fromKey: anew.sourceKeyId ?? null, bytes: written.length };
+    if (context.json) ui.printJson(facts);
+    else
+      ui.print(
+        `reencrypted ${out}: under ${quote(anew.keyId)}, before under ${quote(anew.sourceKeyId ?? '?')}`,
+      );
+  },
+};
+
+function notRaw(input: string): BundleError {
+  return new BundleError(
+    'bundle-invalid',
+    `cannot reencrypt ${quote(input)}: it is larger than a KMS ciphertext`,
+    {
+      hint: 'KMS rewraps only what it encrypted itself: secretsfs reseal for a bundle, secretsfs rotate for a store, else decrypt and encrypt',
+    },
+  );
+}
