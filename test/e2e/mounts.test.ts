@@ -4,115 +4,23 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { after, before, type TestContext, test } from 'node:test';
+import { readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { type ArchiveEntry, writeArchive } from '../../src/bundle/archive.ts';
 import { ask } from '../../src/control/client.ts';
-import type { PartStatus, Status } from '../../src/control/protocol.ts';
-import { localKeyring } from '../../src/keyring/local.ts';
-import { KEY, sealTest } from '../support/bundles.ts';
 import { file } from '../support/entries.ts';
 import { awsEnv, createBucket, type Moto, motoS3, startMoto } from '../support/moto.ts';
 import { otherProgram } from '../support/other-program.ts';
-import { Bench, type Daemon, eventually, run } from '../support/program.ts';
-import { rootDirectory } from '../support/root-directory.ts';
+import { eventually, run } from '../support/program.ts';
 import { childrenOf, isNode, roleOf } from '../support/secret-mount.ts';
+import { APP, OTHER_KEY, Several, sealed, TLS } from '../support/several.ts';
 
 let moto: Moto;
 before(async () => {
   moto = await startMoto();
 });
 after(() => moto?.stop());
-
-const OTHER_KEY = randomBytes(32);
-
-interface Sealing {
-  readonly name: string;
-  readonly serial: number;
-  readonly key?: Buffer;
-  readonly entries?: readonly ArchiveEntry[];
-}
-
-async function sealed({ name, serial, key = KEY, entries = [] }: Sealing): Promise<Buffer> {
-  const all = [file('serial', `${name} ${serial}`), ...entries];
-  return sealTest(await writeArchive(all), { name, serial, keyring: localKeyring(key).keyring });
-}
-
-class Several {
-  readonly bench: Bench;
-  readonly #config: string;
-
-  constructor(bench: Bench, etc: string) {
-    this.bench = bench;
-    this.#config = `${etc}/web.yaml`;
-  }
-
-  static async create(t: TestContext, env?: NodeJS.ProcessEnv): Promise<Several> {
-    const bench = await Bench.create(t, ...(env === undefined ? [] : [env]));
-    await writeFile(bench.path('key'), KEY, { mode: 0o400 });
-    await writeFile(bench.path('app.key'), OTHER_KEY, { mode: 0o400 });
-    await mkdir(bench.path('mnt'));
-    // Where the agent may look, it looks against what is known.
-    await chmod(bench.directory, 0o755);
-    bench.after(() => run('umount', ['-l', bench.path('mnt')]));
-    return new Several(bench, await rootDirectory(bench));
-  }
-
-  /** In place of what is there, at once. */
-  async put(part: string, sealing: Partial<Sealing> & { readonly serial: number }): Promise<void> {
-    const key = part === 'app' ? OTHER_KEY : KEY;
-    await this.write(part, await sealed({ name: part, key, ...sealing }));
-  }
-
-  async write(part: string, bytes: Uint8Array): Promise<void> {
-    await writeFile(this.bench.path(`${part}.new`), bytes);
-    await rename(this.bench.path(`${part}.new`), this.bench.path(`${part}.sfs`));
-  }
-
-  async mount(mounts: string, rest = ''): Promise<Daemon> {
-    const daemon = await this.begin(mounts, rest);
-    await daemon.event('ready');
-    return daemon;
-  }
-
-  /** In place of what is there, at once. */
-  async configure(mounts: string, rest = ''): Promise<void> {
-    const config = `mountpoint: mnt\ninstance: web\ndriver: kernel\n${rest}mounts:\n${mounts}`;
-    await writeFile(`${this.#config}.new`, config);
-    await rename(`${this.#config}.new`, this.#config);
-  }
-
-  async begin(mounts: string, rest = ''): Promise<Daemon> {
-    await this.configure(mounts, `poll: 1s\n${rest}`);
-    return this.bench.startMount(['--config', this.#config]);
-  }
-
-  read(...path: string[]): Promise<string> {
-    return readFile(this.bench.path('mnt', ...path), 'utf8');
-  }
-
-  async status(): Promise<Status> {
-    const [status] = JSON.parse(await this.bench.must(['status', '--json']));
-    return status;
-  }
-
-  async part(directory: string): Promise<PartStatus> {
-    const part = (await this.status()).parts?.find((each) => each.directory === directory);
-    assert.ok(part !== undefined, directory);
-    return part;
-  }
-
-  /** Waits until it is served. */
-  serves(part: string, serial: number): Promise<void> {
-    return eventually(async () => assert.equal(await this.read(part, 'serial'), `${part} ${serial}`));
-  }
-}
-
-const TLS = '  tls: { source: tls.sfs, key: local:key }\n';
-const APP = '  app: { source: app.sfs, key: local:app.key }\n';
 
 test('two bundles from files and one from S3 are one mount, and each rotates by itself', async (t) => {
   const several = await Several.create(t, awsEnv(moto.url));
