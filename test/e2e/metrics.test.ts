@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { type Family, parseExposition, sample } from '../support/exposition.ts';
 import { awsEnv, createBucket, createKey, freePort, startMoto } from '../support/moto.ts';
 import { Bench, eventually, run } from '../support/program.ts';
+import { rootDirectory } from '../support/root-directory.ts';
 import { patient } from '../support/slowness.ts';
 import { makeCertificate, startNginx } from '../support/tls.ts';
 
@@ -151,6 +152,63 @@ test('a server that dies takes no count with it, and an agent that is replaced g
     host: '127.0.0.1',
     port,
   });
+});
+
+test('the port of a config that changes is taken and given back while the mount serves on', async (t) => {
+  const { bench, socketPath, until } = await setUp(t);
+  await writeFile(bench.path('dir/f'), 'content');
+  await bench.must(['keygen', 'key']);
+  await bench.must(['pack', '--dir', 'dir', '--key', 'local:key', 'web.enc']);
+  // Where root alone may write: a running mount takes settings from nowhere else.
+  const etc = await rootDirectory(bench);
+  const config = path.join(etc, 'web.yaml');
+  const configure = async (metrics?: { readonly listen: string }) => {
+    await writeFile(`${config}.new`, JSON.stringify({ driver: 'kernel', ...(metrics && { metrics }) }));
+    await rename(`${config}.new`, config);
+  };
+  const on = (port: number) => ({ host: '127.0.0.1', port });
+  const isClosed = (port: number) =>
+    eventually(() => assert.rejects(scrape(on(port)), { code: 'ECONNREFUSED' }), patient(15_000));
+  const [first, second, taken] = [await freePort(), await freePort(), await freePort()];
+  await configure();
+  const daemon = await bench.mount(['web.enc', 'mnt', '--key', 'local:key', '--config', config]);
+  const server = async () => {
+    const [{ processes }] = JSON.parse(await bench.must(['status', '--json']));
+    return processes.find(({ role }: { role: string }) => role === 'server')?.pid;
+  };
+  const serving = await server();
+  for (let i = 0; i < 100; i++) await readFile(bench.path('mnt/f'));
+  const isWhole = (families: Map<string, Family>) =>
+    assert.ok((sample(families, 'secretsfs_opens_total') ?? 0) >= 100);
+
+  await configure({ listen: `127.0.0.1:${first}` });
+  await until(isWhole, on(first));
+  assert.deepEqual((await daemon.event('config-applied'))['settings'], ['metrics']);
+  await configure({ listen: `127.0.0.1:${second}` });
+  await until(isWhole, on(second));
+  await isClosed(first);
+
+  // What is no address of this machine alone changes nothing.
+  await configure({ listen: `0.0.0.0:${first}` });
+  assert.match(String((await daemon.event('config-refused'))['error']), /metrics\.listen/);
+  await until(isWhole, on(second));
+
+  // Somebody else has it: who can't be told so asks the socket, and has the port when it is free.
+  const other = createServer();
+  await new Promise((resolve) => other.listen(taken, '127.0.0.1', () => resolve(undefined)));
+  await configure({ listen: `127.0.0.1:${taken}` });
+  const told = await daemon.event('metrics-not-listening');
+  assert.deepEqual([told['port'], told['error']], [taken, 'EADDRINUSE']);
+  await until(isWhole, { socketPath });
+  await isClosed(second);
+  await new Promise((resolve) => other.close(resolve));
+  await until(isWhole, on(taken));
+
+  await configure();
+  await isClosed(taken);
+  await until(isWhole, { socketPath });
+  assert.equal(await server(), serving);
+  assert.equal(daemon.count('agent-died'), 0);
 });
 
 test('the group that may see the status may scrape, with either driver, and others may not', async (t) => {
