@@ -35,6 +35,7 @@ const LENGTH_BYTES = 4;
 export const NONCE_BYTES = 12;
 export const TAG_BYTES = 16;
 const USTAR = { at: 257, bytes: Buffer.from('ustar') } as const;
+const NAME_BYTES = 100;
 const KEY_MEMBER = 'key.kms';
 const SEALED_MEMBERS: readonly string[] = ['encrypted.tar.aes', 'secrets.tar.aes'];
 /** What `aws kms encrypt` prints. */
@@ -85,8 +86,7 @@ export function joinPair(wrappedKey: Buffer, sealed: Buffer): WrappedAndSealed {
  * whose members are not what they must be.
  */
 async function splitTarPack(bytes: Buffer): Promise<WrappedAndSealed | undefined> {
-  const magic = bytes.subarray(USTAR.at, USTAR.at + USTAR.bytes.length);
-  if (bytes.length < BLOCK_BYTES || !magic.equals(USTAR.bytes)) return undefined;
+  if (bytes.length < BLOCK_BYTES || !isTar(bytes)) return undefined;
   const members: Member[] = [];
   try {
     for await (const member of membersOf(bytes, true)) {
@@ -101,6 +101,22 @@ async function splitTarPack(bytes: Buffer): Promise<WrappedAndSealed | undefined
   const key = members.find(({ path }) => path === KEY_MEMBER);
   const sealed = members.find(({ path }) => SEALED_MEMBERS.includes(path));
   return key === undefined || sealed === undefined ? undefined : joinPair(key.data, sealed.data);
+}
+
+/** What inspect says of a pack without its key, by its first block and its size; undefined for what is none. */
+export function describePack(
+  head: Buffer,
+  size: number,
+): { readonly format: SealedFormat; readonly plaintextBytes: number | undefined } | undefined {
+  const sneaker = describeSneaker(head, size);
+  if (sneaker !== undefined) return { format: 'sneaker', ...sneaker };
+  const [name = ''] = head.subarray(0, NAME_BYTES).toString('latin1').split('\0');
+  const isPack = isTar(head) && (name === KEY_MEMBER || SEALED_MEMBERS.includes(name));
+  return isPack ? { format: 'kms-secrets', plaintextBytes: undefined } : undefined;
+}
+
+function isTar(bytes: Buffer): boolean {
+  return bytes.subarray(USTAR.at, USTAR.at + USTAR.bytes.length).equals(USTAR.bytes);
 }
 
 /** A pack, of whichever era; undefined for what is none. Throws BundleError bundle-invalid for half of one. */

@@ -63,7 +63,10 @@ function locationOf({ bundle }: Settings): string {
 }
 
 /** The whole ciphertext of the bundle that the settings name. */
-async function readBundle(context: Context, aws: AwsAccess): Promise<{ bytes: Buffer; location: string }> {
+export async function readBundle(
+  context: Context,
+  aws: AwsAccess,
+): Promise<{ bytes: Buffer; location: string }> {
   const location = locationOf(context.settings);
   const bytesMax = bundleBytesMax(TAR_BYTES_MAX);
   if (location === '-') return { bytes: await readStdin(context, bytesMax, 'a bundle'), location: 'stdin' };
@@ -73,15 +76,24 @@ async function readBundle(context: Context, aws: AwsAccess): Promise<{ bytes: Bu
   return { bytes: fetched.bytes, location };
 }
 
-/** The opened bundle. The caller wipes `plaintext`. Policy is checked before any key is used. */
+export interface OpenedBundle {
+  readonly header: BundleHeader;
+  /** The caller's to wipe. */
+  readonly plaintext: Buffer;
+  readonly location: string;
+  readonly sha256: string;
+}
+
+/** The opened bundle, which `read` may have read already. Policy is checked before any key is used. */
 export async function openBundle(
   context: Context,
-): Promise<{ header: BundleHeader; plaintext: Buffer; location: string; sha256: string }> {
+  read?: { readonly bytes: Buffer; readonly location: string },
+): Promise<OpenedBundle> {
   const { settings } = context;
   await avoidDumps();
   const aws = awsAccess(context);
   const { keyring, accepted } = await openUnwrapping(acceptedKeys(settings), aws);
-  const { bytes, location } = await readBundle(context, aws);
+  const { bytes, location } = read ?? (await readBundle(context, aws));
   checkHeader(readHeader(bytes), {
     accepted,
     nowMs: Date.now(),

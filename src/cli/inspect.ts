@@ -1,7 +1,8 @@
 import { readHeader } from '../bundle/envelope.ts';
+import { describePack } from '../bundle/old-format.ts';
 import { quote } from '../errors.ts';
 import { readHead } from './bundles.ts';
-import type { Command } from './command.ts';
+import type { Command, Context } from './command.ts';
 import { formatBytes, formatTable } from './ui.ts';
 
 export const inspect: Command = {
@@ -10,6 +11,8 @@ export const inspect: Command = {
   build: (yargs) => yargs.positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -' }),
   async run(_args, context) {
     const { head, size, location } = await readHead(context);
+    const old = describePack(head, size);
+    if (old !== undefined) return inspectOld(context, { ...old, location, bytes: size });
     const header = readHeader(head);
     if (context.json) {
       return context.ui.printJson({ verified: false, location, bytes: size, ...header });
@@ -28,3 +31,23 @@ export const inspect: Command = {
     );
   },
 };
+
+/** It says neither name nor key. */
+function inspectOld(
+  { ui, json }: Context,
+  pack: NonNullable<ReturnType<typeof describePack>> & { readonly location: string; readonly bytes: number },
+): void {
+  const { location, bytes, format, plaintextBytes } = pack;
+  if (json) {
+    ui.printJson({ verified: false, location, bytes, format, plaintextBytes: plaintextBytes ?? null });
+    return;
+  }
+  const holds = plaintextBytes === undefined ? '' : `, with ${formatBytes(plaintextBytes)} inside`;
+  for (const line of formatTable([
+    ['format', `${format}, a pack`],
+    ['size', `${formatBytes(bytes)} sealed${holds}`],
+  ])) {
+    ui.print(line);
+  }
+  ui.print('it says neither its name nor its key: secretsfs verify asks KMS, and opens it');
+}

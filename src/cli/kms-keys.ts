@@ -2,6 +2,7 @@
 import type { Settings } from '../daemon/config.ts';
 import { UsageError } from '../errors.ts';
 import { type KmsSpec, parseAcceptedKey, parseKeySpec } from '../keyring/spec.ts';
+import type { Context } from './command.ts';
 
 /** The one KMS key of --key, which `verb` needs. Throws UsageError. */
 export function soleKmsKey({ key = [] }: Settings, verb: string): KmsSpec {
@@ -30,4 +31,14 @@ export function acceptedKmsKeys({ acceptKey }: Settings): readonly KmsSpec[] {
   throw new UsageError('cannot open it: only key files are accepted, and KMS encrypted it', {
     hint: '--accept-key with the ARN of the KMS key, or leave --accept-key out',
   });
+}
+
+/**
+ * Keys of KMS that a pack may have: what --accept-key or --key says. KMS_KEY_ID does not count: it is the key to encrypt
+ * with, and old packs have an older one.
+ */
+export function openingKmsKeys({ settings, asWritten }: Context): readonly KmsSpec[] {
+  const isTyped = asWritten('key') !== 'key';
+  if (settings.acceptKey !== undefined || !isTyped) return acceptedKmsKeys(settings);
+  return (settings.key ?? []).map((key) => kmsKey(key, 'open a pack of sneaker'));
 }

@@ -3,8 +3,9 @@ import { readArchive } from '../bundle/archive.ts';
 import { OutputError, quote } from '../errors.ts';
 import { MOUNT_FILES_MAX, TAR_BYTES_MAX } from '../limits.ts';
 import { writeFileAtomically } from '../source/output.ts';
-import { OPENING_SETTINGS, openBundle } from './bundles.ts';
+import { OPENING_SETTINGS } from './bundles.ts';
 import { type Command, textArg } from './command.ts';
+import { factsOf, openPack, wordsOf } from './packs.ts';
 import { refuseTerminal, writeStdout } from './streams.ts';
 import { writeTree } from './write-tree.ts';
 
@@ -27,7 +28,8 @@ export const unpack: Command = {
     const force = args['force'] === true;
     const asDirectory = out.endsWith('/') || (out !== '-' && (await isDirectory(out)));
     if (out === '-') refuseTerminal(context, 'a tar');
-    const { header, plaintext } = await openBundle(context);
+    const opened = await openPack(context);
+    const { plaintext } = opened;
     // From here on a Ctrl-C must not leave half of the plaintext on a disk.
     const interrupt = new AbortController();
     const onSignal = () => {
@@ -62,13 +64,12 @@ export const unpack: Command = {
       plaintext.fill(0);
       for (const signal of SIGNALS) process.removeListener(signal, onSignal);
     }
-    const facts = { name: header.name, serial: header.serial, out };
     if (out === '-') return;
-    if (context.json) context.ui.printJson(facts);
-    else
-      context.ui.print(
-        `unpacked ${quote(header.name)}, serial ${header.serial}, to the ${asDirectory ? 'directory' : 'tar'} ${out}`,
-      );
+    if (context.json) {
+      const { name, serial, format, era, key } = factsOf(opened);
+      context.ui.printJson({ name, serial, format, era, key, out });
+    } else
+      context.ui.print(`unpacked ${wordsOf(opened)}, to the ${asDirectory ? 'directory' : 'tar'} ${out}`);
   },
 };
 

@@ -3,10 +3,11 @@ import { checkCandidate } from '../checks/candidate.ts';
 import { refusalOf } from '../checks/findings.ts';
 import { contentChecks } from '../checks/settings.ts';
 import { quote } from '../errors.ts';
-import { OPENING_SETTINGS, openBundle } from './bundles.ts';
+import { OPENING_SETTINGS } from './bundles.ts';
 import type { Command } from './command.ts';
 import { mountLimits } from './mount-settings.ts';
 import { nameFits } from './names.ts';
+import { factsOf, openPack, wordsOf } from './packs.ts';
 import { formatTable } from './ui.ts';
 
 export const verify: Command = {
@@ -14,7 +15,8 @@ export const verify: Command = {
   settings: [...OPENING_SETTINGS, 'maxBytes', 'maxFiles'],
   build: (yargs) => yargs.positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -' }),
   async run(_args, context) {
-    const { header, plaintext, location, sha256 } = await openBundle(context);
+    const opened = await openPack(context);
+    const { plaintext, location, sha256 } = opened;
     try {
       const entries = await listArchive(plaintext);
       const problems = await lintArchive(plaintext, mountLimits(context.settings));
@@ -32,7 +34,7 @@ export const verify: Command = {
           verified: true,
           location,
           sha256,
-          ...header,
+          ...factsOf(opened),
           entries,
           mountable: problems.length === 0,
           problems,
@@ -57,13 +59,16 @@ export const verify: Command = {
         const what = level === 'refuse' ? 'refused: ' : '';
         context.ui.warn(`${what}${quote(path)} (${rule}): found ${found}, want ${expected}`);
       }
-      if (context.settings.name === undefined && !nameFits(location, header.name)) {
-        context.ui.warn(
-          `its name is ${quote(header.name)}, not that of its file: mount would want --name ${header.name}`,
-        );
+      const name = opened.kind === 'bundle' ? opened.header.name : undefined;
+      if (context.settings.name === undefined && name !== undefined && !nameFits(location, name)) {
+        context.ui.warn(`its name is ${quote(name)}, not that of its file: mount would want --name ${name}`);
       }
       if (refusals.length > 0) throw refusalOf(refusals);
-      context.ui.print(`verified: ${quote(header.name)}, serial ${header.serial}, sealed ${header.created}`);
+      context.ui.print(
+        opened.kind === 'bundle'
+          ? `verified: ${wordsOf(opened)}, sealed ${opened.header.created}`
+          : `opened: ${wordsOf(opened)}; it is not signed`,
+      );
     } finally {
       plaintext.fill(0);
     }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import {
+  describePack,
   describeSneaker,
   joinPair,
   joinSneaker,
@@ -155,6 +156,15 @@ test('a list tells the size of a plaintext from the head of an object', () => {
     assert.equal(describeSneaker(none, none.length), undefined);
   }
   assert.equal(describeSneaker(bytes, 40), undefined);
+});
+
+test('inspect tells packs by their first block', () => {
+  for (const { name, how } of OLD_VECTORS.filter(({ how }) => how !== 'pair')) {
+    const bytes = oldFile(name);
+    const format = how === 'tar' ? 'kms-secrets' : 'sneaker';
+    assert.equal(describePack(bytes.subarray(0, 512), bytes.length)?.format, format, name);
+  }
+  for (const none of ['pack.tar', 'raw.kms']) assert.equal(describePack(oldFile(none), 10_240), undefined);
 });
 
 test('half a pair is said to be one', async () => {

@@ -1,0 +1,100 @@
+/** Packs of sneaker and kms-secrets, of every era, in the commands that open bundles; KMS has the key that they had. */
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { after, before, type TestContext, test } from 'node:test';
+import { awsEnv } from '../support/moto.ts';
+import { OLD_CONTEXT, OLD_KEY_ID, OLD_VECTORS, oldFile, oldKms } from '../support/old-vectors.ts';
+import { Bench, must } from '../support/program.ts';
+
+let server: Awaited<ReturnType<ReturnType<typeof oldKms>['listen']>>;
+before(async () => {
+  server = await oldKms().listen();
+});
+after(() => server?.stop());
+
+const packs = OLD_VECTORS.filter(({ name }) => name.endsWith('.pack'));
+const OTHER_KEY = `${OLD_KEY_ID.slice(0, -1)}e`;
+const pairs = (context: object) => Object.entries(context).map(([key, value]) => `--context=${key}=${value}`);
+
+async function create(t: TestContext): Promise<Bench> {
+  // The variable that everybody who has such files has set: the key to encrypt with today.
+  const bench = await Bench.create(t, { ...awsEnv(server.url), KMS_KEY_ID: 'alias/of-today' });
+  for (const { name } of packs) await writeFile(bench.path(name), oldFile(name));
+  return bench;
+}
+
+test('they unpack, piped into tar and into a directory, and nobody names a key', async (t) => {
+  const bench = await create(t);
+  assert.equal(packs.length, 5);
+  for (const { name, context, how, era } of packs) {
+    const tar = Buffer.from(await bench.must(['unpack', name, '-', ...pairs(context)]), 'latin1');
+    assert.ok(tar.equals(oldFile('pack.tar')), name);
+    const facts = JSON.parse(await bench.must(['unpack', name, `${name}.d/`, '--json', ...pairs(context)]));
+    const format = how === 'tar' ? 'kms-secrets' : 'sneaker';
+    assert.deepEqual(facts, { format, era, key: OLD_KEY_ID, out: `${name}.d/` });
+    assert.deepEqual(await readFile(bench.path(`${name}.d/db/password`)), oldFile('secret'));
+  }
+  await mkdir(bench.path('x'));
+  const program = `"${process.execPath}" "${bench.program}" unpack c-2015-04-21.pack - ${pairs(OLD_CONTEXT).join(' ')}`;
+  await must('bash', ['-c', `${program} | tar x -C x`], { env: bench.env, cwd: bench.directory });
+  assert.deepEqual(await readFile(bench.path('x/db/password')), oldFile('secret'));
+});
+
+test('inspect says what it can, and verify lists them', async (t) => {
+  const bench = await create(t);
+  for (const { name, context, how } of packs) {
+    const format = how === 'tar' ? 'kms-secrets' : 'sneaker';
+    const said = JSON.parse(await bench.must(['inspect', name, '--json']));
+    assert.equal(said.format, format);
+    assert.equal(said.verified, false);
+    const verified = JSON.parse(await bench.must(['verify', name, '--json', ...pairs(context)]));
+    assert.deepEqual(
+      verified.entries.map(({ path }: { path: string }) => path),
+      ['db/password', 'tls/key.pem'],
+    );
+    assert.equal(verified.key, OLD_KEY_ID);
+  }
+  const last = 'c-2015-04-21.pack';
+  assert.match(await bench.must(['inspect', last]), /neither its name nor its key/);
+  assert.match(await bench.must(['verify', last, ...pairs(OLD_CONTEXT)]), /it is not signed/);
+  const { plaintextBytes } = JSON.parse(await bench.must(['inspect', last, '--json']));
+  assert.equal(plaintextBytes, oldFile('pack.tar').length);
+});
+
+test('another context, or a key that is not the one named, is refused, and nothing is left', async (t) => {
+  const bench = await create(t);
+  for (const args of [
+    ['--context', 'team=web'],
+    [...pairs(OLD_CONTEXT), '--accept-key', OTHER_KEY],
+    [...pairs(OLD_CONTEXT), '--key', OTHER_KEY],
+  ]) {
+    for (const name of ['a-2015-02-05.pack', 'c-2015-04-21.pack']) {
+      const { code, stderr } = await bench.secretsfs(['unpack', name, 'out.tar', ...args]);
+      assert.equal(code, 5, stderr);
+      assert.match(stderr, /data-key-refused/);
+      await assert.rejects(readFile(bench.path('out.tar')));
+    }
+  }
+  await bench.must([
+    'unpack',
+    'c-2015-04-21.pack',
+    'out.tar',
+    ...pairs(OLD_CONTEXT),
+    '--accept-key',
+    OLD_KEY_ID,
+  ]);
+});
+
+test('a mount that does not name their format refuses them, and says how to', async (t) => {
+  const bench = await create(t);
+  await mkdir(bench.path('mnt'));
+  const { code, stderr } = await bench.secretsfs([
+    'mount',
+    'c-2015-04-21.pack',
+    'mnt',
+    '--accept-key',
+    OLD_KEY_ID,
+  ]);
+  assert.equal(code, 6);
+  assert.match(stderr, /pack of sneaker.*formats: of its config/s);
+});
