@@ -76,6 +76,7 @@ const PURE = [
   'keys/principals.ts',
   'keys/role-policy.ts',
   'keys/key-policy.ts',
+  'keys/policy-text.ts',
   'errors.ts',
   'limits.ts',
 ];

@@ -59,6 +59,9 @@ const CODES = {
   'key-unreachable': 'key',
   'key-not-accepted': 'key',
   'data-key-refused': 'key',
+  'key-exists': 'key',
+  'key-policy': 'key',
+  'key-limit': 'key',
 
   'bundle-invalid': 'bundle',
   'bundle-truncated': 'bundle',

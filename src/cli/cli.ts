@@ -188,7 +188,7 @@ async function parse(
       {},
       (error: Error | undefined, _args: unknown, output: string) => {
         if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {
-          return reject(wrong(problemOf((error?.message || output).split('\n')[0] ?? '', argv, positionals)));
+          return reject(wrong(problemOf(error?.message || output, argv, positionals)));
         }
         if (parsed === undefined) {
           ui.print(output);
@@ -210,7 +210,10 @@ async function parse(
 }
 
 /** yargs calls options and positionals alike arguments. `positionals`: as the usage has them. */
-function problemOf(message: string, argv: readonly string[], positionals: readonly string[]): string {
+function problemOf(text: string, argv: readonly string[], positionals: readonly string[]): string {
+  const [message = ''] = text.split('\n');
+  const [, chosen, found, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)$/m.exec(text) ?? [];
+  if (chosen !== undefined) return `${chosen} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
   const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1];
   if (given !== undefined) return `no ${positionals[Number(given)]?.replace(/\W/g, '').toUpperCase()} given`;
   const valueless = /^Not enough arguments following: (.*)$/.exec(message)?.[1];

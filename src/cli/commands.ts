@@ -102,6 +102,46 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./wait.ts')).wait,
   },
   {
+    name: 'keys ls',
+    describe: 'list KMS keys with their aliases and states',
+    load: async () => (await import('./keys-ls.ts')).keysLs,
+  },
+  {
+    name: 'keys show',
+    describe: 'show what KMS knows of a key',
+    load: async () => (await import('./keys-show.ts')).keysShow,
+  },
+  {
+    name: 'keys create',
+    describe: 'make a key, its policy and its alias',
+    load: async () => (await import('./keys-create.ts')).keysCreate,
+  },
+  {
+    name: 'keys alias',
+    describe: 'set, move or remove an alias',
+    load: async () => (await import('./keys-alias.ts')).keysAlias,
+  },
+  {
+    name: 'keys rotation',
+    describe: 'turn the rotation of a key on or off, or rotate it now',
+    load: async () => (await import('./keys-rotation.ts')).keysRotation,
+  },
+  {
+    name: 'keys policy',
+    describe: 'print the policy of a key, or replace it',
+    load: async () => (await import('./keys-policy.ts')).keysPolicy,
+  },
+  {
+    name: 'keys disable',
+    describe: 'disable a key, until it is enabled again',
+    load: async () => (await import('./keys-state.ts')).keysDisable,
+  },
+  {
+    name: 'keys enable',
+    describe: 'enable a key',
+    load: async () => (await import('./keys-state.ts')).keysEnable,
+  },
+  {
     name: 'policy instance',
     describe: 'print the least IAM policy of who mounts a bundle',
     load: async () => (await import('./policy-role.ts')).policyInstance,

@@ -43,7 +43,7 @@ function policyOf(role: Role, noticing: readonly SettingName[]): Command {
     async run(args, context) {
       const arn = optionalTextArg(args, 'principal');
       const principal = arn === undefined ? undefined : parsePrincipal(arn, '--principal');
-      const settled = taskOf(role, context.settings, optionalTextArg(args, 'bucket-key'));
+      const settled = taskOf(role, context.settings, optionalTextArg(args, 'bucketKey'));
       const task: Task = { ...settled, account: principal?.account };
       const documents = documentsOf(task, principal);
       if (context.json) {

@@ -77,6 +77,21 @@ for (const role of ['instance', 'author']) {
   });
 }
 
+test('policy has what --bucket-key, --topic and --queue are for', async (t) => {
+  const bench = await Bench.create(t, withoutAws(process.env));
+  const sids = async (...args: string[]) => {
+    const asked = ['policy', 'instance', '--bundle', 's3://bundles/web', '--key', KEY, ...args];
+    return JSON.parse(await bench.must(asked)).Statement.map(({ Sid }: { Sid: string }) => Sid);
+  };
+  const least = ['OpenBundle', 'ReadBundle', 'TellMissingFromDenied'];
+  assert.deepEqual(await sids(), least);
+  assert.deepEqual(await sids('--bucket-key', KEY), [...least, 'BucketKey']);
+  const queue = 'https://sqs.eu-west-1.amazonaws.com/123456789012/web';
+  assert.deepEqual(await sids('--queue', queue), [...least, 'HearOfUploads']);
+  const topic = 'arn:aws:sns:eu-west-1:123456789012:uploads';
+  assert.deepEqual(await sids('--topic', topic), [...least, 'OwnQueue', 'Subscribe', 'Unsubscribe']);
+});
+
 test('policy asks nobody, and warns of what else must say so across accounts', async (t) => {
   const bench = await Bench.create(t, withoutAws(process.env));
   const args = [
@@ -120,7 +135,11 @@ test('policy says what is wrong with what it was given, and what to write', asyn
       /is in none/,
       /nothing/,
     ],
-    [['--bundle', 's3://bundles/web', '--key', KEY, '--document', 'all'], /Invalid values/i, /--help/],
+    [
+      ['--bundle', 's3://bundles/web', '--key', KEY, '--document', 'all'],
+      /document is "all", want "identity" or "key" or "bucket"/,
+      /--help/,
+    ],
     [
       ['--bundle', 's3://bundles/web', '--key', KEY, '--queue', 'http://x/y'],
       /the ARN of the queue/,
