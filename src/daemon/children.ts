@@ -4,14 +4,15 @@
  * because capabilities and users are of a thread and Node has several.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants, realpathSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
-import { MountError, quote } from '../errors.ts';
+import { MountError } from '../errors.ts';
 import { CAPABILITIES, type Capability } from '../system/privileges.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import { Channel } from './channel.ts';
 import { FDS_VARIABLE, FIRST_FD, PARENT_VARIABLE, type Role } from './roles.ts';
+import { checkScript, programDirectory } from './scripts.ts';
 
 export interface ChildOptions {
   readonly role: Role;
@@ -92,13 +93,14 @@ const OWN_NAMESPACES = ['setpriv', '--pdeathsig', 'KILL', '--'].concat([
 /** glibc overwrites what is freed: parsers leave copies of plaintext behind (docs/threat-model.md). */
 const OVERWRITE_FREED = 'glibc.malloc.perturb=165:glibc.malloc.tcache_count=0';
 
-/** Throws MountError driver-missing where the tools are not there. The child may still fail: `exited` tells. */
+/** Throws MountError driver-missing where the tools or the script are not there. The child may still fail: `exited` tells. */
 export function spawnChild(options: ChildOptions): Child {
   const [command = '', ...argv] = childCommand(options);
   // Each starts the next: one that is missing would show as a child that ends at once.
   for (const tool of TOOLS) {
     if ((tool === command || argv.includes(tool)) && !isInPath(tool)) throw missing(options.role, tool);
   }
+  checkScript(argv.at(-1) ?? '');
   const { role, hear } = options;
   const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', 'ignore', hear === undefined ? 'ignore' : 'pipe'];
   stdio.push(...options.fds.map((fd) => (fd === 'channel' ? ('pipe' as const) : fd)));
@@ -206,19 +208,6 @@ function nodeCommand({ role, nodeFlags = [] }: ChildOptions): string[] {
 function checked(name: Capability): string {
   if (!Object.hasOwn(CAPABILITIES, name)) throw new Error('a capability that is none');
   return name;
-}
-
-/** Of the program that is on disk now: where a package was upgraded, the path leads to the new one. */
-function programDirectory(): string {
-  const program = process.argv[1] ?? '';
-  try {
-    return path.dirname(realpathSync(program));
-  } catch (cause) {
-    throw new MountError('driver-missing', `cannot start a process: ${quote(program)} is gone`, {
-      hint: 'install the program again: it is looked for at each start',
-      cause,
-    });
-  }
 }
 
 /**

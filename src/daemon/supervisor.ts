@@ -44,6 +44,7 @@ import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { mountRules, nodesMax } from './part-paths.ts';
 import { Parts } from './parts.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
+import { checkScripts } from './scripts.ts';
 import { ServedRules } from './served-rules.ts';
 import type { SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import {
@@ -322,6 +323,7 @@ export class Supervisor {
         hint: 'secretsfs wait, then again',
       });
     const { log } = this.#ports;
+    checkScripts();
     await this.#running.upgrade();
     // It carries the answer to whoever asked for this.
     setImmediate(() => this.#agent?.restart());

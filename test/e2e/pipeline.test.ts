@@ -402,6 +402,34 @@ test('while the program on disk can not serve, that is said, and what ends waits
   await assertNoneFailed(readers);
 });
 
+test('an upgrade to a program that calls its processes otherwise is refused before anything ends', async (t) => {
+  const pipeline = await setUp(t);
+  const { bench } = pipeline;
+  await otherProgram(bench.path('v1'));
+  await otherProgram(bench.path('renamed'));
+  await rename(bench.path('renamed/teller.mjs'), bench.path('renamed/names.mjs'));
+  await install(bench, 'v1');
+  bench.program = bench.path('current/secretsfs.mjs');
+  const daemon = await bench.mount(ARGS);
+  const readers = pipeline.readers(1);
+  const before = await allUp(pipeline);
+  await install(bench, 'renamed');
+  const { code, stderr } = await bench.secretsfs(['upgrade', 'web']);
+  assert.equal(code, 7, stderr);
+  assert.match(stderr, /cannot upgrade: the program in ".*renamed" has no teller\.mjs \(upgrade-refused\)/);
+  assert.match(stderr, /hint: .*mount it again/);
+  assert.deepEqual(await pipeline.pids(), before);
+  // Who keeps the new one can't rotate, and reads why; the old one on disk mends that.
+  const serial = await pipeline.replace();
+  assert.match(
+    `${(await daemon.event('teller-died'))['error']}`,
+    /cannot start a process: ".*renamed\/teller\.mjs" is missing/,
+  );
+  await install(bench, 'v1');
+  await activated(daemon, serial);
+  await assertNoneFailed(readers);
+});
+
 test('while the program is gone from the disk, what dies comes back when it does', async (t) => {
   const pipeline = await setUp(t);
   const { bench } = pipeline;
