@@ -18,18 +18,20 @@ import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
 
 /** Runs what `argv` (without node and the program) says; returns the exit code. Never throws. */
-export async function runCli(argv: readonly string[], process: NodeJS.Process): Promise<number> {
+export async function runCli(all: readonly string[], process: NodeJS.Process): Promise<number> {
   const { env, stdin, stdout, stderr } = process;
   const ui = createUi({ stdout, stderr, env });
-  const json = argv.includes('--json');
+  const { own, program } = splitAtDashes(all);
+  const json = own.includes('--json');
   try {
-    const { known, group } = findCommand(argv);
+    const { known, group } = findCommand(all);
     if (known === undefined) {
-      withoutCommand(argv, group, ui);
+      withoutCommand(all, group, ui);
       await ui.flushed();
       return EXIT_CODES.ok;
     }
     const command = await known.load();
+    const argv = command.runsProgram === true ? own : all;
     const args = await parse(known, command, argv, { ui, columns: stdout.columns || 80 });
     if (args === undefined) {
       await ui.flushed();
@@ -51,12 +53,21 @@ export async function runCli(argv: readonly string[], process: NodeJS.Process): 
       untrustedConfig: config?.file.untrusted,
       config: config?.given,
     };
-    await command.run(args, context);
+    const exitCode = await command.run(command.runsProgram === true ? { ...args, program } : args, context);
     await ui.flushed();
-    return EXIT_CODES.ok;
+    return typeof exitCode === 'number' ? exitCode : EXIT_CODES.ok;
   } catch (error) {
     return ui.fail(error, { json });
   }
+}
+
+/** What is for secretsfs, and what stands after a lone --. */
+function splitAtDashes(argv: readonly string[]): {
+  readonly own: readonly string[];
+  readonly program: readonly string[];
+} {
+  const at = argv.indexOf('--');
+  return at === -1 ? { own: argv, program: [] } : { own: argv.slice(0, at), program: argv.slice(at + 1) };
 }
 
 async function loadConfig(

@@ -30,10 +30,15 @@ export interface Command {
   readonly settings: readonly SettingName[];
   /** Of its own options and positionals, those that may be given more than once. */
   readonly lists?: readonly string[];
+  /** It runs a program: everything after a lone -- is that program's, and arrives in `args` as a list, `program`. */
+  readonly runsProgram?: boolean;
   /** Options of this command alone, and its positionals. */
   build?(yargs: Argv): Argv;
-  /** Positionals and own options arrive in `args`; settings, merged from all layers, in `context`. */
-  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<void>;
+  /**
+   * Positionals and own options arrive in `args`; settings, merged from all layers, in `context`. What it resolves to, if it is
+   * a number, the process exits with.
+   */
+  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<unknown>;
 }
 
 /** A positional or option that yargs made sure is text. */

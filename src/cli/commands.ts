@@ -67,6 +67,31 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./shred.ts')).shred,
   },
   {
+    name: 'upload',
+    describe: 'put a file into the store, or what comes on stdin',
+    load: async () => (await import('./upload.ts')).upload,
+  },
+  {
+    name: 'download',
+    describe: 'take a secret out of the store into a file',
+    load: async () => (await import('./download.ts')).download,
+  },
+  {
+    name: 'put',
+    describe: 'put a value into the store, typed without echo or piped in',
+    load: async () => (await import('./put.ts')).put,
+  },
+  {
+    name: 'get',
+    describe: 'write a secret of the store to stdout',
+    load: async () => (await import('./get.ts')).get,
+  },
+  {
+    name: 'exec',
+    describe: 'run a program with secrets of the store in its environment',
+    load: async () => (await import('./exec.ts')).exec,
+  },
+  {
     name: 'mount',
     describe: 'serve a bundle at a mountpoint, in the foreground',
     load: async () => (await import('./mount.ts')).mount,

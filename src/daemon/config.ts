@@ -53,7 +53,8 @@ const schema = z.strictObject({
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';
 /** What people have in their environment already: the first that is there stands in for the setting. */
 const HABITS = {
-  key: ['KMS_KEY_ID'],
+  key: ['KMS_KEY_ID', 'SNEAKER_MASTER_KEY'],
+  context: ['SNEAKER_MASTER_CONTEXT'],
   bundle: ['S3_PATH'],
   store: ['S3_PATH', 'SNEAKER_S3_PATH'],
 } as const satisfies Partial<Record<keyof typeof schema.shape, readonly string[]>>;

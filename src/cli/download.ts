@@ -1,0 +1,77 @@
+/** A secret's content to a file that only its owner may read, or to stdout. */
+import { OutputError, quote } from '../errors.ts';
+import { parsePath } from '../secrets/location.ts';
+import { writeFileAtomically } from '../source/output.ts';
+import { awsAccess } from './bundles.ts';
+import { type Command, optionalTextArg, textArg } from './command.ts';
+import { createOpener, SECRET_SETTINGS } from './secrets.ts';
+import { openStore } from './stores.ts';
+import { refuseTerminal, writeStdout } from './streams.ts';
+import { formatBytes } from './ui.ts';
+
+export const download: Command = {
+  usage: 'download <path> <file>',
+  settings: SECRET_SETTINGS,
+  build: (yargs) =>
+    yargs
+      .positional('path', { type: 'string', describe: 'path of the secret in the store', demandOption: true })
+      .positional('file', { type: 'string', describe: 'file, - for stdout', demandOption: true })
+      .option('version', { type: 'string', requiresArg: true, describe: 'an older version, of: history' })
+      .option('sealed-for', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'the full place it was sealed for, where you copied it from there yourself',
+      })
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+  async run(args, context) {
+    const path = parsePath(textArg(args, 'path'));
+    const file = textArg(args, 'file');
+    const force = args['force'] === true;
+    if (file === '-') refuseTerminal(context, 'a secret');
+    const aws = awsAccess(context);
+    const store = openStore(context, aws);
+    const opener = await createOpener(context, store, aws);
+    const { plaintext, format, keys, header, stored } = await context.ui.progress(`reading ${path}`, () =>
+      opener.open(path, {
+        version: optionalTextArg(args, 'version'),
+        sealedFor: optionalTextArg(args, 'sealedFor'),
+      }),
+    );
+    try {
+      if (file === '-') await writeStdout(context, plaintext);
+      else await writePrivately(file, plaintext, force);
+    } finally {
+      plaintext.fill(0);
+    }
+    if (file === '-') return;
+    const { etag, version } = stored;
+    const bytes = plaintext.length;
+    const facts = { path, file, bytes, format, keys, etag, version, created: header?.created };
+    if (context.json) context.ui.printJson(facts);
+    else context.ui.print(`downloaded ${quote(path)}, ${formatBytes(bytes)}, to ${file}`);
+  },
+};
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+async function writePrivately(file: string, plaintext: Buffer, force: boolean): Promise<void> {
+  // A Ctrl-C must not leave plaintext under a name that nobody knows: what was begun is finished.
+  const later = () => undefined;
+  for (const signal of SIGNALS) process.on(signal, later);
+  try {
+    await writeFileAtomically(file, plaintext, {
+      mode: 0o600,
+      expected: force ? undefined : 'absent',
+      // Plaintext goes where it was sent and nowhere else.
+      links: 'replace',
+    });
+  } catch (error) {
+    if (force || !(error instanceof OutputError) || error.code !== 'output-changed') throw error;
+    throw new OutputError('output-exists', `cannot download: ${quote(file)} exists`, {
+      hint: '--force replaces it',
+      cause: error,
+    });
+  } finally {
+    for (const signal of SIGNALS) process.removeListener(signal, later);
+  }
+}

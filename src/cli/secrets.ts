@@ -1,0 +1,137 @@
+/** What the commands that open secrets of a store share: which keys may open, and what every format opens to. */
+import type { KeyringNode } from '@aws-crypto/material-management-node';
+import type { AwsAccess } from '../aws/access.ts';
+import type { AcceptedKey } from '../bundle/header.ts';
+import { parseContext } from '../bundle/name.ts';
+import type { OldFormat } from '../bundle/old-format-names.ts';
+import type { SettingName } from '../daemon/config.ts';
+import { quote, SourceError } from '../errors.ts';
+import { openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
+import { openOldSecret } from '../keyring/old-object.ts';
+import { ofOwnAccount } from '../keyring/own-account.ts';
+import { RawKms } from '../keyring/raw-kms.ts';
+import { type KmsSpec, parseAcceptedKey } from '../keyring/spec.ts';
+import { openSecret, readSecretHeader, type SecretHeader } from '../secrets/secret.ts';
+import type { ReadObject, SecretStore } from '../secrets/store.ts';
+import { avoidDumps } from '../system/dumps.ts';
+import type { Context } from './command.ts';
+import { STORE_SETTINGS } from './stores.ts';
+
+/** Of a command that opens secrets. */
+export const SECRET_SETTINGS: readonly SettingName[] = [...STORE_SETTINGS, 'key', 'acceptKey', 'context'];
+
+export interface OpenedSecret {
+  /** The caller's to wipe. */
+  readonly plaintext: Buffer;
+  readonly format: 'secretsfs' | OldFormat;
+  /** The ARN of the KMS key that an old format was under, or those of all keys that may open one of ours. */
+  readonly keys: readonly string[];
+  /** Of ours. */
+  readonly header: SecretHeader | undefined;
+  readonly stored: ReadObject;
+}
+
+export interface SecretOpener {
+  /**
+   * Opens what lies at `path`. Throws SourceError source-not-found where there is nothing, and what openSecret() and
+   * openOldSecret() throw.
+   */
+  open(
+    path: string,
+    options?: {
+      readonly version?: string | undefined;
+      /** The place it was sealed for, where that is meant to be another than its own. */
+      readonly sealedFor?: string | undefined;
+    },
+  ): Promise<OpenedSecret>;
+}
+
+/**
+ * The keys that may open: those of --accept-key and no other; without it key files and ARNs of --key, and every KMS key of
+ * the account of the credentials. --context is demanded of what is opened. Touches key files, and neither store nor network.
+ */
+export async function createOpener(
+  { settings }: Pick<Context, 'settings'>,
+  store: SecretStore,
+  aws: AwsAccess,
+): Promise<SecretOpener> {
+  await avoidDumps();
+  const context = parseContext(settings.context ?? []);
+  const { acceptKey, key = [] } = settings;
+  const reader =
+    acceptKey === undefined ? await openDiscovering(key, aws) : await openUnwrapping(acceptKey, aws);
+  const old = { kms: ofOwnAccount(new RawKms(aws)), keys: kmsKeysOf(acceptKey ?? []), context };
+  const isKmsAsked = acceptKey === undefined || old.keys.length > 0;
+  return {
+    async open(path, { version, sealedFor } = {}) {
+      const place = sealedFor ?? store.locate(path);
+      const stored = await store.read(path, { version });
+      if (stored === undefined) {
+        const pair =
+          isKmsAsked && version === undefined ? await openPair(store, path, place, old) : undefined;
+        if (pair === undefined) throw notFound(store, path, version);
+        return pair;
+      }
+      if (stored.bytes[0] === MESSAGE_VERSION || !isKmsAsked) return openOurs(stored, place, reader, context);
+      const opened = await openOldSecret({ bytes: stored.bytes }, { ...old, place });
+      // Neither: this says what it is instead.
+      if (opened === undefined) return openOurs(stored, place, reader, context);
+      const { plaintext, format, keyId } = opened;
+      return { plaintext, format, keys: [keyId], header: undefined, stored };
+    },
+  };
+}
+
+/** Of the AWS Encryption SDK's message format. No old format begins with it but by chance, in a raw KMS ciphertext. */
+const MESSAGE_VERSION = 2;
+
+async function openOurs(
+  stored: ReadObject,
+  location: string,
+  { keyring, accepted }: { readonly keyring: KeyringNode; readonly accepted: readonly AcceptedKey[] },
+  context: Readonly<Record<string, string>>,
+): Promise<OpenedSecret> {
+  // What it is, in better words than those of what is wrong with it.
+  readSecretHeader(stored.bytes);
+  const { header, plaintext } = await openSecret(stored.bytes, { keyring, accepted, location, context });
+  const keys = header.encryptedDataKeys.map(({ keyName }) => keyName);
+  return { plaintext, format: 'secretsfs', keys, header, stored };
+}
+
+/** The two objects that a secret was until 18 April 2015. */
+async function openPair(
+  store: SecretStore,
+  path: string,
+  place: string,
+  old: Omit<Parameters<typeof openOldSecret>[1], 'place'>,
+): Promise<OpenedSecret | undefined> {
+  const wrappedKey = await store.read(`${path}.kms`);
+  if (wrappedKey === undefined) return undefined;
+  const sealed = await store.read(`${path}.aes`);
+  if (sealed === undefined) return undefined;
+  const opened = await openOldSecret(
+    { wrappedKey: wrappedKey.bytes, sealed: sealed.bytes },
+    { ...old, place },
+  );
+  if (opened === undefined) return undefined;
+  const { plaintext, format, keyId } = opened;
+  return { plaintext, format, keys: [keyId], header: undefined, stored: sealed };
+}
+
+function kmsKeysOf(specs: readonly string[]): KmsSpec[] {
+  return specs.map(parseAcceptedKey).filter((spec) => spec.kind === 'kms');
+}
+
+function notFound(store: SecretStore, path: string, version: string | undefined): SourceError {
+  const what = version === undefined ? quote(path) : `version ${quote(version)} of ${quote(path)}`;
+  return new SourceError(
+    'source-not-found',
+    `cannot open ${what} in ${quote(store.location)}: there is none`,
+    {
+      hint:
+        version === undefined
+          ? 'secretsfs ls shows what there is'
+          : `secretsfs history ${path} shows its versions`,
+    },
+  );
+}

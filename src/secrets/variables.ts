@@ -1,0 +1,79 @@
+/**
+ * Secrets as variables of an environment: which name each gets. PURE. A name that was made from a path is the word of whoever
+ * may write to the store; so it neither replaces a variable nor is one that tells a program what to load.
+ */
+import { quote, UsageError } from '../errors.ts';
+
+export interface Wanted {
+  /** As selectObjects() takes it. */
+  readonly pattern: string;
+  /** The variable's name, where a person gave it: then the pattern is one path. */
+  readonly name: string | undefined;
+}
+
+const NAMED = /^([A-Za-z_][A-Za-z0-9_]*)=(.+)$/s;
+
+/** `NAME=PATH`, or a pattern. Throws UsageError for a name with a wildcard. */
+export function parseWanted(text: string): Wanted {
+  const [, name, pattern] = NAMED.exec(text) ?? [];
+  if (name === undefined || pattern === undefined) return { pattern: text, name: undefined };
+  if (!/[*?{,]|\/$/.test(pattern)) return { pattern, name };
+  throw new UsageError(`cannot use ${quote(text)}: a name is for one secret, not for a pattern`, {
+    hint: 'NAME=PATH, or a pattern alone: the names are made from the paths',
+  });
+}
+
+/** What a variable is called for the secret at `path` that `pattern` matched: what is below the pattern's own directory. */
+export function variableName(path: string, pattern: string): string {
+  const relative = pattern.replace(/^\/+/, '');
+  const fixed = /[*?{]|\/$/.test(relative) ? (/^[^*?{]*/.exec(relative)?.[0] ?? '') : relative;
+  const below = path.slice(fixed.lastIndexOf('/') + 1);
+  const name = below.toUpperCase().replace(/[^A-Z0-9_]/g, '_');
+  return /^[0-9]/.test(name) ? `_${name}` : name;
+}
+
+/** Those by which a loader, an interpreter, a shell, git or an HTTP client is told what to run, what to load, or whom to trust. */
+const STEERING = new RegExp(
+  `^(?:${[
+    'PATH|IFS|ENV|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|BASH_ENV|BASH_FUNC_.*',
+    'LD_.*|DYLD_.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH',
+    'NODE_OPTIONS|NODE_PATH|NODE_EXTRA_CA_CERTS|PYTHON(?:HOME|PATH|STARTUP|INSPECT|USERBASE|BREAKPOINT|WARNINGS)',
+    'PERL5(?:OPT|LIB|DB)|PERLLIB|RUBY(?:OPT|LIB)|JAVA_TOOL_OPTIONS|_?J(?:DK_J)?AVA_OPTIONS|CLASSPATH|LUA_.*',
+    'GIT_(?:SSH|SSH_COMMAND|ASKPASS|EDITOR|SEQUENCE_EDITOR|PAGER|EXEC_PATH|EXTERNAL_DIFF|PROXY_COMMAND|CONFIG.*)',
+    'EDITOR|VISUAL|PAGER|MANPAGER|LESSOPEN|LESSCLOSE|BROWSER|SSH_ASKPASS',
+    '(?:HTTPS?|ALL|FTP)_PROXY|SSL_CERT_(?:FILE|DIR)|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE',
+    'AWS_(?:ENDPOINT_URL.*|CONFIG_FILE|SHARED_CREDENTIALS_FILE|CA_BUNDLE|EC2_METADATA_.*)|SECRETSFS_.*',
+  ].join('|')})$`,
+);
+
+export interface Variable {
+  readonly name: string;
+  readonly path: string;
+}
+
+/**
+ * Checks names together. `isNamed`: a person gave it. Throws UsageError for one that two secrets have, one that `env` has
+ * already, unless `overwrite`, and one that steers programs; the latter two only where the name was made from a path.
+ */
+export function checkVariables(
+  variables: readonly (Variable & { readonly isNamed: boolean })[],
+  env: NodeJS.ProcessEnv,
+  { overwrite }: { readonly overwrite: boolean },
+): void {
+  const taken = new Map<string, string>();
+  for (const { name, path, isNamed } of variables) {
+    const other = taken.get(name);
+    const refuse = (why: string, hint: string): never => {
+      throw new UsageError(`cannot use ${quote(path)} as the variable ${name}: ${why}`, { hint });
+    };
+    if (other !== undefined) refuse(`${quote(other)} has that name too`, `name one of them: OTHER=${path}`);
+    taken.set(name, path);
+    if (isNamed) continue;
+    if (STEERING.test(name)) {
+      refuse('it would tell programs what to do', `if it is meant, name it: ${name}=${path}`);
+    }
+    if (env[name] !== undefined && !overwrite) {
+      refuse('it is set already', `--overwrite replaces it; or name it: ${name}=${path}`);
+    }
+  }
+}
