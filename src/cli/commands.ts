@@ -57,6 +57,26 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./datakey-create.ts')).datakeyCreate,
   },
   {
+    name: 'ls',
+    describe: 'list the secrets of a store',
+    load: async () => (await import('./ls.ts')).ls,
+  },
+  {
+    name: 'rm',
+    describe: 'remove secrets from the store',
+    load: async () => (await import('./rm.ts')).rm,
+  },
+  {
+    name: 'history',
+    describe: 'show the versions of a secret that the bucket keeps',
+    load: async () => (await import('./history.ts')).history,
+  },
+  {
+    name: 'restore',
+    describe: 'bring an older version of a secret back',
+    load: async () => (await import('./restore.ts')).restore,
+  },
+  {
     name: 'keygen',
     describe: 'make a local key file',
     load: async () => (await import('./keygen.ts')).keygen,

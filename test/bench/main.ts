@@ -13,6 +13,7 @@ import { activation } from './activation.ts';
 import { cold } from './cold.ts';
 import { fleet } from './fleet/main.ts';
 import { latency } from './latency.ts';
+import { listing } from './listing.ts';
 import { type Benchmark, type Result, Scope } from './measure.ts';
 import { memory } from './memory.ts';
 import { nginx } from './nginx.ts';
@@ -35,6 +36,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   rotation,
   stall,
   sealing,
+  listing,
   fleet,
 ];
 const EXIT_FAILED = 1;

@@ -1,0 +1,270 @@
+/** The commands that look after a store, as a user types them, with the aws command as the second client. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import { awsEnv, createBucket, type Moto, startMoto } from '../support/moto.ts';
+import { VECTORS } from '../support/paths.ts';
+import { Bench, must, type Outcome } from '../support/program.ts';
+import { sealTestSecret } from '../support/secrets.ts';
+
+let moto: Moto;
+before(async () => {
+  moto = await startMoto();
+});
+after(() => moto.stop());
+
+interface Place {
+  readonly bench: Bench;
+  readonly bucket: string;
+  /** `aws ARGS...`, Debian's. */
+  aws(...args: string[]): Promise<string>;
+  /** Puts an object there with the aws command. */
+  put(key: string, bytes: Buffer | string): Promise<void>;
+  json<T>(...args: string[]): Promise<T>;
+}
+
+/** The store is s3://BUCKET/team, from the environment, as people have it. */
+async function place(t: TestContext, options: { readonly versioned?: boolean } = {}): Promise<Place> {
+  const bucket = await createBucket(moto.url, options);
+  const bench = await Bench.create(t, awsEnv(moto.url, { S3_PATH: `s3://${bucket}/team` }));
+  const env = { ...bench.env, XDG_CACHE_HOME: bench.path('cache'), SECRETSFS_FORCE_PATH_STYLE: 'true' };
+  Object.assign(bench.env, env);
+  const aws = (...args: string[]) => must('aws', args, { env: bench.env, cwd: bench.directory });
+  return {
+    bench,
+    bucket,
+    aws,
+    async put(key, bytes) {
+      await writeFile(bench.path('object'), bytes);
+      await aws('s3', 'cp', '--quiet', 'object', `s3://${bucket}/${key}`);
+    },
+    json: async <T>(...args: string[]) => JSON.parse(await bench.must([...args, '--json'])) as T,
+  };
+}
+
+function assertRefused(
+  { code, stdout, stderr }: Outcome,
+  exit: number,
+  errorCode: string,
+  says: RegExp,
+): void {
+  assert.equal(code, exit, stderr);
+  assert.equal(stdout, '');
+  assert.match(stderr, says);
+  assert.ok(stderr.includes(`(${errorCode})`), stderr);
+  assert.match(stderr, /^secretsfs: hint: ./m);
+}
+
+interface ListedJson {
+  readonly path: string;
+  readonly plainBytes: number | null;
+  readonly etag: string;
+  readonly format: string;
+  readonly version: string | null;
+}
+const versionOf = (each: { readonly version: string }) => each.version;
+
+test('ls shows what the aws command put there, of every format, as a table and as JSON', async (t) => {
+  const { bench, bucket, put, json, aws } = await place(t);
+  const location = `s3://${bucket}/team/db/password`;
+  await put('team/db/password', await sealTestSecret('hunter2', { location, context: { team: 'infra' } }));
+  await put('team/web.enc', readFileSync(path.join(VECTORS, 'bundle', 'v1.bundle')));
+  await put('team/notes.txt', 'not a secret\n');
+  await put('other/x', 'x');
+  const listed = await json<ListedJson[]>('ls');
+  assert.deepEqual(
+    listed.map((each) => [each.path, each.format, each.plainBytes]),
+    [
+      ['db/password', 'secretsfs', 7],
+      ['notes.txt', 'unknown', null],
+      ['web.enc', 'bundle', null],
+    ],
+  );
+  const head = JSON.parse(await aws('s3api', 'head-object', '--bucket', bucket, '--key', 'team/db/password'));
+  assert.equal(listed[0]?.etag, head.ETag);
+  const table = (await bench.must(['ls', '/db/*,web*'])).split('\n');
+  assert.match(table[0] ?? '', /^path +modified +size +etag +key +format$/);
+  assert.match(
+    table[1] ?? '',
+    /^db\/password +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ +7 B +[0-9a-f]{12} +\S+ +secretsfs$/,
+  );
+  assert.match(table[2] ?? '', /^web\.enc .* bundle$/);
+  assert.match(await bench.must(['ls', 'db/', '--long']), /version +context\n.* - +team=infra\n/);
+  const warned = await bench.secretsfs(['ls', '--store', `s3://${bucket}`, 'team/db/*']);
+  assert.equal(warned.code, 0);
+  assert.equal(warned.stderr, '');
+});
+
+test('a secret that was copied to another place is listed with a warning', async (t) => {
+  const { bench, bucket, put, aws } = await place(t);
+  await put('team/a', await sealTestSecret('x', { location: `s3://${bucket}/team/a` }));
+  await aws('s3', 'cp', '--quiet', `s3://${bucket}/team/a`, `s3://${bucket}/team/b`);
+  const { stderr, stdout } = await bench.secretsfs(['ls']);
+  assert.equal(stdout.split('\n').length, 4);
+  assert.match(stderr, /warning: sealed for another place.*1 secret, such as "b"/);
+});
+
+test('what ls can not list, it says with a hint', async (t) => {
+  const { bench, bucket } = await place(t);
+  assertRefused(
+    await bench.secretsfs(['ls', 'db/*']),
+    4,
+    'source-not-found',
+    /cannot find "db\/\*".*nothing matches/,
+  );
+  assertRefused(await bench.secretsfs(['ls', '../x']), 2, 'usage', /"\.\.\/x"/);
+  assertRefused(
+    await bench.secretsfs(['ls', '--store', `s3://${bucket}-none/x`]),
+    4,
+    'source-not-found',
+    /no bucket/,
+  );
+  assertRefused(await bench.secretsfs(['ls', '--store', 'nowhere']), 4, 'source-not-found', /no directory/);
+  const env = { ...bench.env, S3_PATH: '' };
+  assertRefused(await bench.secretsfs(['ls'], { env }), 2, 'usage', /no store given/);
+  assert.equal(await bench.must(['ls']), '');
+});
+
+test('SNEAKER_S3_PATH names the store as well, and so does a directory', async (t) => {
+  const { bench, bucket, put } = await place(t);
+  await put('sneaker/a', 'x');
+  const env = { ...bench.env, S3_PATH: '', SNEAKER_S3_PATH: `s3://${bucket}/sneaker/` };
+  assert.match(await bench.must(['ls'], { env }), /^a .* unknown$/m);
+  await mkdir(bench.path('store', 'd'), { recursive: true });
+  await writeFile(bench.path('store', 'd', 'f'), await sealTestSecret('xyz'));
+  for (const store of ['store', `file://${bench.path('store')}/`]) {
+    assert.match(await bench.must(['ls', '--store', store, 'd/*']), /^d\/f .* 3 B .* secretsfs$/m);
+  }
+  await bench.must(['rm', '--store', 'store', 'd/f', '--purge-versions']);
+  assert.equal(await bench.must(['ls', '--store', 'store']), '');
+  assertRefused(
+    await bench.secretsfs(['history', '--store', 'store', 'd/f']),
+    2,
+    'usage',
+    /keeps no versions/,
+  );
+});
+
+test('rm removes what it names, all or nothing of it, and nothing with --dry-run', async (t) => {
+  const { bench, bucket, put, aws, json } = await place(t);
+  for (const key of ['a', 'b', 'ab', 'a/c']) await put(`team/${key}`, key);
+  assert.equal(await bench.must(['rm', '--dry-run', 'a', '/b']), 'would remove "a"\nwould remove "b"\n');
+  assertRefused(await bench.secretsfs(['rm', 'a', 'nope']), 4, 'source-not-found', /cannot remove "nope"/);
+  assertRefused(await bench.secretsfs(['rm', 'a*']), 4, 'source-not-found', /cannot remove "a\*"/);
+  assertRefused(await bench.secretsfs(['rm', '../x']), 2, 'usage', /\.\.\/x/);
+  const keys = async () =>
+    (await aws('s3', 'ls', '--recursive', `s3://${bucket}/team/`)).split('\n').length - 1;
+  assert.equal(await keys(), 4);
+  const { removed } = await json<{ removed: { path: string; kept: boolean }[] }>('rm', 'a', 'b', 'a');
+  assert.deepEqual(
+    removed.map((each) => [each.path, each.kept]),
+    [
+      ['a', false],
+      ['b', false],
+    ],
+  );
+  assert.deepEqual(
+    (await json<ListedJson[]>('ls')).map((each) => each.path),
+    ['a/c', 'ab'],
+  );
+});
+
+test('in a versioned bucket rm keeps what was, history shows it, restore brings it back, and --purge-versions ends it', async (t) => {
+  const { bench, bucket, put, aws, json } = await place(t, { versioned: true });
+  const seal = (text: string) => sealTestSecret(text, { location: `s3://${bucket}/team/a` });
+  const first = await seal('one');
+  await put('team/a', first);
+  await put('team/a', await seal('three'));
+  await put('team/ab', 'another');
+  interface Version {
+    readonly version: string;
+    readonly latest: boolean;
+    readonly deleted: boolean;
+    readonly plainBytes: number | null;
+  }
+  const before = await json<Version[]>('history', 'a');
+  assert.deepEqual(
+    before.map(({ latest, deleted, plainBytes }) => [latest, deleted, plainBytes]),
+    [
+      [true, false, 5],
+      [false, false, 3],
+    ],
+  );
+  assert.equal((await json<ListedJson[]>('ls', 'a'))[0]?.version, before[0]?.version);
+  assert.match(await bench.must(['rm', 'a']), /^removed "a"; its versions are kept/);
+  const gone = await json<Version[]>('history', 'a');
+  assert.deepEqual(
+    gone.map(({ deleted }) => deleted),
+    [true, false, false],
+  );
+  assert.match(await bench.must(['history', 'a']), /latest, deleted/);
+
+  const oldest = gone[2]?.version ?? '';
+  assertRefused(
+    await bench.secretsfs(['restore', 'a', '--version', gone[0]?.version ?? '']),
+    4,
+    'source-not-found',
+    /no version/,
+  );
+  assertRefused(
+    await bench.secretsfs(['restore', 'a', '--version', 'nonsense']),
+    4,
+    'source-not-found',
+    /no version "nonsense"/,
+  );
+  await bench.must(['restore', 'a', '--version', oldest, '--dry-run']);
+  assert.equal((await json<Version[]>('history', 'a')).length, 3);
+  const restored = await json<{ version: string; from: string }>('restore', 'a', '--version', oldest);
+  assert.equal(restored.from, oldest);
+  await aws('s3', 'cp', '--quiet', `s3://${bucket}/team/a`, 'back');
+  assert.deepEqual(readFileSync(bench.path('back')), first);
+  assertRefused(
+    await bench.secretsfs(['restore', 'a', '--version', restored.version]),
+    10,
+    'output-exists',
+    /is what is there/,
+  );
+
+  const all = (await json<Version[]>('history', 'a')).map(versionOf);
+  assert.match(
+    await bench.must(['rm', '--dry-run', '--purge-versions', 'a']),
+    /would remove "a", 4 versions for good/,
+  );
+  const purged = await json<{ removed: { purged: string[] }[] }>('rm', '--purge-versions', 'a');
+  assert.deepEqual(purged.removed[0]?.purged, all.reverse());
+  assertRefused(await bench.secretsfs(['history', 'a']), 4, 'source-not-found', /there never was/);
+  const left = JSON.parse(await aws('s3api', 'list-object-versions', '--bucket', bucket));
+  assert.deepEqual(
+    left.Versions.map((each: { Key: string }) => each.Key),
+    ['team/ab'],
+  );
+  assert.equal(left.DeleteMarkers, undefined);
+});
+
+test('history of a bucket without versions says that there are none', async (t) => {
+  const { bench, put } = await place(t);
+  await put('team/a', 'x');
+  const { stdout, stderr, code } = await bench.secretsfs(['history', 'a']);
+  assert.equal(code, 0);
+  assert.match(stdout, /^null .* latest$/m);
+  assert.match(stderr, /keeps no versions/);
+});
+
+test('what is written goes under the encryption of S3 that was asked for, and without an ACL', async (t) => {
+  const { bench, bucket, put, aws, json } = await place(t, { versioned: true });
+  await put('team/a', 'one');
+  await put('team/a', 'two');
+  const [, older] = await json<{ version: string }[]>('history', 'a');
+  const key = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
+  await bench.must(['restore', 'a', '--version', older?.version ?? '', '--sse', 'aws:kms', '--sse-key', key]);
+  const head = JSON.parse(await aws('s3api', 'head-object', '--bucket', bucket, '--key', 'team/a'));
+  assert.deepEqual([head.ServerSideEncryption, head.SSEKMSKeyId], ['aws:kms', key]);
+  assertRefused(
+    await bench.secretsfs(['restore', 'a', '--version', 'x', '--sse', 'AES256', '--sse-key', key]),
+    2,
+    'usage',
+    /AES256/,
+  );
+});
