@@ -14,32 +14,36 @@ export async function promptTwice(
   shown: Pick<NodeJS.WriteStream, 'write'>,
   name: string,
 ): Promise<Buffer> {
-  const first = await promptOnce(terminal, shown, `value of ${name} (not shown): `);
-  const second = await promptOnce(terminal, shown, 'the same again: ').catch((error: unknown) => {
-    first.fill(0);
+  // Raw, before anything is shown, so that the terminal neither shows what is typed nor makes signals of it, which would
+  // leave it so.
+  terminal.setRawMode(true);
+  let first: Buffer | undefined;
+  try {
+    first = await ask(terminal, shown, `value of ${name} (not shown): `);
+    const second = await ask(terminal, shown, 'the same again: ');
+    const isSame = first.equals(second);
+    second.fill(0);
+    if (isSame) return first;
+    throw new UsageError('cannot put a value: the two that were typed differ', {
+      hint: 'run the command again',
+    });
+  } catch (error) {
+    first?.fill(0);
     throw error;
-  });
-  const isSame = first.equals(second);
-  second.fill(0);
-  if (isSame) return first;
-  first.fill(0);
-  throw new UsageError('cannot put a value: the two that were typed differ', {
-    hint: 'run the command again',
-  });
+  } finally {
+    terminal.setRawMode(false);
+  }
 }
 
-async function promptOnce(
+async function ask(
   terminal: Terminal,
   shown: Pick<NodeJS.WriteStream, 'write'>,
   question: string,
 ): Promise<Buffer> {
   shown.write(question);
-  // Raw, so that the terminal neither shows what is typed nor makes signals of it, which would leave it so.
-  terminal.setRawMode(true);
   try {
     return await readLine(terminal);
   } finally {
-    terminal.setRawMode(false);
     terminal.pause();
     shown.write('\n');
   }
