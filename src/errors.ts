@@ -115,6 +115,7 @@ const CODES = {
   'output-changed': 'output',
   'output-denied': 'output',
   'output-failed': 'output',
+  'bucket-public': 'output',
   'output-unverified': 'output',
   'shred-incomplete': 'output',
 } as const satisfies Record<string, ErrorClass>;

@@ -40,6 +40,7 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     STORE,
     "S3's own encryption of what is written: aws:kms, aws:kms:dsse or AES256 [default: the bucket's]",
   ),
+  allowPublic: flag(STORE, 'write to a bucket although it lets everybody in'),
   sseKey: text(STORE, 'KMS key for it: an id, ARN or alias; means --sse aws:kms'),
   driver: text(MOUNT, 'auto, kernel or fuse-native [default: auto]'),
   cache: text(MOUNT, 'page: the kernel keeps what was read; none: it does not [default: page]'),

@@ -3,7 +3,7 @@ import type { AwsAccess } from '../aws/access.ts';
 import type { SettingName, Settings } from '../daemon/config.ts';
 import { UsageError } from '../errors.ts';
 import { createStore } from '../secrets/open.ts';
-import type { ServerSideEncryption } from '../secrets/s3-store.ts';
+import type { ServerSideEncryption } from '../secrets/server-side-encryption.ts';
 import type { SecretStore } from '../secrets/store.ts';
 import type { Context } from './command.ts';
 import { AWS_SETTINGS } from './mount-settings.ts';
@@ -11,7 +11,12 @@ import { AWS_SETTINGS } from './mount-settings.ts';
 /** Of a command that reads a store. */
 export const STORE_SETTINGS: readonly SettingName[] = ['store', ...AWS_SETTINGS];
 /** Of one that writes to it. */
-export const STORE_WRITING_SETTINGS: readonly SettingName[] = [...STORE_SETTINGS, 'sse', 'sseKey'];
+export const STORE_WRITING_SETTINGS: readonly SettingName[] = [
+  ...STORE_SETTINGS,
+  'sse',
+  'sseKey',
+  'allowPublic',
+];
 
 /** Touches neither network nor disk. `aws` is the caller's to destroy. Throws UsageError. */
 export function openStore({ settings }: Pick<Context, 'settings'>, aws: AwsAccess): SecretStore {
@@ -20,7 +25,7 @@ export function openStore({ settings }: Pick<Context, 'settings'>, aws: AwsAcces
       hint: '--store s3://BUCKET/PREFIX or a directory; SECRETSFS_STORE, store of the config, or S3_PATH',
     });
   }
-  return createStore(settings.store, aws, { sse: encryptionOf(settings) });
+  return createStore(settings.store, aws, { sse: encryptionOf(settings), allowPublic: settings.allowPublic });
 }
 
 function encryptionOf({ sse, sseKey }: Settings): ServerSideEncryption | undefined {

@@ -28,6 +28,7 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   store: 'live',
   sse: 'live',
   sseKey: 'live',
+  allowPublic: 'live',
   poll: 'live',
   spread: 'live',
   queue: 'live',

@@ -51,6 +51,12 @@ export function isMissing(error: unknown): boolean {
   return (status === 404 && nameOf(error) !== 'NoSuchBucket') || status === 405;
 }
 
+/** Whether the SDK had asked before, so that the error may be about what that attempt did. */
+export function isRepeated(error: unknown): boolean {
+  const { $metadata } = error as { $metadata?: { attempts?: number } };
+  return ($metadata?.attempts ?? 1) > 1;
+}
+
 export function removedMeanwhile(
   error: unknown,
   { verb = 'write', location }: S3Target,

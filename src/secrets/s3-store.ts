@@ -1,6 +1,6 @@
 /**
  * Secrets below a prefix of a bucket. Every write is conditional (If-None-Match: *, or If-Match), so two people never
- * overwrite each other unseen; none ever sets an ACL.
+ * overwrite each other unseen; none ever sets an ACL, and a bucket that lets everybody in is not written to unasked.
  */
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandInput, ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
@@ -11,7 +11,17 @@ import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
 import { quote, SourceError } from '../errors.ts';
 import { STORED_BYTES_MAX } from '../limits.ts';
 import { checkPath, keyOf, placeOf, type StoreLocation, whyNotPath } from './location.ts';
-import { decodeKey, isMissing, readOf, removedMeanwhile, versionsOf, writtenOf } from './s3-answers.ts';
+import { refusePublicBucket } from './public-bucket.ts';
+import {
+  decodeKey,
+  isMissing,
+  isRepeated,
+  readOf,
+  removedMeanwhile,
+  versionsOf,
+  writtenOf,
+} from './s3-answers.ts';
+import { inRequest, type ServerSideEncryption } from './server-side-encryption.ts';
 import type {
   Expected,
   ReadObject,
@@ -22,15 +32,10 @@ import type {
   Written,
 } from './store.ts';
 
-/** S3's own layer of encryption, below ours. */
-export interface ServerSideEncryption {
-  readonly algorithm: 'AES256' | 'aws:kms' | 'aws:kms:dsse';
-  /** Of KMS; the account's default key where undefined. */
-  readonly keyId: string | undefined;
-}
-
 export interface S3StoreOptions {
   readonly sse?: ServerSideEncryption | undefined;
+  /** Writes to a bucket that lets everybody in, too. */
+  readonly allowPublic?: boolean | undefined;
 }
 
 type S3Location = Extract<StoreLocation, { kind: 's3' }>;
@@ -43,6 +48,7 @@ export class S3Store implements SecretStore {
   readonly #location: S3Location;
   readonly #aws: AwsAccess;
   readonly #options: S3StoreOptions;
+  #allowed: Promise<void> | undefined;
 
   constructor(location: S3Location, aws: AwsAccess, options: S3StoreOptions = {}) {
     this.location = location.location;
@@ -100,6 +106,10 @@ export class S3Store implements SecretStore {
     const target = this.#target(path);
     const { PutObjectCommand } = await import('../aws/sdk-s3.ts');
     const client = await this.#aws.s3();
+    if (this.#options.allowPublic !== true) {
+      this.#allowed ??= refusePublicBucket(this.#aws, target.bucket);
+      await this.#allowed;
+    }
     const command = new PutObjectCommand({
       Bucket: target.bucket,
       Key: target.key,
@@ -108,7 +118,7 @@ export class S3Store implements SecretStore {
       ContentType: 'application/octet-stream',
       // Buckets with Object Lock want a checksum; servers that know none ignore it.
       ChecksumSHA256: createHash('sha256').update(bytes).digest('base64'),
-      ...this.#encryption(),
+      ...inRequest(this.#options.sse),
       ...(expected === 'absent' ? { IfNoneMatch: '*' } : { IfMatch: expected.etag }),
     });
     try {
@@ -134,6 +144,8 @@ export class S3Store implements SecretStore {
     try {
       await client.send(command);
     } catch (error) {
+      // The answer to the first attempt was lost, and what it left is what was wanted.
+      if (isRepeated(error) && isMissing(error)) return;
       throw removedMeanwhile(error, target) ?? s3WriteError(error, target);
     }
   }
@@ -170,12 +182,6 @@ export class S3Store implements SecretStore {
     };
   }
 
-  #encryption(): object {
-    const { sse } = this.#options;
-    if (sse === undefined) return {};
-    return { ServerSideEncryption: sse.algorithm, ...(sse.keyId && { SSEKMSKeyId: sse.keyId }) };
-  }
-
   /** Throws what the SDK does, and readS3Body(). */
   async #get(path: string, more: Partial<GetObjectCommandInput>, bytesMax: number): Promise<ReadObject> {
     const { bucket, key, location } = this.#target(path);
@@ -191,8 +197,7 @@ export class S3Store implements SecretStore {
    * has these bytes is ours.
    */
   async #writtenBefore(path: string, bytes: Buffer, error: unknown): Promise<Written | undefined> {
-    const { $metadata } = error as { $metadata?: { attempts?: number } };
-    if (statusOf(error) !== 412 || ($metadata?.attempts ?? 1) < 2) return undefined;
+    if (statusOf(error) !== 412 || !isRepeated(error)) return undefined;
     const there = await this.read(path, { bytesMax: bytes.length }).catch(() => undefined);
     return there?.bytes.equals(bytes) ? there : undefined;
   }

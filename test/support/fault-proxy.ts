@@ -36,6 +36,8 @@ export type Fault =
   /** Passes on to another region, with `from` replaced by `to` in the request, and back in the answer. */
   | { readonly kind: 'rewrite'; readonly from: string; readonly to: string; readonly region: string }
   | { readonly kind: 'reset' }
+  /** Passes on, and resets the connection in place of the answer. */
+  | { readonly kind: 'lose' }
   /** Passes on, but sends only so many bytes of the body and then closes or stalls. */
   | { readonly kind: 'truncate'; readonly bytes: number; readonly then: 'close' | 'stall' }
   /** Passes on, with the body changed: cut after a part of it, with a byte flipped there, or said to be longer than it is. */
@@ -94,7 +96,7 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
   const passOn = (
     request: SeenRequest,
     response: ServerResponse,
-    truncate: (Fault & { kind: 'truncate' | 'spoil' }) | undefined,
+    truncate: (Fault & { kind: 'truncate' | 'spoil' | 'lose' }) | undefined,
   ): void => {
     const onward = http.request(
       {
@@ -106,6 +108,10 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
         agent,
       },
       (answer) => {
+        if (truncate?.kind === 'lose') {
+          answer.resume().once('end', () => response.socket?.resetAndDestroy());
+          return;
+        }
         if (truncate?.kind === 'spoil') {
           spoil(answer, response, truncate);
           return;
@@ -163,7 +169,8 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
     else if (fault.kind === 'error') errorAnswer(request, fault, response);
     else if (fault.kind === 'rewrite') rewrite(request, response, fault);
     else if (fault.kind === 'reset') message.socket.resetAndDestroy();
-    else if (fault.kind === 'truncate' || fault.kind === 'spoil') passOn(request, response, fault);
+    else if (fault.kind === 'truncate' || fault.kind === 'spoil' || fault.kind === 'lose')
+      passOn(request, response, fault);
     else if (fault.kind === 'answer') response.writeHead(fault.status, fault.headers).end(fault.body);
   };
 
