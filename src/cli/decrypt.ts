@@ -4,9 +4,10 @@ import { recogniseCiphertext, recognisePack } from '../bundle/old-format.ts';
 import { recognise } from '../bundle/recognise.ts';
 import { messageIn, openFile, readFileHeader } from '../bundle/sealed-file.ts';
 import { BundleError, quote, UsageError } from '../errors.ts';
-import { openUnwrapping } from '../keyring/keyring.ts';
+import { openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
 import { KMS_PROVIDER_ID } from '../keyring/kms.ts';
 import { openCiphertext, openOldPack } from '../keyring/old-object.ts';
+import { ofOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { bundleBytesMax, FILE_BYTES_MAX } from '../limits.ts';
 import { avoidDumps } from '../system/dumps.ts';
@@ -63,7 +64,7 @@ async function open(bytes: Buffer, input: string, context: Context): Promise<Dec
   if (message !== undefined) return openMessageOf(message, context);
   const { settings } = context;
   const access = {
-    kms: new RawKms(awsAccess(context)),
+    kms: ofOwnAccount(new RawKms(awsAccess(context))),
     keys: acceptedKmsKeys(settings),
     context: parseContext(settings.context ?? []),
   };
@@ -81,10 +82,12 @@ async function open(bytes: Buffer, input: string, context: Context): Promise<Dec
 async function openMessageOf(message: Buffer, context: Context): Promise<Decrypted> {
   const { settings } = context;
   const { encryptedDataKeys } = readFileHeader(message);
-  const named = encryptedDataKeys.filter(({ providerId }) => providerId === KMS_PROVIDER_ID);
-  const keys = settings.acceptKey ?? named.map(({ keyName }) => keyName);
-  if (keys.length === 0) throw needsKeyFile(encryptedDataKeys.map(({ keyName }) => keyName));
-  const { keyring, accepted } = await openUnwrapping(keys, awsAccess(context));
+  const isKms = encryptedDataKeys.some(({ providerId }) => providerId === KMS_PROVIDER_ID);
+  const { acceptKey } = settings;
+  if (acceptKey === undefined && !isKms) throw needsKeyFile(encryptedDataKeys.map(({ keyName }) => keyName));
+  const aws = awsAccess(context);
+  const { keyring, accepted } =
+    acceptKey === undefined ? await openDiscovering([], aws) : await openUnwrapping(acceptKey, aws);
   const pairs = parseContext(settings.context ?? []);
   const plaintext = await openFile(message, { keyring, accepted, context: pairs });
   return { plaintext, format: 'file', key: encryptedDataKeys.map(({ keyName }) => keyName).join(', ') };

@@ -1,5 +1,6 @@
 /** `mounts:` of a config: what each of the bundles of a mount is told. */
 import { parseContext, validateName } from '../bundle/name.ts';
+import type { OldFormat } from '../bundle/old-format-names.ts';
 import { contentChecks, DEFAULT_CHECKS } from '../checks/settings.ts';
 import type { SettingName, Settings } from '../daemon/config.ts';
 import type { BundleOptions, PartOptions } from '../daemon/mount-options.ts';
@@ -11,7 +12,7 @@ import { acceptedKeys, mountLimits, noticingOptions } from './mount-settings.ts'
 import { nameFromLocation } from './names.ts';
 
 /** What is of one bundle alone. */
-const OWN = ['name', 'minSerial', 'queue', 'topic', 'files'] as const;
+const OWN = ['name', 'minSerial', 'queue', 'topic', 'files', 'formats'] as const;
 
 /** The one bundle that settings name. */
 export async function bundleOptions(settings: Settings): Promise<BundleOptions> {
@@ -31,7 +32,20 @@ export async function bundleOptions(settings: Settings): Promise<BundleOptions> 
     checks: contentChecks(settings.checks),
     rules: await resolveRules(settings.files ?? []),
     minSerial: settings.minSerial,
+    formats: formatsOf(settings),
   };
+}
+
+/** What has no serial can't be measured by one. */
+function formatsOf({ formats = [], minSerial }: Settings): readonly OldFormat[] {
+  if (formats.length === 0 || minSerial === undefined) return formats;
+  throw new ConfigError(
+    'config-invalid',
+    'cannot use both formats and minSerial: what formats names has no serial',
+    {
+      hint: 'leave one of them out',
+    },
+  );
 }
 
 /** Those of `mounts:`, in their order. Throws ConfigError, and UsageError, with the directory that it is about. */

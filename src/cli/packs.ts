@@ -4,6 +4,7 @@ import { parseContext } from '../bundle/name.ts';
 import { recognisePack } from '../bundle/old-format.ts';
 import { quote } from '../errors.ts';
 import { type OldOpened, openOldPack } from '../keyring/old-object.ts';
+import { ofOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess, type OpenedBundle, openBundle, readBundle } from './bundles.ts';
@@ -23,7 +24,7 @@ export async function openPack(context: Context): Promise<OpenedPack> {
   const old = await recognisePack(bytes);
   if (old === undefined) return { ...(await openBundle(context, read)), kind: 'bundle' };
   const opened = await openOldPack(old, {
-    kms: new RawKms(aws),
+    kms: ofOwnAccount(new RawKms(aws)),
     keys: openingKmsKeys(context),
     context: parseContext(context.settings.context ?? []),
   });

@@ -2,6 +2,7 @@ import { toBase64 } from '../bundle/base64.ts';
 import { parseContext } from '../bundle/name.ts';
 import { recogniseCiphertext } from '../bundle/old-format.ts';
 import { BundleError, quote } from '../errors.ts';
+import { reencryptOfOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { FILE_BYTES_MAX } from '../limits.ts';
 import { awsAccess } from './bundles.ts';
@@ -48,7 +49,12 @@ export const reencrypt: Command = {
     const found = recogniseCiphertext(bytes);
     if (found === undefined) throw notRaw(input);
     const kms = new RawKms(awsAccess(context));
-    const anew = await kms.reencrypt(found.blob, { key, context: from }, { key: to, context: newContext });
+    const anew = await reencryptOfOwnAccount(
+      kms,
+      found.blob,
+      { key, context: from },
+      { key: to, context: newContext },
+    );
     const expected =
       inPlace && revision !== undefined ? { revision } : force ? undefined : ('absent' as const);
     const written = found.encoding === 'binary' ? anew.blob : toBase64(anew.blob);

@@ -3,7 +3,7 @@
  * live, and gives its memory back, wiped, once nothing that is open needs it.
  */
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import type { BundleHeader } from '../bundle/header.ts';
+
 import { withAccepted } from '../checks/candidate.ts';
 import type { Findings } from '../checks/findings.ts';
 import type { FileRule } from '../checks/ownership.ts';
@@ -15,6 +15,7 @@ import { LINGERING_GENERATIONS_MAX } from '../limits.ts';
 import type { LockedMemory, MemoryStore } from '../store/memory.ts';
 import { PathVfs } from '../vfs/paths.ts';
 import type { Opened } from './rotation-ports.ts';
+import type { Sealed } from './unseal.ts';
 
 /** A generation with the memory that its image is in. */
 export interface Held {
@@ -61,16 +62,13 @@ export class Activation {
    * Checks the entries and copies their contents into memory of their own: the caller may wipe them at once. Throws
    * BundleError for what the checks refuse.
    */
-  async build(
-    header: BundleHeader,
-    entries: readonly ArchiveEntry[],
-  ): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
+  async build(header: Sealed, entries: readonly ArchiveEntry[]): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
     const options = { ...this.#options, nowMs: this.#options.nowMs(), live: this.#vfs?.live };
     return withAccepted(entries, options, (accepted, findings) => this.#build(header, accepted, findings));
   }
 
   #build(
-    header: BundleHeader,
+    header: Sealed,
     entries: readonly ArchiveEntry[],
     findings: Findings,
   ): Omit<Opened<Held>, 'uploadedMs'> {

@@ -19,7 +19,7 @@ import {
 import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
 import { mountsSection } from './mounts-settings.ts';
-import { accessSettings, noticingSettings, sourceSection } from './source-settings.ts';
+import { accessSettings, formatsSection, noticingSettings, sourceSection } from './source-settings.ts';
 import { storeSettings } from './store-settings.ts';
 
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
@@ -61,6 +61,7 @@ const HABITS = {
 /** What only a config can say: nested. No flag, no variable. */
 const sections = {
   source: sourceSection,
+  formats: formatsSection,
   mounts: mountsSection,
   checks: checksSchema,
   files: filesSchema,

@@ -19,6 +19,7 @@ const JUDGED_BY: readonly (keyof PartOptions)[] = [
   'acceptedKeys',
   'context',
   'minSerial',
+  'formats',
   'bytesMax',
   'filesMax',
   'checks',

@@ -1,3 +1,4 @@
+import type { OldFormat } from '../bundle/old-format-names.ts';
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
 import type { AwsSettings } from './agent-channel.ts';
@@ -33,6 +34,8 @@ export interface BundleOptions {
   /** `files:`, with users and groups looked up. */
   readonly rules: readonly FileRule[];
   readonly minSerial: number | undefined;
+  /** What it may be beside a bundle: formats that carry neither name nor serial. */
+  readonly formats: readonly OldFormat[];
 }
 
 /** One of the bundles of a mount. */

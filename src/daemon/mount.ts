@@ -268,10 +268,11 @@ export class Mount {
     sha256: string,
     floor: SerialFloor | undefined,
   ): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
-    const { name, context, bytesMax, filesMax, acceptedKeys } = this.#options;
+    const { name, context, formats, bytesMax, filesMax, acceptedKeys } = this.#options;
     const { aws, nowMs } = this.#ports;
     const unwrapping = await openUnwrapping(acceptedKeys, aws);
-    const policy = { name, context, floor, sha256, nowMs: nowMs(), bytesMax, filesMax };
+    const old = { formats, acceptedKeys, aws, uploadedMs: fetched.uploadedMs };
+    const policy = { name, context, floor, sha256, nowMs: nowMs(), bytesMax, filesMax, old };
     return openBundle(fetched.bytes, policy, unwrapping, (header, entries) =>
       this.#active.build(header, entries),
     );

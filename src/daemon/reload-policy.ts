@@ -13,6 +13,7 @@ export type ConfigKey = SettingName | SectionName;
 export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   bundle: 'live',
   source: 'live',
+  formats: 'live',
   name: 'live',
   key: 'live',
   acceptKey: 'live',

@@ -3,6 +3,7 @@
  * settings, and must not be able to load a source.
  */
 import * as z from 'zod';
+import { OLD_FORMATS } from '../bundle/old-format-names.ts';
 import { duration, flag, list, text } from './config-values.ts';
 
 /** A source costs a request at a look where those before it fail. */
@@ -56,6 +57,12 @@ export const noticingSettings = {
     return z.NEVER;
   }),
 } as const;
+
+/** The section `formats:` of a config: what a mount takes beside bundles (docs/old-formats.md). */
+export const formatsSection = z
+  .array(z.enum(OLD_FORMATS, `must be of ${OLD_FORMATS.join(', ')}`))
+  .min(1, 'must name a format')
+  .refine((formats) => new Set(formats).size === formats.length, 'names a format twice');
 
 /** The section `source:` of a config. */
 export const sourceSection = z

@@ -9,10 +9,15 @@ import { readHeader, unseal } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import { checkHeader, type Policy } from '../bundle/policy.ts';
 import type { openUnwrapping } from '../keyring/keyring.ts';
+import { type OldPolicy, openOld, recogniseOld } from './unseal-old.ts';
 
 export type Unwrapping = Awaited<ReturnType<typeof openUnwrapping>>;
 
+/** When it was sealed, and in which order: what is made of it needs no more. */
+export type Sealed = Pick<BundleHeader, 'serial' | 'created'>;
+
 export interface UnsealPolicy extends Omit<Policy, 'accepted'> {
+  readonly old: OldPolicy;
   readonly bytesMax: number;
   readonly filesMax: number;
 }
@@ -28,16 +33,29 @@ export async function openBundle<T>(
   bytes: Buffer,
   policy: UnsealPolicy,
   unwrapping: Unwrapping,
-  build: (header: BundleHeader, entries: readonly ArchiveEntry[]) => T | Promise<T>,
+  build: (header: Sealed, entries: readonly ArchiveEntry[]) => T | Promise<T>,
   beforeKeys: () => void = () => undefined,
 ): Promise<T> {
+  const old = await recogniseOld(bytes, policy);
+  if (old !== undefined) {
+    beforeKeys();
+    return readInto(await openOld(old, policy), policy, build);
+  }
   checkHeader(readHeader(bytes), { ...policy, accepted: unwrapping.accepted });
   beforeKeys();
-  const { header, plaintext } = await unseal(bytes, {
+  const unsealed = await unseal(bytes, {
     keyring: unwrapping.keyring,
     plaintextBytesMax: tarBytesMax(policy),
     progress: othersTurn,
   });
+  return readInto(unsealed, policy, build);
+}
+
+async function readInto<T>(
+  { header, plaintext }: { readonly header: Sealed; readonly plaintext: Buffer },
+  policy: UnsealPolicy,
+  build: (header: Sealed, entries: readonly ArchiveEntry[]) => T | Promise<T>,
+): Promise<T> {
   try {
     return await build(header, await readArchive(plaintext, { ...policy, yield: othersTurn }));
   } finally {

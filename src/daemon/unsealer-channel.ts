@@ -4,6 +4,7 @@
  * came from outside, so its result is read as strictly as that: bounded, nothing unknown in it, texts fit for a log.
  */
 import * as z from 'zod';
+import { OLD_FORMATS } from '../bundle/old-format-names.ts';
 import { CERTIFICATES_MAX, FINDINGS_MAX, KEPT_MAX, NAMES_MAX, RULES } from '../checks/findings.ts';
 import { checksTaskSchema, fileRulesSchema } from '../checks/settings.ts';
 import { isErrorCode, MountError, SecretsfsError } from '../errors.ts';
@@ -30,7 +31,7 @@ const pairs = z.record(z.string(), z.string());
  * Of the task: another one with each change of its schema, or of what its fields mean. An unsealer is of the program on disk,
  * the supervisor of the one that it was started from.
  */
-export const UNSEALER_TASK_VERSION = 2;
+export const UNSEALER_TASK_VERSION = 3;
 
 const unsealerTaskSchema = z.strictObject({
   /** As a person wrote it, or absolute: for messages only where `bundleFile` is given. */
@@ -51,6 +52,8 @@ const unsealerTaskSchema = z.strictObject({
     .nullable(),
   name: z.string(),
   context: pairs,
+  /** What it may be beside a bundle. */
+  formats: z.array(z.enum(OLD_FORMATS)),
   /** As settings have them: local:PATH or the ARN of a KMS key. */
   acceptedKeys: z.array(z.string()),
   /** By path, each local one. */

@@ -9,7 +9,6 @@
  */
 import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import type { BundleHeader } from '../bundle/header.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { withAccepted } from '../checks/candidate.ts';
 import { describeBug, SecretsfsError, SourceError } from '../errors.ts';
@@ -24,7 +23,7 @@ import { type ImageFiles, openPrevious, writePlan } from './image-files.ts';
 import { checkMemory, ciphertextBytesMax, largerThanMemory } from './memory-ceiling.ts';
 import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
-import { openBundle, tarBytesMax } from './unseal.ts';
+import { openBundle, type Sealed, tarBytesMax } from './unseal.ts';
 import {
   ALIVE_EVERY_MS,
   FILES_VARIABLE,
@@ -168,20 +167,21 @@ function boundedByMemory(source: Source, { memory }: UnsealerTask): Pick<Source,
 }
 
 async function openAndWrite(
-  { bytes }: FetchedBundle,
+  { bytes, uploadedMs }: FetchedBundle,
   { sha256, floor }: { readonly sha256: string; readonly floor: SerialFloor | undefined },
   task: UnsealerTask,
   aws: AwsAccess,
   files: UnsealerFiles,
 ) {
-  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, bytesMax, filesMax } = task;
+  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, formats, bytesMax, filesMax } = task;
   const unwrapping = await openUnwrapping(acceptedKeys, aws, {
     files: new Map(Object.entries(keyFiles)),
     ownerUid: supervisorUid,
   });
   const nowMs = Date.now();
-  const policy = { name, context, floor, sha256, nowMs, bytesMax, filesMax };
-  const build = async (header: BundleHeader, entries: readonly ArchiveEntry[]) => ({
+  const old = { formats, acceptedKeys, aws, uploadedMs };
+  const policy = { name, context, floor, sha256, nowMs, bytesMax, filesMax, old };
+  const build = async (header: Sealed, entries: readonly ArchiveEntry[]) => ({
     generation: await writeGeneration(entries, header.serial, nowMs, task, files),
     serial: header.serial,
     created: header.created,

@@ -4,6 +4,7 @@
  */
 import { openSync } from 'node:fs';
 import { freemem } from 'node:os';
+import type { OldFormat } from '../bundle/old-format-names.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
@@ -34,6 +35,7 @@ export interface UnsealingOptions {
   readonly name: string;
   readonly acceptedKeys: readonly string[];
   readonly context: Readonly<Record<string, string>>;
+  readonly formats: readonly OldFormat[];
   readonly bytesMax: number;
   readonly filesMax: number;
   readonly preserve: boolean;
@@ -76,7 +78,7 @@ export async function unsealInto(
   const source = options.sources[request.source];
   if (source === undefined) throw new Error('there is no such source');
   const { bundle } = source;
-  const { name, acceptedKeys, context, bytesMax, filesMax, preserve, memoryMax, aws } = options;
+  const { name, acceptedKeys, context, formats, bytesMax, filesMax, preserve, memoryMax, aws } = options;
   const devNull = openSync('/dev/null', 'r');
   const opened: number[] = [];
   const open = async (path: string): Promise<number | string> => {
@@ -104,6 +106,7 @@ export async function unsealInto(
       floor: floor ?? null,
       name,
       context,
+      formats: [...formats],
       acceptedKeys: [...acceptedKeys],
       keyFiles,
       supervisorUid: process.getuid?.() ?? 0,

@@ -33,10 +33,31 @@ export function ofOwnAccount(kms: Decrypting): Decrypting {
   };
 }
 
+/** The same of ReEncrypt: what a key of another account encrypted is not put under one of ours unasked. */
+export async function reencryptOfOwnAccount(
+  kms: Pick<RawKms, 'reencrypt'>,
+  ...[blob, from, to]: Parameters<RawKms['reencrypt']>
+): ReturnType<RawKms['reencrypt']> {
+  const anew = await kms.reencrypt(blob, from, to);
+  if (from.key !== undefined) return anew;
+  const { sourceKeyId = '' } = anew;
+  try {
+    const keyId = parseKeyArn(sourceKeyId)?.id ?? '';
+    const again = await kms.reencrypt(blob, { ...from, key: { kind: 'kms', keyId } }, to);
+    if (again.sourceKeyId === sourceKeyId) return again;
+  } catch (error) {
+    if (!(error instanceof KeyError) || error.code !== 'key-not-found') throw error;
+  }
+  throw foreign(sourceKeyId);
+}
+
 function foreign(arn: string, cause?: KeyError): KeyError {
   return new KeyError(
     'key-not-accepted',
     `cannot decrypt: ${quote(arn)} is no key of the account of these credentials`,
-    { hint: `if it is one of another account, and meant: --accept-key ${arn}`, cause },
+    {
+      hint: `if it is one of another account, and meant: --accept-key ${arn} (--from-key to reencrypt)`,
+      cause,
+    },
   );
 }

@@ -40,8 +40,9 @@ export class RawKms {
   }
 
   /**
-   * With `keys` only those are asked, one after the other; with none KMS takes whichever key the ciphertext names, anybody's.
-   * Throws KeyError data-key-refused for another context, key or region, and whatever else kms-errors.ts knows.
+   * With `keys` only those are asked, one after the other; with none KMS takes whichever key the ciphertext names, anybody's
+   * (own-account.ts holds it to one's own). Throws KeyError data-key-refused for another context, key or region, and whatever
+   * else kms-errors.ts knows.
    */
   async decrypt(
     blob: Uint8Array,
@@ -72,7 +73,7 @@ export class RawKms {
     return made(key, 'Encrypt', answer);
   }
 
-  /** The plaintext never leaves KMS. `from` undefined: KMS finds the key. */
+  /** The plaintext never leaves KMS. Without a key in `from` KMS takes whichever the ciphertext names. */
   async reencrypt(
     blob: Uint8Array,
     from: { readonly key?: KmsSpec | undefined; readonly context: EncryptionContext },

@@ -1,9 +1,16 @@
 /** Packs of sneaker and kms-secrets, of every era, in the commands that open bundles; KMS has the key that they had. */
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { after, before, type TestContext, test } from 'node:test';
 import { awsEnv } from '../support/moto.ts';
-import { OLD_CONTEXT, OLD_KEY_ID, OLD_VECTORS, oldFile, oldKms } from '../support/old-vectors.ts';
+import {
+  OLD_CONTEXT,
+  OLD_KEY_ID,
+  OLD_OTHER_KEY_ID,
+  OLD_VECTORS,
+  oldFile,
+  oldKms,
+} from '../support/old-vectors.ts';
 import { Bench, must } from '../support/program.ts';
 
 let server: Awaited<ReturnType<ReturnType<typeof oldKms>['listen']>>;
@@ -13,7 +20,6 @@ before(async () => {
 after(() => server?.stop());
 
 const packs = OLD_VECTORS.filter(({ name }) => name.endsWith('.pack'));
-const OTHER_KEY = `${OLD_KEY_ID.slice(0, -1)}e`;
 const pairs = (context: object) => Object.entries(context).map(([key, value]) => `--context=${key}=${value}`);
 
 async function create(t: TestContext): Promise<Bench> {
@@ -65,8 +71,8 @@ test('another context, or a key that is not the one named, is refused, and nothi
   const bench = await create(t);
   for (const args of [
     ['--context', 'team=web'],
-    [...pairs(OLD_CONTEXT), '--accept-key', OTHER_KEY],
-    [...pairs(OLD_CONTEXT), '--key', OTHER_KEY],
+    [...pairs(OLD_CONTEXT), '--accept-key', OLD_OTHER_KEY_ID],
+    [...pairs(OLD_CONTEXT), '--key', OLD_OTHER_KEY_ID],
   ]) {
     for (const name of ['a-2015-02-05.pack', 'c-2015-04-21.pack']) {
       const { code, stderr } = await bench.secretsfs(['unpack', name, 'out.tar', ...args]);
@@ -96,5 +102,50 @@ test('a mount that does not name their format refuses them, and says how to', as
     OLD_KEY_ID,
   ]);
   assert.equal(code, 6);
-  assert.match(stderr, /pack of sneaker.*formats: of its config/s);
+  assert.match(stderr, /pack of sneaker.*formats: .sneaker. in the config/s);
+});
+
+test('a mount that names their formats serves them, goes to the next one and to a bundle', async (t) => {
+  const bench = await create(t);
+  await mkdir(bench.path('mnt'));
+  const put = async (name: string) => {
+    await writeFile(bench.path('next'), oldFile(name));
+    await rename(bench.path('next'), bench.path('live.pack'));
+  };
+  await put('c-2015-04-21.pack');
+  await writeFile(bench.path('config'), JSON.stringify({ formats: ['sneaker', 'kms-secrets'] }));
+  const args = ['live.pack', 'mnt', '--name', 'live', '--accept-key', OLD_KEY_ID, ...pairs(OLD_CONTEXT)];
+  await bench.mount([...args, '--config', 'config', '--driver', 'kernel']);
+  assert.deepEqual(await readFile(bench.path('mnt/db/password')), oldFile('secret'));
+  assert.match(await bench.must(['status', 'live']), /serving/);
+  // The same content, from a pack of another era: another serial all the same.
+  const [first] = JSON.parse(await bench.must(['status', 'live', '--json']));
+  await put('a-2015-02-05.pack');
+  await bench.must(['remount', 'live']);
+  const [second] = JSON.parse(await bench.must(['status', 'live', '--json']));
+  assert.ok(second.live.serial > first.live.serial);
+  assert.deepEqual(await readFile(bench.path('mnt/tls/key.pem'), 'utf8'), 'not really a key\n');
+  // Packed without a context.
+  await put('a-2015-02-01.pack');
+  assert.equal((await bench.secretsfs(['remount', 'live'])).code, 5);
+  assert.deepEqual(await readFile(bench.path('mnt/db/password')), oldFile('secret'));
+});
+
+test('checks look into them too', async (t) => {
+  const bench = await create(t);
+  await mkdir(bench.path('mnt'));
+  const config = { formats: ['sneaker'], checks: { required: ['db/password', 'missing'] } };
+  await writeFile(bench.path('config'), JSON.stringify(config));
+  const args = [
+    'c-2015-04-21.pack',
+    'mnt',
+    '--accept-key',
+    OLD_KEY_ID,
+    ...pairs(OLD_CONTEXT),
+    '--config',
+    'config',
+  ];
+  const { code, stderr } = await bench.secretsfs(['mount', ...args]);
+  assert.equal(code, 6, stderr);
+  assert.match(stderr, /check-failed/);
 });

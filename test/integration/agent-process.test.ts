@@ -82,6 +82,7 @@ test('an unsealer of another user opens what root alone may, through its descrip
       floor: null,
       name: 'web',
       context: {},
+      formats: [],
       acceptedKeys: [`local:${at('key')}`],
       keyFiles: { [at('key')]: 8 },
       supervisorUid: 0,

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { DecryptCommand, EncryptCommand } from '@aws-sdk/client-kms';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { openOldPack, openOldSecret } from '../../src/keyring/old-object.ts';
+import { ofOwnAccount, reencryptOfOwnAccount } from '../../src/keyring/own-account.ts';
 import { RawKms } from '../../src/keyring/raw-kms.ts';
 import { type KmsSpec, parseKeySpec } from '../../src/keyring/spec.ts';
 import { refusal } from '../support/bundles.ts';
@@ -21,11 +22,13 @@ import {
 import {
   OLD_CONTEXT,
   OLD_KEY_ID,
+  OLD_OTHER_KEY_ID,
   OLD_VECTORS,
   oldFile,
   oldKms,
   recogniseVector,
 } from '../support/old-vectors.ts';
+import { StubKms } from '../support/stub-kms.ts';
 
 const context = { purpose: 'test', Zone: 'é' };
 const kmsKey = (text: string): KmsSpec => {
@@ -123,6 +126,39 @@ test('no such key, a key that is to be deleted: said in words', async () => {
   );
 });
 
+test('what a key of another account encrypted is opened, and put under ours, only if that is said', async () => {
+  const theirs = `arn:aws:kms:eu-west-1:999999999999:key/${OLD_KEY_ID.split('/')[1]}`;
+  const stub = new StubKms(
+    new Map([
+      [theirs, randomBytes(32)],
+      [keyArn, randomBytes(32)],
+    ]),
+  );
+  const server = await stub.listen();
+  const restoreStub = replaceEnv(awsEnv(server.url));
+  const access = new AwsAccess({ env: process.env });
+  try {
+    const raw = new RawKms(access);
+    const own = ofOwnAccount(raw);
+    const to = { key: kmsKey(keyArn), context: {} };
+    const ours = stub.wrap(keyArn, Buffer.from('ours'), context);
+    assert.equal((await own.decrypt(ours, { context, keys: [] })).plaintext.toString(), 'ours');
+    assert.equal((await reencryptOfOwnAccount(raw, ours, { context }, to)).sourceKeyId, keyArn);
+    const planted = stub.wrap(theirs, Buffer.from('planted'), context);
+    const refused = refusal('key-not-accepted', /no key of the account/);
+    await assert.rejects(own.decrypt(planted, { context, keys: [] }), refused);
+    await assert.rejects(reencryptOfOwnAccount(raw, planted, { context }, to), refused);
+    const opened = await own.decrypt(planted, { context, keys: [kmsKey(theirs)] });
+    assert.equal(opened.plaintext.toString(), 'planted');
+    const anew = await reencryptOfOwnAccount(raw, planted, { context, key: kmsKey(theirs) }, to);
+    assert.equal(stub.unwrap(anew.blob, {})?.plaintext.toString(), 'planted');
+  } finally {
+    access.destroy();
+    restoreStub();
+    await server.stop();
+  }
+});
+
 test('files of every era open, and without their key, context or place they do not', async () => {
   const stub = oldKms();
   const server = await stub.listen();
@@ -148,7 +184,7 @@ test('files of every era open, and without their key, context or place they do n
       if (vector.place !== null) {
         await assert.rejects(open({ place: `${vector.place}2` }), refusal('data-key-refused'));
       }
-      await assert.rejects(open({ keys: [kmsKey(keyArn)] }), refusal('data-key-refused'));
+      await assert.rejects(open({ keys: [kmsKey(OLD_OTHER_KEY_ID)] }), refusal('data-key-refused'));
     }
     const place = 's3://bucket/raw';
     const raw = await openOldSecret(

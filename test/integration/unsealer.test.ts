@@ -66,6 +66,7 @@ async function setUp(
     floor: null,
     name: 'web',
     context: {},
+    formats: [],
     acceptedKeys: ['local:/etc/secretsfs/key'],
     keyFiles: { '/etc/secretsfs/key': 8 },
     supervisorUid: uid,

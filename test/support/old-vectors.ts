@@ -1,4 +1,5 @@
 /** The frozen files of test/vectors/old. */
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { joinPair, recognisePack, type WrappedAndSealed } from '../../src/bundle/old-format.ts';
@@ -25,8 +26,15 @@ export const OLD_KEY_ID = index.keyId;
 export const OLD_VECTORS = index.vectors;
 export const OLD_CONTEXT = { team: 'infra', Zone: 'north' };
 
+/** A key that KMS has too, and that nothing of them is under. */
+export const OLD_OTHER_KEY_ID = `${OLD_KEY_ID.slice(0, -1)}e`;
 /** KMS as it was when they were made. */
-export const oldKms = () => new StubKms(new Map([[OLD_KEY_ID, oldFile('wrapping-key')]]));
+export const oldKms = () => {
+  const keys = [OLD_OTHER_KEY_ID, OLD_KEY_ID] as const;
+  return new StubKms(
+    new Map(keys.map((id) => [id, id === OLD_KEY_ID ? oldFile('wrapping-key') : randomBytes(32)])),
+  );
+};
 
 /** What KMS was given as encryption context. */
 export const contextOf = ({ context, place }: OldVector): Readonly<Record<string, string>> =>

@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { ACCOUNT } from './moto.ts';
 
 const MAGIC = Buffer.from([1, 2, 2, 0, 0x78]);
 type Pairs = Readonly<Record<string, string>>;
@@ -62,13 +63,31 @@ export class StubKms {
 
   // biome-ignore lint/suspicious/noExplicitAny: foreign JSON
   #answer(action: string, input: any): [number, unknown] {
-    if (action !== 'Decrypt') return [400, { __type: 'UnsupportedOperationException' }];
-    const opened = this.unwrap(Buffer.from(input.CiphertextBlob, 'base64'), input.EncryptionContext ?? {});
-    if (opened === undefined) return [400, { __type: 'InvalidCiphertextException' }];
-    if (input.KeyId !== undefined && input.KeyId !== opened.keyId)
-      return [400, { __type: 'IncorrectKeyException' }];
-    return [200, { Plaintext: opened.plaintext.toString('base64'), KeyId: opened.keyId }];
+    if (action === 'Decrypt') {
+      const opened = this.#open(input.CiphertextBlob, input.EncryptionContext, input.KeyId);
+      if (typeof opened === 'string') return [400, { __type: opened }];
+      return [200, { Plaintext: opened.plaintext.toString('base64'), KeyId: opened.keyId }];
+    }
+    if (action !== 'ReEncrypt') return [400, { __type: 'UnsupportedOperationException' }];
+    const opened = this.#open(input.CiphertextBlob, input.SourceEncryptionContext, input.SourceKeyId);
+    if (typeof opened === 'string') return [400, { __type: opened }];
+    const KeyId = whole(input.DestinationKeyId);
+    const blob = this.wrap(KeyId, opened.plaintext, input.DestinationEncryptionContext ?? {});
+    return [200, { CiphertextBlob: blob.toString('base64'), KeyId, SourceKeyId: opened.keyId }];
   }
+
+  /** Or the name of the error. */
+  #open(blob: string, context: Pairs = {}, keyId?: string) {
+    const opened = this.unwrap(Buffer.from(blob, 'base64'), context);
+    if (keyId !== undefined && !this.#keys.has(whole(keyId))) return 'NotFoundException';
+    if (opened === undefined) return 'InvalidCiphertextException';
+    return keyId === undefined || whole(keyId) === opened.keyId ? opened : 'IncorrectKeyException';
+  }
+}
+
+/** An id is one of moto's account. */
+function whole(keyId: string): string {
+  return keyId.startsWith('arn:') ? keyId : `arn:aws:kms:eu-west-1:${ACCOUNT}:key/${keyId}`;
 }
 
 function aad(context: Pairs): Buffer {

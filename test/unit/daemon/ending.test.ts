@@ -23,6 +23,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
           name: 'web',
           acceptedKeys: [],
           context: {},
+          formats: [],
           bytesMax: 1,
           filesMax: 1,
           checks: DEFAULT_CHECKS,

@@ -139,6 +139,7 @@ const TASK: UnsealerTask = {
   floor: null,
   name: 'web',
   context: {},
+  formats: [],
   acceptedKeys: ['local:/k'],
   keyFiles: { '/k': 8 },
   supervisorUid: 0,
