@@ -24,7 +24,7 @@ const MAY_IMPORT = {
   store: ['system', 'generation'],
   aws: ['metrics'],
   keyring: ['aws', 'bundle'],
-  keys: ['aws', 'bundle', 'keyring', 'source', 'system'],
+  keys: ['aws', 'bundle', 'keyring', 'secrets', 'source', 'system'],
   source: ['aws', 'bundle', 'system'],
   secrets: ['aws', 'bundle', 'checks/glob.ts', 'keyring', 'source', 'system'],
   fuse: ['vfs', 'generation', 'system'],
@@ -77,6 +77,7 @@ const PURE = [
   'keys/role-policy.ts',
   'keys/key-policy.ts',
   'keys/policy-text.ts',
+  'keys/wrapped-by.ts',
   'errors.ts',
   'limits.ts',
 ];

@@ -62,6 +62,8 @@ const CODES = {
   'key-exists': 'key',
   'key-policy': 'key',
   'key-limit': 'key',
+  'key-in-use': 'key',
+  'key-usage-unseen': 'key',
 
   'bundle-invalid': 'bundle',
   'bundle-truncated': 'bundle',

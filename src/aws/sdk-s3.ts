@@ -2,10 +2,12 @@
 export {
   DeleteObjectCommand,
   GetBucketAclCommand,
+  GetBucketEncryptionCommand,
   GetBucketPolicyStatusCommand,
   GetObjectCommand,
   GetPublicAccessBlockCommand,
   HeadObjectCommand,
+  ListBucketsCommand,
   ListObjectsV2Command,
   ListObjectVersionsCommand,
   PutObjectCommand,

@@ -187,6 +187,16 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./keys-state.ts')).keysEnable,
   },
   {
+    name: 'keys usage',
+    describe: 'list what is still wrapped by a key',
+    load: async () => (await import('./keys-usage.ts')).keysUsage,
+  },
+  {
+    name: 'keys delete',
+    describe: 'schedule the deletion of an unused key, or cancel it',
+    load: async () => (await import('./keys-delete.ts')).keysDelete,
+  },
+  {
     name: 'policy instance',
     describe: 'print the least IAM policy of who mounts a bundle',
     load: async () => (await import('./policy-role.ts')).policyInstance,

@@ -1,8 +1,8 @@
 import { KeyError } from '../errors.ts';
 import { parseKeyArn } from '../keyring/spec.ts';
-import { forEachLimited } from '../keys/concurrent.ts';
 import type { Alias, KeyFacts } from '../keys/key-facts.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
+import { mapConcurrently } from '../secrets/concurrent.ts';
 import type { Command } from './command.ts';
 import { KEY_SETTINGS, openKeys } from './key-access.ts';
 import { formatTable } from './ui.ts';
@@ -57,10 +57,7 @@ export const keysLs: Command = {
 
 async function listKeys(keys: KmsKeys): Promise<Listed[]> {
   const [arns, aliases] = await Promise.all([keys.list(), keys.aliases()]);
-  const listed: Listed[] = [];
-  await forEachLimited(arns, AT_ONCE, async (arn) => {
-    listed.push(await look(keys, arn, aliases));
-  });
+  const listed = await mapConcurrently(arns, AT_ONCE, (arn) => look(keys, arn, aliases));
   const order = ({ aliases: [first], arn }: Listed) => `${first === undefined ? 1 : 0} ${first ?? arn}`;
   return listed.sort((a, b) => (order(a) < order(b) ? -1 : 1));
 }
