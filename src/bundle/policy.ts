@@ -43,7 +43,7 @@ function checkName(header: BundleHeader, name: string | undefined): void {
     'bundle-name',
     `cannot accept bundle: its name is ${quote(header.name)}, want ${quote(name)}`,
     {
-      hint: `if it is the right bundle, expect its name: --name ${header.name}`,
+      hint: `if it is the right bundle, expect its name: --name ${header.name}, or name: in a config`,
     },
   );
 }
@@ -62,7 +62,7 @@ export function checkKeys(
     'key-not-accepted',
     `cannot accept ${noun}: it is wrapped under ${wrapped}, want ${wanted}`,
     {
-      hint: 'accept one of its keys with --accept-key, or have its author add --key for one that you accept',
+      hint: 'accept one of its keys with --accept-key (acceptKey: in a config), or have its author add --key for one that you accept',
     },
   );
 }

@@ -1,5 +1,5 @@
 import { ask } from '../control/client.ts';
-import { UsageError } from '../errors.ts';
+import { quote, UsageError } from '../errors.ts';
 import { type Command, optionalTextArg, textArg } from './command.ts';
 import { controlDirectory, resolveInstance } from './targets.ts';
 
@@ -15,8 +15,11 @@ export const hook: Command = {
       .positional('name', { type: 'string', describe: 'of the hook, as in the config' })
       .positional('mount', { type: 'string', describe: 'instance name or mountpoint' }),
   async run(args, context) {
-    if (textArg(args, 'action') !== 'run')
-      throw new UsageError('unknown action of hook', { hint: 'secretsfs hook run NAME' });
+    const action = textArg(args, 'action');
+    if (action !== 'run')
+      throw new UsageError(`cannot do that with a hook: there is no action ${quote(action)}`, {
+        hint: 'secretsfs hook run NAME',
+      });
     const runtimeDir = controlDirectory(context);
     const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
     const result = await ask(runtimeDir, instance, 'hook', HOOK_MS_MAX, { hook: textArg(args, 'name') });

@@ -93,9 +93,15 @@ function settingsOf(settings: Settings, part: PartSettings): Settings {
 function refuseOwn(settings: Settings): void {
   const own = OWN.find((setting) => settings[setting] !== undefined);
   if (own !== undefined)
-    throw invalid(`${own} stands beside it`, `it is of one bundle: put it into its part`);
+    throw invalid(
+      `${own} stands beside it`,
+      `it is of one bundle: put it below that one's directory, as mounts.NAME.${own}`,
+    );
   if (JSON.stringify(contentChecks(settings.checks)) !== JSON.stringify(DEFAULT_CHECKS)) {
-    throw invalid('checks of contents stand beside it', 'put all of checks but exec into the parts');
+    throw invalid(
+      'checks of contents stand beside it',
+      "put all of checks but exec below the bundles' directories, as mounts.NAME.checks",
+    );
   }
 }
 

@@ -76,6 +76,11 @@ export async function resolveInstance(
     const place = await placeOf(wanted);
     const found = mounts.find((mount) => mount.mountpoint === place);
     if (found !== undefined) return found.instance;
+    const whole = partOf(wanted);
+    if (whole !== undefined && mounts.some(({ instance }) => instance === whole))
+      throw new UsageError(`cannot take one bundle of a mount alone: ${quote(wanted)}`, {
+        hint: `name the mount, ${whole}: of all commands only remount takes INSTANCE/DIRECTORY`,
+      });
     throw new ControlError('control-not-running', `no mount called or at ${quote(wanted)} is running`, {
       hint: 'secretsfs status lists the running ones; secretsfs mount starts one',
     });
@@ -103,6 +108,11 @@ export async function resolvePart(
   if (name !== undefined && part !== undefined && (await listNames(runtimeDir)).includes(name))
     return { instance: name, part };
   return { instance: await resolveInstance(runtimeDir, wanted), part: undefined };
+}
+
+/** The INSTANCE of INSTANCE/DIRECTORY; the directory may be left out. */
+function partOf(wanted: string): string | undefined {
+  return /^([^/]+)\/[^/]*$/.exec(wanted)?.[1];
 }
 
 /** A mountpoint without symlinks, as a status has it. The mountpoint itself is not looked at: its mount may hang. */

@@ -97,7 +97,9 @@ export async function ask<O extends Operation>(
     'control-denied',
     `cannot ${ACTIONS[operation]}: the mount ${quote(name)} belongs to another user`,
     {
-      hint: 'run as root, or as the user of the mount; --status-group lets a group see the status',
+      hint: READ_ONLY_OPERATIONS.includes(operation)
+        ? 'run as root, or as the user of the mount; --status-group lets a group see the status'
+        : 'run as root, or as the user of the mount',
       cause: denied,
     },
   );

@@ -53,7 +53,10 @@ export async function makeSocketDirectory(runtimeDir: string, name: string, uid:
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
         throw new ControlError('control-directory', `cannot make ${quote(made)}: ${errnoWords(cause)}`, {
-          hint: 'give --runtime-dir DIR, a directory that you may write to',
+          hint:
+            (cause as NodeJS.ErrnoException).code === 'ENOENT'
+              ? `make ${path.dirname(made)} first, or give another --runtime-dir`
+              : 'give --runtime-dir DIR, a directory that you may write to',
           cause,
         });
       }
@@ -63,7 +66,9 @@ export async function makeSocketDirectory(runtimeDir: string, name: string, uid:
       throw new ControlError(
         'control-directory',
         `cannot use ${quote(made)}: it must be a directory of uid ${uid} that nobody else may write to`,
-        { hint: 'remove it, or give another --runtime-dir' },
+        {
+          hint: 'mend it with chown, chmod go-w, or give another --runtime-dir, which is made where it is missing',
+        },
       );
     }
   }

@@ -69,8 +69,8 @@ export class ConfigReload {
         return;
       }
       const isKnown = this.#error?.code === error.code && this.#error.message === error.message;
-      this.#error = error;
-      if (!isKnown) log.error('config-refused', errorFields(error));
+      this.#error = error.code === 'config-unreadable' ? gone(error) : error;
+      if (!isKnown) log.error('config-refused', errorFields(this.#error));
     }
   }
 
@@ -136,4 +136,10 @@ export class ConfigReload {
       return { live: [], restart: [...live, ...restart], ...kept };
     }
   }
+}
+
+/** It was there when the mount was started. */
+function gone({ code, message, cause }: SecretsfsError): SecretsfsError {
+  const hint = 'put it back, a file that root may read: until then the settings of before are in force';
+  return new SecretsfsError(code, message, { hint, cause });
 }

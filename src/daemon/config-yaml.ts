@@ -1,14 +1,8 @@
 /** The YAML file of --config: its text to settings. An error says what is wrong with which key, at which line and column. */
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import { ConfigError, quote } from '../errors.ts';
-import {
-  firstLine,
-  problemOf,
-  SECTION_NAMES,
-  SETTING_NAMES,
-  type Settings,
-  settingsSchema,
-} from './config.ts';
+import { SECTION_NAMES, SETTING_NAMES, type Settings, settingsSchema } from './config.ts';
+import { firstLine, problemOf } from './config-problems.ts';
 
 /** A config is a page of text. This keeps a wrong file name from being read whole. */
 export const CONFIG_BYTES_MAX = 1024 * 1024;
@@ -49,12 +43,17 @@ export function parseConfig(path: string, yaml: string): Settings {
     const known = inside.length === 0 ? nearest(key) : undefined;
     const keys = inside.length === 0 ? `known keys: ${KEYS.join(', ')}` : WHAT_SETTINGS_TAKE;
     const hint = known === undefined ? keys : `did you mean ${known}?`;
-    throw at(keyOffset(parent, key), [...inside, key].join('.'), 'is not a setting', hint);
+    throw at(keyOffset(parent, key), written([...inside, key]), 'is not a setting', hint);
   }
   const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
   if (key === undefined)
     throw at(0, undefined, 'must be a mapping of settings', 'a config is YAML: key: value');
-  throw at(offsetOf(document, [key, ...rest]), [key, ...rest].join('.'), problemOf(issue));
+  throw at(offsetOf(document, [key, ...rest]), written([key, ...rest]), problemOf(issue));
+}
+
+/** A path of keys; in quotes where it could not be told from others. */
+function written(path: readonly (string | number)[]): string {
+  return path.map((key) => (/^[\w-]+$/.test(`${key}`) ? key : quote(`${key}`))).join('.');
 }
 
 /** Of a value; of what is above it where there is none. */

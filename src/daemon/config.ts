@@ -16,6 +16,7 @@ import {
   MOUNT_FILES_MAX,
   UID_BASE_MAX,
 } from '../limits.ts';
+import { problemOf } from './config-problems.ts';
 import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
 import { mountsSection } from './mounts-settings.ts';
@@ -183,18 +184,4 @@ function read(
   const value = given[setting];
   const shown = typeof value === 'string' ? `${quote(value)} ` : '';
   throw errorFor(setting, `${shown}${problemOf(issue)}`);
-}
-
-/** What is wrong, in one line for people. */
-export function problemOf(issue: z.core.$ZodIssue | undefined): string {
-  if (issue?.code === 'invalid_union') {
-    // Of a list-or-text, or number-or-text, the last alternative's words are the ones for people.
-    const inner = issue.errors.flat().find((candidate) => candidate.code === 'custom');
-    return inner?.message ?? issue.message.replace(/^Invalid input$/, 'is of the wrong type');
-  }
-  return firstLine(issue?.message ?? 'is wrong').replace(/^Invalid input: /, '');
-}
-
-export function firstLine(message: string): string {
-  return message.split('\n')[0] ?? '';
 }

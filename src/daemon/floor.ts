@@ -12,7 +12,7 @@ import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
-import { ConfigError, quote } from '../errors.ts';
+import { ConfigError, errnoWords, quote } from '../errors.ts';
 import { FloorDisk, NO_ANSWER } from './floor-disk.ts';
 import type { Log } from './log.ts';
 
@@ -169,10 +169,10 @@ export class FloorFile {
     const { directory, uid } = this.#options;
     let stat: Stats;
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeDirectory(directory);
       stat = await lstat(directory);
     } catch (error) {
-      this.#fail(`cannot make its directory: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
+      this.#fail(`cannot make its directory: ${errnoWords(error)}`);
       return false;
     }
     if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) {
@@ -246,4 +246,23 @@ export function stateDirectory(options: {
   throw new ConfigError('config-invalid', 'cannot place the record of serials: HOME is not set', {
     hint: 'give --state-dir DIR, a directory of this user',
   });
+}
+
+/** Resolves where something stands there, too. A recursive mkdir() says ENOENT for whatever else is wrong. */
+async function makeDirectory(directory: string): Promise<void> {
+  const failed = await errnoOfMaking(directory);
+  if (failed === undefined) return;
+  if ((failed as NodeJS.ErrnoException).code !== 'ENOENT') throw failed;
+  await makeDirectory(path.dirname(directory));
+  const again = await errnoOfMaking(directory);
+  if (again !== undefined) throw again;
+}
+
+async function errnoOfMaking(directory: string): Promise<unknown> {
+  try {
+    await mkdir(directory, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') return error;
+  }
+  return undefined;
 }

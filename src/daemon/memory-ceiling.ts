@@ -49,6 +49,13 @@ function memoryExceeded(takes: string, { availableBytes, heldBytes, maxBytes }: 
       { hint: 'give the machine or the unit more memory (MemoryMax=), or make two bundles of it' },
     );
   }
+  if (maxBytes !== null && heldBytes >= maxBytes) {
+    return new MountError(
+      'memory-exceeded',
+      `cannot open the bundle: what is held takes ${heldBytes} bytes already, want at most ${maxBytes} with it (--memory-max)`,
+      { hint: 'raise --memory-max, or end what keeps old generations open: secretsfs status lists them' },
+    );
+  }
   return new MountError(
     'memory-exceeded',
     `cannot open the bundle: ${takes}, ${heldBytes} are held, want at most ${maxBytes} together (--memory-max)`,

@@ -11,6 +11,7 @@ import { O_PATH } from './files.ts';
 
 /** As the kernel allows: path_resolution(7). */
 const SYMLINKS_MAX = 40;
+const STICKY = 0o1000;
 
 /** What is not as it should be, and what mends it. */
 export interface Untrusted {
@@ -106,6 +107,7 @@ function whyNot(path: string, { uid, gid, mode }: Stats, owner: WalkOptions['own
   const who = (mode & 0o002) !== 0 ? 'everybody' : 'its group';
   return {
     problem: `${quote(path)} is writable by ${who} (mode ${(mode & 0o7777).toString(8).padStart(4, '0')})`,
-    hint: `chmod go-w ${path}`,
+    // As /tmp: what is in there is for others to change.
+    hint: (mode & STICKY) !== 0 ? `keep it elsewhere than in ${path}` : `chmod go-w ${path}`,
   };
 }

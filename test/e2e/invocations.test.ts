@@ -89,6 +89,16 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     { exit: 2, code: 'usage', says: /cannot inspect: too many arguments: "b"/, hint: /--help/ },
   ],
   [
+    'a hook without a name',
+    ['hook', 'run'],
+    { exit: 2, code: 'usage', says: /cannot hook: no NAME given/, hint: /secretsfs hook --help/ },
+  ],
+  [
+    'another action of a hook',
+    ['hook', 'start', 'web'],
+    { exit: 2, code: 'usage', says: /there is no action "start"/, hint: /secretsfs hook run NAME/ },
+  ],
+  [
     'no key',
     ['mount', 'web.enc', 'mnt'],
     { exit: 2, code: 'usage', says: /no key given/, hint: /--accept-key/ },

@@ -190,6 +190,14 @@ test('a remount is of all of them or of one, and a rollback of one alone', async
   assert.match(one.stdout, /^web\/app: (serial 12 is live|nothing changed; serial 12)/);
   const unknown = await remount('web/none');
   assert.deepEqual([unknown.code, /part-unknown|no such part/.test(unknown.stderr)], [8, true]);
+  for (const command of ['status', 'unmount', 'upgrade']) {
+    const { code, stderr } = await several.bench.secretsfs([command, 'web/tls']);
+    assert.equal(code, 2, stderr);
+    assert.match(
+      stderr,
+      /cannot take one bundle of a mount alone: "web\/tls" \(usage\)\n.*hint: name the mount, web: /,
+    );
+  }
   await several.put('tls', { serial: 4 });
   const both = await remount('web', '--allow-rollback');
   assert.deepEqual([both.code, /several bundles/.test(both.stderr)], [8, true]);

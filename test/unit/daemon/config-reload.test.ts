@@ -65,6 +65,16 @@ test('a refusal is told once, applies nothing, and ends without a change', async
   assert.deepEqual(world.applied, []);
 });
 
+test('a config that is gone is to be put back, and what it said is in force until then', async () => {
+  const { world, make } = setUp({ bundle: 'a' });
+  const reload = await make();
+  world.file = new ConfigError('config-unreadable', 'cannot read config "x": no such file', {
+    hint: 'give a path',
+  });
+  await reload.check();
+  assert.match(reload.status().error?.hint ?? '', /^put it back, .* in force$/);
+});
+
 test('what can not be applied leaves what runs, and is tried whole the next time', async () => {
   const { world, make } = setUp({ bundle: 'a' });
   const reload = await make();

@@ -51,9 +51,35 @@ test('an unknown key is refused where it stands, with the key that was meant', (
 
 test('a wrong type is named, also inside a list', () => {
   assert.match(refusal('preserve: [1]\n').message, /line 1, column 11: preserve: /);
-  assert.match(refusal('key:\n  - a\n  - 7\n').message, /line 2, column 3: key: is of the wrong type/);
+  assert.match(
+    refusal('key:\n  - a\n  - 7\n').message,
+    /line 2, column 3: key: entry 2 must be text, and is a number/,
+  );
   assert.match(refusal('- a\n').message, /must be a mapping of settings/);
   assert.match(refusal('driver: zfs\n').message, /driver: must be auto, kernel or fuse-native/);
+});
+
+test('what is of a wrong type is told in words for people, and where', () => {
+  for (const [yaml, problem] of [
+    ['mounts:', 'mounts: must be a mapping (key: value), and has no value'],
+    ['mounts: [a]', 'mounts: must be a mapping (key: value), and is a list'],
+    ['mounts: a.sfs', 'mounts: must be a mapping (key: value), and is text'],
+    ['mounts: { a: a.sfs }', 'mounts.a: must be a mapping (key: value), and is text'],
+    ['mounts: { a: { key: local:k } }', 'mounts.a.source: is missing'],
+    ['mounts: { a: { source: 7 } }', 'mounts.a.source: must be text, or a list, and is a number'],
+    [
+      'mounts: { a: { source: [a.sfs] } }',
+      'mounts.a.source: entry 1 must be a mapping (key: value), and is text',
+    ],
+    ['metrics: true', 'metrics: must be a mapping (key: value), and is true or false'],
+    ['metrics: { listen: 9464 }', 'metrics.listen: must be text, and is a number'],
+  ] as const)
+    assert.ok(refusal(yaml).message.endsWith(`: ${problem}`), refusal(yaml).message);
+});
+
+test('a key that could be taken for several is in quotes', () => {
+  assert.match(refusal('mounts: { ..: { source: a } }').message, /: mounts\."\.\.": must be one name/);
+  assert.match(refusal('mounts: { a/b: { source: a } }').message, /: mounts\."a\/b": must be one name/);
 });
 
 test('a config that is not YAML is refused with its line', () => {
@@ -226,7 +252,7 @@ test('what mounts: can not be is refused where it stands', () => {
     ['mounts: {}\n', /mounts: must have from 1 to 16 bundles/],
     [`mounts:\n${many}`, /from 1 to 16/],
     [of('{}'), /line 2, column 8: mounts\.tls\.source/],
-    [of('{ source: a }', 'a/b'), /a\/b: must be one name/],
+    [of('{ source: a }', 'a/b'), /"a\/b": must be one name/],
     [of('{ source: a }', '..'), /must be one name/],
     [`${of('{ source: a }')}  tls: { source: b }\n`, /unique/],
     [of('{ source: a, mountpoint: /x }'), /mounts\.tls\.mountpoint: is not a setting/],

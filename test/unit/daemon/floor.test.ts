@@ -83,6 +83,9 @@ test('a directory that others may write to is refused: what they put there would
   await rm(directory, { recursive: true });
   await symlink('/tmp', directory);
   await assert.rejects(start(), refusal('config-invalid', /keep serials/));
+  await rm(directory);
+  await writeFile(directory, 'a file in its place');
+  await assert.rejects(start(), refusal('config-invalid', /keep serials/));
 });
 
 test('what is no record is said, costs nothing else, and is replaced by the next bundle', async (t) => {
@@ -141,8 +144,10 @@ test('where nothing can be made, a mount starts all the same', async (t) => {
   const { events, start, directory } = await setUp(t, 'file/state');
   await writeFile(path.dirname(directory), '');
   const floor = await start();
-  assert.match(floor.describe().problem ?? '', /ENOTDIR/);
-  assert.deepEqual(events, ['floor-not-kept cannot make its directory: ENOTDIR']);
+  assert.match(floor.describe().problem ?? '', /not a directory/);
+  assert.deepEqual(events, [
+    'floor-not-kept cannot make its directory: a part of its path is not a directory',
+  ]);
   // When that was mended, what is live is recorded.
   await rm(path.dirname(directory));
   await floor.record(4, SHA);

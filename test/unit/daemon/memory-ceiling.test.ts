@@ -34,13 +34,21 @@ test('what is held counts against the ceiling of the mount, and not against what
   );
 });
 
+test('where there is no room at all, that is what is said', () => {
+  const { message, hint } = largerThanMemory({ availableBytes: 10_000, heldBytes: 24_576, maxBytes: 20_480 });
+  assert.match(
+    message,
+    /: what is held takes 24576 bytes already, want at most 20480 with it \(--memory-max\)$/,
+  );
+  assert.match(hint ?? '', /secretsfs status/);
+});
+
 test('ciphertextBytesMax() is the most that is not refused', () => {
   const limits: MemoryLimits[] = [
     { availableBytes: 300, heldBytes: 0, maxBytes: null },
     { availableBytes: 1000, heldBytes: 700, maxBytes: 1000 },
     { availableBytes: null, heldBytes: 1, maxBytes: 101 },
     { availableBytes: 0, heldBytes: 0, maxBytes: null },
-    { availableBytes: null, heldBytes: 500, maxBytes: 100 },
   ];
   for (const each of limits) {
     const most = ciphertextBytesMax(each);
