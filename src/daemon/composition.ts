@@ -18,6 +18,7 @@ import type { Engine } from './engine.ts';
 import type { WrittenImage } from './image-files.ts';
 import type { Log } from './log.ts';
 import type { KeptImage } from './part-images.ts';
+import { Turns } from './turns.ts';
 
 /** Entries in memory and the image of them, both of everything. */
 const COPIES = 2;
@@ -72,7 +73,7 @@ export class Composition {
   #isFirst = true;
   /** What is composed was given to the engine, which mounts the first. */
   #isOffered = false;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   constructor(ports: CompositionPorts) {
     this.#ports = ports;
@@ -116,7 +117,7 @@ export class Composition {
       if (this.#first !== undefined && this.#trees.get(directory) === tree) return this.#first;
     }
     try {
-      return await this.#inTurn(() => this.#compose(new Map([...this.#trees, [directory, tree]])));
+      return await this.#turns.take(() => this.#compose(new Map([...this.#trees, [directory, tree]])));
     } catch (error) {
       await partImages.drop(candidate.id);
       throw error;
@@ -130,7 +131,7 @@ export class Composition {
   async begin(): Promise<Composed> {
     this.#isFirst = false;
     try {
-      this.#first = await this.#inTurn(() => this.#composeFirst());
+      this.#first = await this.#turns.take(() => this.#composeFirst());
       this.#begun.resolve();
       return this.#first;
     } catch (error) {
@@ -147,12 +148,6 @@ export class Composition {
         hint: 'secretsfs mount starts it again',
       }),
     );
-  }
-
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const run = this.#turn.catch(() => undefined).then(act);
-    this.#turn = run;
-    return run;
   }
 
   async #composeFirst(): Promise<Composed> {

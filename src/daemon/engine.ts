@@ -19,9 +19,10 @@ import { RamfsStore } from '../store/ramfs.ts';
 import { closeQuietly, makePipe } from '../system/files.ts';
 import { accept, type Candidate, closeCandidate, makeCandidate, refused } from './candidate.ts';
 import { ControlPage } from './control-page.ts';
+import { makeHelpers } from './engine-helpers.ts';
 import type { EngineOptions, EnginePorts, EngineStatus } from './engine-ports.ts';
 import { answersStatfs } from './first-answer.ts';
-import { Helper, NoAnswer } from './helper.ts';
+import { type Helper, NoAnswer } from './helper.ts';
 import { InPass } from './in-pass.ts';
 import { Inodes } from './inodes.ts';
 import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
@@ -31,9 +32,7 @@ import { patiently } from './patience.ts';
 import { Retirement, type Superseded } from './retirement.ts';
 import { Servers } from './servers.ts';
 import { Telling } from './telling.ts';
-
-/** Teller and notifier are there for activations, and while something lingers. */
-const IDLE_MS = 5_000;
+import { Turns } from './turns.ts';
 
 export class Engine {
   #options: EngineOptions;
@@ -65,8 +64,8 @@ export class Engine {
   /** In memory, of what is live. */
   #liveBytes = 0;
   #settling = false;
-  #activating: Promise<unknown> = Promise.resolve();
-  #replacing: Promise<void> = Promise.resolve();
+  readonly #activations = new Turns();
+  readonly #replacements = new Turns();
   #stopping: Promise<void> | undefined;
 
   /** Opens the store and the device and starts the first server; nothing is mounted yet. Throws MountError. */
@@ -91,30 +90,17 @@ export class Engine {
     this.#page = page;
     const dropPipe = cache === 'none' ? makePipe() : undefined;
     this.#dropPipe = dropPipe;
-    this.#prober = new Helper({
-      spawn: () => ports.spawnProber({ clone: this.#mounted.cloneFd }),
-      onDeath: (how) => {
-        // One that starts as the mount ends finds it closed.
-        if (this.#stopping === undefined) log.warn('prober-died', { ...how });
-      },
-      onNotStarted: (error) => log.warn('prober-died', { error }),
+    const helpers = makeHelpers({
+      ports,
+      clone: () => this.#mounted.cloneFd,
+      fuseFd: this.#fuseFd,
+      dropPipeFd: dropPipe?.readFd,
+      isEnding: () => this.#stopping !== undefined,
+      isMaking: () => this.#candidates.size > 0,
     });
-    this.#teller = new Helper({
-      spawn: () => ports.spawnTeller({ clone: this.#mounted.cloneFd }),
-      onDeath: (how) => log.warn('teller-died', { ...how }),
-      onNotStarted: (error) => log.warn('teller-died', { error }),
-      idleMs: IDLE_MS,
-      isExpected: () => this.#candidates.size > 0,
-      endLate: true,
-    });
-    this.#notifier = new Helper({
-      spawn: () => ports.spawnNotifier({ fuse: this.#fuseFd, dropPipe: dropPipe?.readFd }),
-      onDeath: (how) => log.warn('notifier-died', { ...how }),
-      onNotStarted: (error) => log.warn('notifier-died', { error }),
-      // The server's pipe must have a reader.
-      idleMs: dropPipe === undefined ? IDLE_MS : undefined,
-      isExpected: () => this.#candidates.size > 0,
-    });
+    this.#prober = helpers.prober;
+    this.#teller = helpers.teller;
+    this.#notifier = helpers.notifier;
     this.#servers = new Servers({
       spawn: () =>
         ports.spawnServer({ fuse: this.#fuseFd, store: store.directoryFd, dropPipe: dropPipe?.writeFd }),
@@ -145,7 +131,7 @@ export class Engine {
       },
       passes: () => page.status,
       live: () => this.#live,
-      look: (changes) => this.#inTurn(() => this.#telling.look(changes)),
+      look: (changes) => this.#activations.take(() => this.#telling.look(changes)),
       onFailed: (error) => this.#logBug(error),
       nowMs,
     });
@@ -199,7 +185,9 @@ export class Engine {
    * what was live stays, where the server can't serve it. The candidate is gone then.
    */
   activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
-    return this.#inTurn(() => this.#activate(candidate)).finally(() => this.#candidates.delete(candidate.id));
+    return this.#activations
+      .take(() => this.#activate(candidate))
+      .finally(() => this.#candidates.delete(candidate.id));
   }
 
   /**
@@ -229,9 +217,7 @@ export class Engine {
 
   /** So that they go by what they are told when they start. Throws MountError upgrade-refused, and the old ones go on. */
   replaceServers(): Promise<void> {
-    const replaced = this.#replacing.then(() => this.#replaceServers());
-    this.#replacing = replaced.catch(() => undefined);
-    return replaced;
+    return this.#replacements.take(() => this.#replaceServers());
   }
 
   async isMounted(): Promise<boolean> {
@@ -280,7 +266,7 @@ export class Engine {
     if (this.#mount !== undefined) this.#notifier.start();
     // First what readers of this machine see, whatever else may hang.
     const failure: unknown = await this.detach().catch((error: unknown) => error);
-    await this.#activating.catch(() => undefined);
+    await this.#activations.settled();
     this.#liveness.stop();
     this.#retirement.stop();
     const serves = this.#live !== undefined;
@@ -310,19 +296,13 @@ export class Engine {
 
   async #replaceServers(): Promise<void> {
     // Not in the middle of telling the kernel of a new generation.
-    await this.#activating.catch(() => undefined);
+    await this.#activations.settled();
     await this.#servers.upgrade(async (isGone) => {
       this.#page.show({ handOver: true });
       // Its next request is its last; this is one.
       await Promise.race([this.#liveness.probe().catch(() => undefined), isGone]);
       await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, PROBE_MS_MAX).unref())]);
     });
-  }
-
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const run = this.#activating.catch(() => undefined).then(act);
-    this.#activating = run;
-    return run;
   }
 
   async #activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
@@ -418,7 +398,8 @@ export class Engine {
   #settle(): void {
     if (!this.#telling.owes || this.#settling || this.#stopping !== undefined) return;
     this.#settling = true;
-    this.#inTurn(() => this.#telling.settle())
+    this.#activations
+      .take(() => this.#telling.settle())
       // It is owed still: the next probe comes back here.
       .catch((error: unknown) => this.#logBug(error))
       .finally(() => {

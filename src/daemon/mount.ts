@@ -8,7 +8,7 @@ import type { AwsAccess } from '../aws/access.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { forgetRollback, useRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
-import type { GenerationStatus, Status } from '../control/protocol.ts';
+import type { Status } from '../control/protocol.ts';
 import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
 import { ControlError, describeBug, MountError } from '../errors.ts';
 import { checkDevice } from '../fuse/device.ts';
@@ -24,20 +24,21 @@ import { notify } from '../system/notify.ts';
 import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
 import type { NoticingState } from './agent-channel.ts';
-import { checksStatus, logWarnings } from './check-findings.ts';
+import { logWarnings } from './check-findings.ts';
 import { deferred } from './deferred.ts';
-import { describeNoticing, describeRefreshed, describeState, iso } from './describe.ts';
+import { describeRefreshed } from './describe.ts';
 import { FloorFile } from './floor.ts';
 import { unknownHook } from './hooks.ts';
 import { isS3Url } from './location.ts';
 import type { Log } from './log.ts';
 import { MetricsEndpoints } from './metrics.ts';
 import type { MountOptions } from './mount-options.ts';
+import { describeNative, describeNativeGeneration } from './mount-status.ts';
 import { operationsOf, unknownPart } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
-import type { Live, Opened } from './rotation-ports.ts';
+import type { Opened } from './rotation-ports.ts';
 import { takeHere } from './take.ts';
 import type { Tally } from './tally.ts';
 import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
@@ -311,7 +312,7 @@ export class Mount {
       useRollback: (part) => useRollback(path.join(runtimeDir, instance), this.#ports.uid, part),
       refresh: async ({ part, ...options }) => {
         if (part !== undefined) throw unknownPart(part, []);
-        return describeRefreshed(await this.#rotation.refresh(options), describeGeneration);
+        return describeRefreshed(await this.#rotation.refresh(options), describeNativeGeneration);
       },
       hook: async (name) => {
         throw unknownHook(name, []);
@@ -332,44 +333,15 @@ export class Mount {
   }
 
   status(): Status {
-    const { instance, name, sources, version, driverReason } = this.#options;
-    const rotation = this.#rotation.state();
-    const { live } = rotation;
-    const lingering = this.#activation?.vfs?.lingering ?? [];
-    return {
-      instance,
-      name,
-      version,
-      pid: process.pid,
-      started: iso(this.#startedMs),
+    return describeNative({
+      options: this.#options,
+      startedMs: this.#startedMs,
       mountpoint: this.#mountpoint,
-      bundle: this.#bundle,
-      driver: 'fuse-native',
-      consistency: 'none',
-      driverReason,
-      ...describeState(this.#native !== undefined, rotation),
-      live: live === undefined ? null : describeGeneration(live),
+      mounted: this.#native !== undefined,
+      rotation: this.#rotation.state(),
       floor: this.#floors.describe(),
-      lingering: lingering.map(({ id, contentBytes }) => ({ id, bytes: contentBytes })),
-      ...checksStatus(live?.generation.findings, Date.now(), this.#options.checks),
-      ...describeNoticing(rotation, sources, this.#noticing),
-    };
+      lingering: this.#activation?.vfs?.lingering ?? [],
+      noticing: this.#noticing,
+    });
   }
-}
-
-function describeGeneration(live: Live<Held>): GenerationStatus {
-  const { serial, created, revision, sha256, activatedMs } = live;
-  const { generation, memory } = live.generation;
-  return {
-    id: generation.id,
-    serial,
-    created,
-    revision,
-    sha256,
-    activated: iso(activatedMs),
-    uploaded: live.uploadedMs === undefined ? null : iso(live.uploadedMs),
-    files: generation.files,
-    bytes: generation.contentBytes,
-    locked: memory.locked,
-  };
 }

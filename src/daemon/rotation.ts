@@ -12,6 +12,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { ControlError, classOf, describeBug, SecretsfsError } from '../errors.ts';
 import { pause } from '../system/timers.ts';
 import { isOwnFailure, isRefusal } from './failure-kinds.ts';
+import { NextAttempt } from './next-attempt.ts';
 import { RefreshRecord } from './refresh-record.ts';
 import type {
   Live,
@@ -25,6 +26,7 @@ import type {
   Taken,
 } from './rotation-ports.ts';
 import { type Known, SourceLedger } from './source-ledger.ts';
+import { Turns } from './turns.ts';
 import { UnsealLimits } from './unseal-limits.ts';
 
 /** A file that was refused is looked at again after this, before it is called so: it may still have been written. */
@@ -45,10 +47,8 @@ export class Rotation<G> {
   readonly #abort = new AbortController();
   #live: Live<G> | undefined;
   readonly #record: RefreshRecord;
-  #running: Promise<unknown> = Promise.resolve();
-  /** Refreshes that run or wait to. */
-  #pending = 0;
-  #next: { readonly timer: unknown; readonly atMs: number; readonly limited: boolean } | undefined;
+  readonly #turns = new Turns(() => this.#ports.onSettled?.());
+  readonly #next: NextAttempt;
   /** A refresh that was asked for and has not begun. */
   #asked: Promise<Refreshed<G>> | undefined;
   /** A hint that came while a refresh ran; any number of hints is one. */
@@ -65,16 +65,17 @@ export class Rotation<G> {
     this.#ledger = new SourceLedger(ports.sources.length, ports.nowMs);
     this.#limits = limitsOf(ports);
     this.#record = new RefreshRecord(ports);
+    const { timers, nowMs } = ports;
+    this.#next = new NextAttempt({ timers, nowMs, begin: () => void this.hint() });
   }
 
   state(): RotationState<G> {
-    const next = this.#next;
     return {
       live: this.#live,
       lastCheck: this.#record.lastCheck,
       failure: this.#record.failure,
       sources: this.#ledger.states(),
-      nextAttempt: next === undefined ? undefined : { atMs: next.atMs, limited: next.limited },
+      nextAttempt: this.#next.state,
     };
   }
 
@@ -98,7 +99,7 @@ export class Rotation<G> {
 
   /** Runs `act` when no refresh is under way, and lets none begin before it has settled. */
   between(act: () => Promise<void>): Promise<void> {
-    return this.#enqueue(async () => {
+    return this.#turns.take(async () => {
       if (this.#abort.signal.aborted) throw stopping();
       await act();
     });
@@ -125,7 +126,7 @@ export class Rotation<G> {
       else queued.noticed = noticed;
       return queued.done;
     }
-    const done = this.#enqueue(async () => {
+    const done = this.#turns.take(async () => {
       const latest = this.#queued?.noticed;
       this.#queued = undefined;
       if (!this.#abort.signal.aborted) await this.#hinted(latest);
@@ -140,7 +141,7 @@ export class Rotation<G> {
    */
   noteLook(looks: readonly Looked[]): void {
     if (this.#abort.signal.aborted) return;
-    const idle = this.#live !== undefined && this.#pending === 0;
+    const idle = this.#live !== undefined && this.#turns.isIdle;
     let changed: Noticed | undefined;
     looks.slice(0, this.#ports.sources.length).forEach((look, source) => {
       if (look.outcome === 'changed') changed ??= { source, revision: look.revision };
@@ -162,8 +163,8 @@ export class Rotation<G> {
   /** Ends a fetch that is under way and lets nothing start again; resolves when nothing runs. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    this.#clearNext();
-    await this.#running.catch(() => undefined);
+    this.#next.clear();
+    await this.#turns.settled();
   }
 
   async #force(allowRollback: boolean, begins: () => void): Promise<Refreshed<G>> {
@@ -171,22 +172,10 @@ export class Rotation<G> {
     for (let waitMs = this.#limits.force(); waitMs > 0 && !signal.aborted; waitMs = this.#limits.force()) {
       await pause(this.#ports.timers, waitMs, signal);
     }
-    return this.#enqueue(() => {
+    return this.#turns.take(() => {
       begins();
       return this.#refresh(undefined, { forced: true, allowRollback });
     });
-  }
-
-  #enqueue<T>(run: () => Promise<T>): Promise<T> {
-    this.#pending++;
-    const counted = () =>
-      run().finally(() => {
-        this.#pending--;
-        this.#ports.onSettled?.();
-      });
-    const result = this.#running.then(counted, counted);
-    this.#running = result;
-    return result;
   }
 
   async #hinted(noticed: Noticed | undefined): Promise<void> {
@@ -194,7 +183,7 @@ export class Rotation<G> {
     if (noticed !== undefined && revision !== undefined) {
       if (revision === this.#ledger.revision(noticed.source) && !this.#isStale) return;
       // It failed, and its next attempt is set.
-      if (this.#next !== undefined && revision === this.#record.failure?.revision) return;
+      if (this.#next.isSet && revision === this.#record.failure?.revision) return;
     }
     const waitMs = this.#limits.take();
     if (waitMs > 0) return this.#tryLater(waitMs, true);
@@ -208,7 +197,7 @@ export class Rotation<G> {
 
   async #refresh(noticed: Noticed | undefined, manner: Manner): Promise<Refreshed<G>> {
     if (this.#abort.signal.aborted) throw stopping();
-    this.#clearNext();
+    this.#next.clear();
     const sources = noticed === undefined ? [...this.#ports.sources.keys()] : [noticed.source];
     for (const source of sources) {
       const step = await this.#takeFrom(source, noticed?.revision, manner);
@@ -334,7 +323,7 @@ export class Rotation<G> {
 
   #recover(outcome: 'activated' | 'unchanged'): void {
     this.#record.succeeded(outcome);
-    this.#clearNext();
+    this.#next.clear();
     this.#limits.recovered();
   }
 
@@ -351,19 +340,7 @@ export class Rotation<G> {
   }
 
   #tryLater(delayMs: number, limited: boolean): void {
-    const { timers, nowMs } = this.#ports;
-    if (this.#abort.signal.aborted) return;
-    this.#clearNext();
-    const timer = timers.set(() => {
-      this.#next = undefined;
-      void this.hint();
-    }, delayMs);
-    this.#next = { timer, atMs: nowMs() + delayMs, limited };
-  }
-
-  #clearNext(): void {
-    if (this.#next !== undefined) this.#ports.timers.clear(this.#next.timer);
-    this.#next = undefined;
+    if (!this.#abort.signal.aborted) this.#next.set(delayMs, limited);
   }
 
   /** The first failure ends the start, whose caller tells it. */
