@@ -120,6 +120,7 @@ const CODES = {
   'bucket-public': 'output',
   'output-unverified': 'output',
   'shred-incomplete': 'output',
+  'rotation-incomplete': 'output',
 } as const satisfies Record<string, ErrorClass>;
 
 export type ErrorCode = keyof typeof CODES;

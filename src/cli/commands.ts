@@ -82,6 +82,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./keygen.ts')).keygen,
   },
   {
+    name: 'rotate',
+    describe: 'give the secrets of a store new data keys, and other wrapping keys',
+    load: async () => (await import('./rotate.ts')).rotate,
+  },
+  {
     name: 'shred',
     describe: 'overwrite files and remove them',
     load: async () => (await import('./shred.ts')).shred,

@@ -44,6 +44,8 @@ export interface SecretOpener {
       readonly sealedFor?: string | undefined;
     },
   ): Promise<OpenedSecret>;
+  /** Opens what was read at `path`. Throws what openSecret() and openOldSecret() throw. */
+  openRead(path: string, stored: ReadObject): Promise<OpenedSecret>;
 }
 
 /**
@@ -62,7 +64,16 @@ export async function createOpener(
     acceptKey === undefined ? await openDiscovering(key, aws) : await openUnwrapping(acceptKey, aws);
   const old = { kms: ofOwnAccount(new RawKms(aws)), keys: kmsKeysOf(acceptKey ?? []), context };
   const isKmsAsked = acceptKey === undefined || old.keys.length > 0;
+  const openAt = async (place: string, stored: ReadObject): Promise<OpenedSecret> => {
+    if (stored.bytes[0] === MESSAGE_VERSION || !isKmsAsked) return openOurs(stored, place, reader, context);
+    const opened = await openOldSecret({ bytes: stored.bytes }, { ...old, place });
+    // Neither: this says what it is instead.
+    if (opened === undefined) return openOurs(stored, place, reader, context);
+    const { plaintext, format, keyId } = opened;
+    return { plaintext, format, keys: [keyId], header: undefined, stored };
+  };
   return {
+    openRead: (path, stored) => openAt(store.locate(path), stored),
     async open(path, { version, sealedFor } = {}) {
       const place = sealedFor ?? store.locate(path);
       const stored = await store.read(path, { version });
@@ -72,12 +83,7 @@ export async function createOpener(
         if (pair === undefined) throw notFound(store, path, version);
         return pair;
       }
-      if (stored.bytes[0] === MESSAGE_VERSION || !isKmsAsked) return openOurs(stored, place, reader, context);
-      const opened = await openOldSecret({ bytes: stored.bytes }, { ...old, place });
-      // Neither: this says what it is instead.
-      if (opened === undefined) return openOurs(stored, place, reader, context);
-      const { plaintext, format, keyId } = opened;
-      return { plaintext, format, keys: [keyId], header: undefined, stored };
+      return openAt(place, stored);
     },
   };
 }
