@@ -1,4 +1,5 @@
 /** A secret's content to a file that only its owner may read, or to stdout. */
+import { lstat } from 'node:fs/promises';
 import { OutputError, quote } from '../errors.ts';
 import { parsePath } from '../secrets/location.ts';
 import { writeFileAtomically } from '../source/output.ts';
@@ -28,6 +29,8 @@ export const download: Command = {
     const file = textArg(args, 'file');
     const force = args['force'] === true;
     if (file === '-') refuseTerminal(context, 'a secret');
+    // Before anything of it is opened, or written anywhere.
+    else if (!force && (await lstat(file).catch(() => undefined)) !== undefined) throw fileExists(file);
     const aws = awsAccess(context);
     const store = openStore(context, aws);
     const opener = await createOpener(context, store, aws);
@@ -67,11 +70,15 @@ async function writePrivately(file: string, plaintext: Buffer, force: boolean): 
     });
   } catch (error) {
     if (force || !(error instanceof OutputError) || error.code !== 'output-changed') throw error;
-    throw new OutputError('output-exists', `cannot download: ${quote(file)} exists`, {
-      hint: '--force replaces it',
-      cause: error,
-    });
+    throw fileExists(file, error);
   } finally {
     for (const signal of SIGNALS) process.removeListener(signal, later);
   }
+}
+
+function fileExists(file: string, cause?: OutputError): OutputError {
+  return new OutputError('output-exists', `cannot download: ${quote(file)} exists`, {
+    hint: '--force replaces it',
+    cause,
+  });
 }

@@ -27,6 +27,7 @@ export async function storeBench(
     ...options.env,
   };
   const bench = await Bench.create(t, env);
+  bench.env['XDG_CACHE_HOME'] = bench.path('cache');
   return { bench, bucket, keyArn };
 }
 
