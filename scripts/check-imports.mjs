@@ -112,6 +112,7 @@ const BUNDLES = [
   'secrets/',
   'bundle/archive.ts',
   'bundle/tar.ts',
+  'bundle/ciphertexts.ts',
   'bundle/old-format.ts',
   'bundle/sneaker.ts',
   'tar-stream',

@@ -24,6 +24,11 @@ export const CONTEXT_BYTES_MAX = 6 * KIB;
 export const KMS_PLAINTEXT_BYTES_MAX = 4096;
 export const KMS_CIPHERTEXT_BYTES_MAX = 6144;
 
+/** In a directory that is mounted: each is a call of KMS whenever one of them changes. */
+export const CIPHERTEXTS_MAX = 256;
+/** One of them, as text with what stands around it. */
+export const CIPHERTEXT_FILE_BYTES_MAX = 4 * KMS_CIPHERTEXT_BYTES_MAX;
+
 /** What encrypt and decrypt carry, whole in memory: for keys and passwords as for a store's; pack takes archives. */
 export const FILE_BYTES_MAX = 64 * MIB;
 

@@ -86,7 +86,7 @@ export function joinPair(wrappedKey: Buffer, sealed: Buffer): WrappedAndSealed {
  * whose members are not what they must be.
  */
 async function splitTarPack(bytes: Buffer): Promise<WrappedAndSealed | undefined> {
-  if (bytes.length < BLOCK_BYTES || !isTar(bytes)) return undefined;
+  if (bytes.length < BLOCK_BYTES || !looksLikeTar(bytes)) return undefined;
   const members: Member[] = [];
   try {
     for await (const member of membersOf(bytes, true)) {
@@ -111,11 +111,12 @@ export function describePack(
   const sneaker = describeSneaker(head, size);
   if (sneaker !== undefined) return { format: 'sneaker', ...sneaker };
   const [name = ''] = head.subarray(0, NAME_BYTES).toString('latin1').split('\0');
-  const isPack = isTar(head) && (name === KEY_MEMBER || SEALED_MEMBERS.includes(name));
+  const isPack = looksLikeTar(head) && (name === KEY_MEMBER || SEALED_MEMBERS.includes(name));
   return isPack ? { format: 'kms-secrets', plaintextBytes: undefined } : undefined;
 }
 
-function isTar(bytes: Buffer): boolean {
+/** By its magic. */
+export function looksLikeTar(bytes: Buffer): boolean {
   return bytes.subarray(USTAR.at, USTAR.at + USTAR.bytes.length).equals(USTAR.bytes);
 }
 

@@ -3,9 +3,10 @@ import { parseContext, validateName } from '../bundle/name.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import { contentChecks, DEFAULT_CHECKS } from '../checks/settings.ts';
 import type { SettingName, Settings } from '../daemon/config.ts';
+import { isDirectory } from '../daemon/location.ts';
 import type { BundleOptions, PartOptions } from '../daemon/mount-options.ts';
 import { INHERITED, type PartSettings } from '../daemon/mounts-settings.ts';
-import { ConfigError, SecretsfsError, UsageError } from '../errors.ts';
+import { ConfigError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { MOUNT_BYTES_MAX, MOUNT_FILES_MAX } from '../limits.ts';
 import { resolveRules } from './file-rules.ts';
 import { acceptedKeys, mountLimits, noticingOptions } from './mount-settings.ts';
@@ -37,7 +38,19 @@ export async function bundleOptions(settings: Settings): Promise<BundleOptions> 
 }
 
 /** What has no serial can't be measured by one. */
-function formatsOf({ formats = [], minSerial }: Settings): readonly OldFormat[] {
+function formatsOf({ formats = [], minSerial, bundle, source }: Settings): readonly OldFormat[] {
+  const directory = [bundle, ...(source ?? []).map((each) => each.bundle)].find(
+    (each) => each && isDirectory(each),
+  );
+  if (directory !== undefined && !formats.includes('kms')) {
+    throw new ConfigError(
+      'config-invalid',
+      `cannot mount ${quote(directory)}: it is a directory, not a bundle`,
+      {
+        hint: 'formats: [kms] in the config takes its files *.kms, ciphertexts of KMS without name, serial and signature',
+      },
+    );
+  }
   if (formats.length === 0 || minSerial === undefined) return formats;
   throw new ConfigError(
     'config-invalid',

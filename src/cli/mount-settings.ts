@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { AwsSettings } from '../daemon/agent-channel.ts';
 import { DEFAULTS, type SettingName, type Settings } from '../daemon/config.ts';
-import { isS3Url } from '../daemon/location.ts';
+import { isDirectory, isS3Url } from '../daemon/location.ts';
 import { ConfigError, UsageError } from '../errors.ts';
 import { parseAcceptedKey, parseKeyArn } from '../keyring/spec.ts';
 
@@ -70,10 +70,10 @@ export function noticingOptions(settings: Settings, keys: readonly string[]): No
   const sources = sourcesOf(settings).map(({ bundle, ...own }) => {
     // An external id belongs to its role.
     const base = own.roleArn === undefined ? aws : { ...aws, externalId: undefined };
-    return { bundle: isS3Url(bundle) ? bundle : path.resolve(bundle), aws: { ...base, ...given(own) } };
+    return { bundle: absolute(bundle), aws: { ...base, ...given(own) } };
   });
   const isTold = queue !== undefined || topic !== undefined;
-  if (isTold && !sources.some(({ bundle }) => isS3Url(bundle))) {
+  if (isTold && !sources.some(({ bundle }) => isS3Url(bundle) && !isDirectory(bundle))) {
     throw new ConfigError('config-invalid', 'cannot use a queue or a topic: no source is in S3', {
       hint: 'leave it out: files are watched',
     });
@@ -88,6 +88,12 @@ export function noticingOptions(settings: Settings, keys: readonly string[]): No
       : undefined,
     aws,
   };
+}
+
+function absolute(bundle: string): string {
+  if (isS3Url(bundle)) return bundle;
+  const resolved = path.resolve(bundle);
+  return isDirectory(bundle) && !isDirectory(resolved) ? `${resolved}/` : resolved;
 }
 
 function sourcesOf({ bundle, source }: Settings): NonNullable<Settings['source']> {

@@ -1,7 +1,7 @@
 /** The looks at the local bundles of a mount (identity-watch.ts), told as the agent's are: of a part, of its sources in order. */
 import type { FileLane } from '../system/file-lane.ts';
 import { watchIdentity } from './identity-watch.ts';
-import { isS3Url } from './location.ts';
+import { isLocalFile } from './location.ts';
 import type { PartOptions } from './mount-options.ts';
 import type { Parts } from './parts.ts';
 import type { Looked } from './rotation-ports.ts';
@@ -22,7 +22,7 @@ export class BundleWatches {
     const known = this.#parts.known();
     parts.forEach(({ sources }, part) => {
       sources.forEach(({ bundle: location }, source) => {
-        if (isS3Url(location)) return;
+        if (!isLocalFile(location)) return;
         const changed = () => this.#parts.noteLook(part, changedAt(source));
         this.#watches.push(watchIdentity(location, known[part]?.[source]?.revision, this.#lane, changed));
       });

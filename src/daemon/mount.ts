@@ -29,7 +29,7 @@ import { deferred } from './deferred.ts';
 import { describeRefreshed } from './describe.ts';
 import { FloorFile } from './floor.ts';
 import { unknownHook } from './hooks.ts';
-import { isS3Url } from './location.ts';
+import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
 import { MetricsEndpoints } from './metrics.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -104,7 +104,7 @@ export class Mount {
       timers: realTimers,
       random: Math.random,
       floors: this.#floors,
-      sources: options.sources.map(({ bundle }) => ({ isLocal: !isS3Url(bundle) })),
+      sources: options.sources.map(({ bundle }) => ({ isLocal: isLocalFile(bundle) })),
       unsealsPerMinute: options.unsealsPerMinute,
       retries: retryTimes(options),
       take: takeHere({

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { SecretsfsError } from '../errors.ts';
 import type { FloorFile } from './floor.ts';
-import { isS3Url } from './location.ts';
+import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
 import type { PartOptions } from './mount-options.ts';
 import { retryTimes } from './retries.ts';
@@ -54,7 +54,7 @@ export class Part {
 /** What a rotation is told of the options. */
 export function rotationSettings(options: PartOptions): Omit<RotationSettings<InStore>, 'otherSources'> {
   const { unsealsPerMinute } = options;
-  const sources = bundles(options).map((bundle) => ({ isLocal: !isS3Url(bundle) }));
+  const sources = bundles(options).map((bundle) => ({ isLocal: isLocalFile(bundle) }));
   return { sources, unsealsPerMinute, retries: retryTimes(options) };
 }
 

@@ -17,7 +17,7 @@ import { closeQuietly } from '../system/files.ts';
 import type { ProcessUser } from '../system/process-users.ts';
 import type { AwsSettings } from './agent-channel.ts';
 import type { Candidate } from './candidate.ts';
-import { isS3Url } from './location.ts';
+import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
 import type { MountSource } from './mount-options.ts';
 import { spawnUnsealer } from './processes.ts';
@@ -92,7 +92,7 @@ export async function unsealInto(
     }
   };
   try {
-    const bundleFile = isS3Url(bundle) ? null : await open(bundle);
+    const bundleFile = isLocalFile(bundle) ? await open(bundle) : null;
     const keyFiles: Record<string, number | string> = {};
     for (const spec of acceptedKeys.map(parseAcceptedKey)) {
       if (spec.kind === 'local') keyFiles[spec.path] = await open(spec.path);

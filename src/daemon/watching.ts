@@ -5,7 +5,7 @@ import { parseS3Url } from '../source/s3-url.ts';
 import type { Source, Watch } from '../source/source.ts';
 import { realTimers } from '../system/timers.ts';
 import { type NoticingState, toldError } from './agent-channel.ts';
-import { isS3Url } from './location.ts';
+import { isDirectory, isS3Url } from './location.ts';
 import { Noticing, type NoticingOptions, type NoticingPorts } from './noticing.ts';
 
 export interface WatchingPorts extends Pick<NoticingPorts, 'known' | 'looked'> {
@@ -41,7 +41,7 @@ export function watchSources(options: NoticingOptions, ports: WatchingPorts): Wa
           ...common,
           open: openQueue,
           places: ports.sources
-            .filter(({ location }) => isS3Url(location))
+            .filter(({ location }) => isS3Url(location) && !isDirectory(location))
             .map(({ location }) => parseS3Url(location)),
           hint: () => noticing.hint(),
           status: (status) => {

@@ -9,8 +9,10 @@ import {
   splitSneaker,
 } from '../../src/bundle/old-format.ts';
 import { openSneaker, sealSneaker } from '../../src/bundle/sneaker.ts';
+import { SecretsfsError } from '../../src/errors.ts';
 import { outcome } from '../support/bundles.ts';
 import { OLD_KEY_ID, OLD_VECTORS, oldFile } from '../support/old-vectors.ts';
+import { member, tarOf } from '../support/tars.ts';
 
 const bytesOf = (options: fc.IntArrayConstraints) =>
   fc.uint8Array(options).map((bytes) => Buffer.from(bytes));
@@ -70,6 +72,37 @@ test('any bytes, and old files with bytes exchanged, cut and added, are a format
       );
     }),
     { numRuns: 500 },
+  );
+});
+
+test('any tar, and damaged ones, are the ciphertexts of a directory or not', async () => {
+  const file = fc.record({
+    name: fc.constantFrom('a.kms', 'b/c.pem.kms', 'README', '.kms'),
+    data: bytesOf({ maxLength: 600 }),
+  });
+  const damaged = fc
+    .tuple(fc.array(file, { maxLength: 4 }), fc.nat(), fc.nat(255), fc.boolean())
+    .map(([files, at, value, isDamaged]) => {
+      const tar = tarOf(...files.map(member));
+      if (isDamaged) tar[at % tar.length] = value;
+      return { files, tar, isDamaged };
+    });
+  await fc.assert(
+    fc.asyncProperty(damaged, async ({ files, tar, isDamaged }) => {
+      const found = await ciphertextsIn(tar).catch((error: unknown) => {
+        assert.ok(error instanceof SecretsfsError);
+        return 'refused' as const;
+      });
+      if (isDamaged || found === 'refused') return;
+      const all = files.every(({ name }) => /[^/]\.kms$/.test(name));
+      if (!all || files.length === 0) assert.equal(found, undefined);
+      else
+        assert.deepEqual(
+          found?.map(({ path }) => `${path}.kms`),
+          files.map(({ name }) => name),
+        );
+    }),
+    { numRuns: 300 },
   );
 });
 
