@@ -202,7 +202,8 @@ test('the port of a config that changes is taken and given back while the mount 
   await until(isWhole, { socketPath });
   await isClosed(second);
   await new Promise((resolve) => other.close(resolve));
-  await until(isWhole, on(taken));
+  // It is tried every 10 s.
+  await eventually(async () => isWhole(await scrape(on(taken))), patient(40_000));
 
   await configure();
   await isClosed(taken);
