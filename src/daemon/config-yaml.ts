@@ -3,6 +3,7 @@ import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } fr
 import { ConfigError, quote } from '../errors.ts';
 import { SECTION_NAMES, SETTING_NAMES, type Settings, settingsSchema } from './config.ts';
 import { firstLine, problemOf } from './config-problems.ts';
+import { PART_KEYS } from './mounts-settings.ts';
 
 /** A config is a page of text. This keeps a wrong file name from being read whole. */
 export const CONFIG_BYTES_MAX = 1024 * 1024;
@@ -40,9 +41,10 @@ export function parseConfig(path: string, yaml: string): Settings {
     const key = issue.keys[0] ?? '';
     const inside = issue.path as (string | number)[];
     const parent = inside.length === 0 ? document.contents : document.getIn(inside, true);
-    const known = inside.length === 0 ? nearest(key) : undefined;
-    const keys = inside.length === 0 ? `known keys: ${KEYS.join(', ')}` : WHAT_SETTINGS_TAKE;
-    const hint = known === undefined ? keys : `did you mean ${known}?`;
+    const keys = keysOf(inside);
+    const known = nearest(key, keys);
+    const list = keys.length === 0 ? WHAT_SETTINGS_TAKE : `known keys: ${keys.join(', ')}`;
+    const hint = known === undefined ? list : `did you mean ${known}?`;
     throw at(keyOffset(parent, key), written([...inside, key]), 'is not a setting', hint);
   }
   const [key, ...rest] = (issue?.path ?? []) as (string | number)[];
@@ -71,8 +73,23 @@ function keyOffset(contents: unknown, key: string): number {
   return isScalar(found?.key) ? (found.key.range?.[0] ?? 0) : 0;
 }
 
-/** The setting that `key` is most likely a slip of: written in another case, with dashes, or as a plural. */
-function nearest(key: string): string | undefined {
+/** What may stand there: in the file itself, and below a directory of mounts:. */
+function keysOf(path: readonly (string | number)[]): readonly string[] {
+  if (path.length === 0) return KEYS;
+  return path.length === 2 && path[0] === 'mounts' ? PART_KEYS : [];
+}
+
+/** The setting that `key` is most likely a slip of: written in another case, with dashes, as a plural, or with one letter wrong. */
+function nearest(key: string, keys: readonly string[]): string | undefined {
   const plain = (name: string) => name.replaceAll(/[-_]/g, '').toLowerCase();
-  return KEYS.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
+  const same = keys.find((name) => plain(name) === plain(key) || `${plain(name)}s` === plain(key));
+  return same ?? keys.find((name) => name.length > 3 && isSlip(plain(key), plain(name)));
+}
+
+/** One letter more, less or another. */
+function isSlip(key: string, name: string): boolean {
+  let start = 0;
+  while (start < key.length && key[start] === name[start]) start++;
+  const rest = (text: string, from: number) => text.slice(start + from);
+  return rest(key, 1) === rest(name, 1) || rest(key, 1) === rest(name, 0) || rest(key, 0) === rest(name, 1);
 }

@@ -7,7 +7,7 @@
 import { rmdirSync, unlinkSync } from 'node:fs';
 import path from 'node:path';
 import { CONTROL_SOCKET, METRICS_SOCKET, STATUS_SOCKET } from '../control/directory.ts';
-import { ControlError, quote } from '../errors.ts';
+import { ControlError, errnoWords, quote } from '../errors.ts';
 import { closeQuietly } from '../system/files.ts';
 import { type Lock, lockFile } from '../system/locks.ts';
 import { isListening, listenUnix } from '../system/sockets.ts';
@@ -99,7 +99,7 @@ function listen(place: string, mode: number, gid: number): number {
 }
 
 function unusable(place: string, cause: unknown): ControlError {
-  return new ControlError('control-directory', `cannot listen on ${quote(place)}`, {
+  return new ControlError('control-directory', `cannot listen on ${quote(place)}: ${errnoWords(cause)}`, {
     hint: 'give --runtime-dir DIR, a directory that you may write to',
     cause,
   });

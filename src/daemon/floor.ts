@@ -150,7 +150,7 @@ export class FloorFile {
       // Another one may be live by now.
       if (this.#recorded === live) this.#problem = undefined;
     } catch (error) {
-      this.#fail(`cannot write it: ${(error as NodeJS.ErrnoException).code ?? 'failure'}`);
+      this.#fail(`cannot write it: ${errnoWords(error)}`);
     }
   }
 

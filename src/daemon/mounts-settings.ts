@@ -33,6 +33,8 @@ const partSchema = z
     const message = 'belongs beside mounts: programs see the whole mount';
     context.addIssue({ code: 'custom', path: ['checks', 'exec'], message });
   });
+/** What stands below a directory. */
+export const PART_KEYS: readonly string[] = Object.keys(partSchema.shape);
 export type PartSettings = z.infer<typeof partSchema>;
 
 /** What each has from the settings beside it, where it does not say it itself. */

@@ -34,6 +34,19 @@ test('a place that is taken is refused, also by one that does not listen yet, an
   second.close();
 });
 
+test('a place where nothing can be made is refused with the reason', async (t) => {
+  const directory = await temporaryDirectory(t);
+  fs.writeFileSync(path.join(directory, 'file'), '');
+  for (const [place, why] of [
+    ['gone', 'no such file or directory'],
+    ['file', 'a part of its path is not a directory'],
+  ] as const)
+    assert.throws(() => openControlSockets(path.join(directory, place), undefined), {
+      code: 'control-directory',
+      message: new RegExp(`^cannot listen on ".*/${place}": ${why}$`),
+    });
+});
+
 test('an end goes on where the lock is gone, or is another’s by now', async (t) => {
   const directory = path.join(await temporaryDirectory(t), 'web');
   const lockPath = path.join(directory, 'lock');

@@ -47,6 +47,19 @@ test('an unknown key is refused where it stands, with the key that was meant', (
   assert.match(error.message, /line 2, column 1: accept-key: is not a setting/);
   assert.equal(error.hint, 'did you mean acceptKey?');
   assert.match(refusal('colour: red\n').hint ?? '', /^known keys: bundle, /);
+  for (const [slip, meant] of [
+    ['polll', 'poll'],
+    ['pol', 'poll'],
+    ['rejion', 'region'],
+    ['ounts', 'mounts'],
+  ] as const)
+    assert.equal(refusal(`${slip}: x`).hint, `did you mean ${meant}?`);
+  const below = (key: string) => refusal(`mounts: { tls: { source: a, ${key}: x } }`).hint ?? '';
+  assert.equal(below('accept-key'), 'did you mean acceptKey?');
+  assert.equal(below('pol'), 'did you mean poll?');
+  // Nothing that could not stand there.
+  assert.match(below('driver'), /^known keys: source, name, /);
+  assert.match(refusal('metrics: { port: 1 }').hint ?? '', /cli-abi/);
 });
 
 test('a wrong type is named, also inside a list', () => {

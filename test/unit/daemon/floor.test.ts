@@ -131,7 +131,7 @@ test('a record that can not be written is said once, and what went live still co
   await rm(directory, { recursive: true });
   await floor.record(4, SHA);
   await floor.record(5, SHA);
-  assert.deepEqual(events, ['floor-missing', 'floor-not-kept cannot write it: ENOENT']);
+  assert.deepEqual(events, ['floor-missing', 'floor-not-kept cannot write it: no such file or directory']);
   assert.deepEqual(floor.floor, { serial: 5, sha256: SHA, from: 'live' });
   // The same bundle again is another attempt.
   await mkdir(directory, { mode: 0o700 });
