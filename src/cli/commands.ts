@@ -87,6 +87,16 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./rotate.ts')).rotate,
   },
   {
+    name: 'sync',
+    describe: 'put into a store what changed in a directory',
+    load: async () => (await import('./sync.ts')).sync,
+  },
+  {
+    name: 'diff',
+    describe: 'what differs between bundles, directories and stores; never contents',
+    load: async () => (await import('./diff.ts')).diff,
+  },
+  {
     name: 'shred',
     describe: 'overwrite files and remove them',
     load: async () => (await import('./shred.ts')).shred,

@@ -1,4 +1,4 @@
-/** What pack seals: a directory or a tar, as the bytes of a tar, and the files that those were in. */
+/** What pack seals: a directory, a tar or secrets of a store, as the bytes of a tar, and the files that those were in. */
 import { type ArchiveEntry, writeArchive } from '../bundle/archive.ts';
 import { SourceError, UsageError } from '../errors.ts';
 import { TAR_BYTES_MAX } from '../limits.ts';
@@ -17,17 +17,22 @@ export interface PackInput {
   readonly tree?: { readonly directory: string; readonly others: readonly ArchiveEntry[] };
 }
 
-/** Reads what --dir or --tar names. */
+/** Reads what --dir, --tar or the patterns name. */
 export async function readPackInput(
+  patterns: readonly string[],
   args: Readonly<Record<string, unknown>>,
   context: Context,
 ): Promise<PackInput> {
   const dir = optionalTextArg(args, 'dir');
   const tar = optionalTextArg(args, 'tar');
-  if ((dir === undefined) === (tar === undefined)) {
-    throw new UsageError('cannot pack: want one of --dir and --tar', {
-      hint: '--dir DIR, --tar FILE, or --tar - for stdin',
+  if ([dir !== undefined, tar !== undefined, patterns.length > 0].filter(Boolean).length !== 1) {
+    throw new UsageError('cannot pack: want one of --dir and --tar, or patterns of a store', {
+      hint: '--dir DIR, --tar FILE, --tar - for stdin, or PATTERN before OUT',
     });
+  }
+  if (patterns.length > 0) {
+    const { packStored } = await import('./pack-stored.ts');
+    return { tar: await packStored(patterns, args, context), files: [] };
   }
   if (dir !== undefined) return readDirectory(dir, context);
   if (tar === '-') return { tar: await readStdin(context, TAR_BYTES_MAX, 'a tar'), files: [] };

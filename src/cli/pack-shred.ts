@@ -19,7 +19,11 @@ import { lookAtTargets, within } from './shred-files.ts';
 import { refuseProblems, shredAll, warnOfRemains } from './shredding.ts';
 
 /** Throws UsageError where there would be nothing to read back, or nothing to shred. */
-export function checkShred(out: string, tar: string | undefined): void {
+export function checkShred(out: string, patterns: readonly string[], tar: string | undefined): void {
+  if (patterns.length > 0)
+    throw new UsageError('cannot shred secrets of a store: --shred is for files', {
+      hint: 'secretsfs rm removes them',
+    });
   if (out === '-')
     throw new UsageError('cannot shred what goes to stdout: it can not be read back', {
       hint: 'name a file or an object; or pack, look at it, and secretsfs shred the files',

@@ -6,7 +6,7 @@ import { quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, type Context, DRY_RUN, isDryRun, optionalTextArg, textArg } from './command.ts';
+import { type Command, type Context, DRY_RUN, isDryRun, listArg, optionalTextArg } from './command.ts';
 import { AWS_SETTINGS, mountLimits } from './mount-settings.ts';
 import { nameFromLocation } from './names.ts';
 import { lookAtOutput } from './outputs.ts';
@@ -16,13 +16,23 @@ import { chosenSerial, nextSerial } from './serials.ts';
 import { formatBytes, plural } from './ui.ts';
 
 export const pack: Command = {
-  usage: 'pack <out>',
-  settings: ['name', 'key', 'context', 'maxBytes', 'maxFiles', ...AWS_SETTINGS],
+  usage: 'pack <out..>',
+  settings: ['name', 'key', 'context', 'maxBytes', 'maxFiles', 'store', 'acceptKey', ...AWS_SETTINGS],
   build: (yargs) =>
     yargs
-      .positional('out', { type: 'string', describe: 'path, s3://bucket/key or -', demandOption: true })
+      .positional('out', {
+        type: 'string',
+        array: true,
+        describe: 'path, s3://bucket/key or -; before it, patterns of secrets of the store',
+        demandOption: true,
+      })
       .option('dir', { type: 'string', requiresArg: true, describe: 'directory to pack' })
       .option('tar', { type: 'string', requiresArg: true, describe: 'tar to pack unchanged, - for stdin' })
+      .option('store-context', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'context of the secrets of the store, a=1,b=2; --context is that of the bundle',
+      })
       .option('serial', {
         type: 'string',
         requiresArg: true,
@@ -41,7 +51,8 @@ export const pack: Command = {
       .options(DRY_RUN),
   async run(args, context) {
     const { settings, ui } = context;
-    const out = textArg(args, 'out');
+    const patterns = listArg(args, 'out');
+    const out = patterns.pop() ?? '';
     const [force, dryRun, shred] = [args['force'] === true, isDryRun(args), args['shred'] === true];
     const keys = settings.key;
     if (keys === undefined || keys.length === 0) {
@@ -49,7 +60,7 @@ export const pack: Command = {
         hint: '--key alias/NAME or an ARN of KMS, or --key local:PATH',
       });
     }
-    if (shred) checkShred(out, optionalTextArg(args, 'tar'));
+    if (shred) checkShred(out, patterns, optionalTextArg(args, 'tar'));
     const name = bundleName(settings.name, out);
     const userContext = parseContext(settings.context ?? []);
     const nowMs = Date.now();
@@ -59,7 +70,7 @@ export const pack: Command = {
     const replaced = output.replaces?.serial ?? 0;
     const serial = nextSerial({ verb: 'pack', out, chosen, nowMs, replaced, force });
     await avoidDumps();
-    const input = await readPackInput(args, context);
+    const input = await readPackInput(patterns, args, context);
     const { tar } = input;
     const plainBytes = tar.length;
     let sealed: Buffer | undefined;

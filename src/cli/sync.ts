@@ -1,0 +1,81 @@
+/** A directory into a store, and only what changed. */
+import { parseContext } from '../bundle/name.ts';
+import { quote, UsageError } from '../errors.ts';
+import { openWrapping } from '../keyring/keyring.ts';
+import { parsePath } from '../secrets/location.ts';
+import { SYNC_KEY, sync as syncFiles } from '../secrets/sync.ts';
+import { awsAccess } from './bundles.ts';
+import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
+import { readTree, wipeEntries } from './read-tree.ts';
+import { createOpener, SECRET_SETTINGS } from './secrets.ts';
+import { openStore, STORE_WRITING_SETTINGS } from './stores.ts';
+import { plural } from './ui.ts';
+
+export const sync: Command = {
+  usage: 'sync <dir> <prefix>',
+  settings: [...new Set([...STORE_WRITING_SETTINGS, ...SECRET_SETTINGS])],
+  build: (yargs) =>
+    yargs
+      .positional('dir', { type: 'string', describe: 'directory', demandOption: true })
+      .positional('prefix', { type: 'string', describe: 'where in the store', demandOption: true })
+      .option('delete', {
+        type: 'boolean',
+        default: false,
+        describe: 'remove below the prefix what is not in the directory',
+      })
+      .options(DRY_RUN),
+  async run(args, context) {
+    const { settings, ui, json } = context;
+    const dir = textArg(args, 'dir');
+    const prefix = parsePath(textArg(args, 'prefix').replace(/\/+$/, ''));
+    const { key = [] } = settings;
+    if (key.length === 0) {
+      throw new UsageError('no key given', {
+        hint: '--key alias/NAME or an ARN of KMS, or --key local:PATH; KMS_KEY_ID in the environment',
+      });
+    }
+    const dryRun = isDryRun(args);
+    const aws = awsAccess(context);
+    const store = openStore(context, aws);
+    const opener = await createOpener(context, store, aws);
+    const { keyring } = await openWrapping(key, aws);
+    const entries = await ui.progress(`reading ${dir}`, () => readTree(dir));
+    try {
+      const files = entries.filter((entry) => entry.kind === 'file');
+      for (const { path } of files) checkName(dir, path, (at) => store.locate(`${prefix}/${at}`));
+      for (const { path, kind } of entries)
+        if (kind === 'symlink') ui.warn(`left out: ${quote(`${dir}/${path}`)} is a symlink`);
+      const result = await ui.progress(`comparing ${plural(files.length, 'file')}`, (report) =>
+        syncFiles(files, {
+          ...{ store, prefix, keyring, dryRun },
+          context: parseContext(settings.context ?? []),
+          remove: args['delete'] === true,
+          open: async (path) => (await opener.open(path)).plaintext,
+          now: () => new Date(),
+          onDone: (done, total) => report(done / total),
+        }),
+      );
+      if (json) return ui.printJson({ location: store.locate(prefix), dryRun, ...result });
+      const { added, changed, removed, extra, unchanged } = result;
+      for (const path of added) ui.print(`+ ${path}`);
+      for (const path of changed) ui.print(`~ ${path}`);
+      for (const path of removed) ui.print(`- ${path}`);
+      const would = dryRun ? 'would be ' : '';
+      const left = extra.length > 0 ? `; ${extra.length} not in the directory: --delete removes them` : '';
+      ui.print(
+        `${would}added ${added.length}, ${would}changed ${changed.length}, ${would}removed ${removed.length}, unchanged ${unchanged}${left}`,
+      );
+    } finally {
+      wipeEntries(entries);
+    }
+  },
+};
+
+/** Before anything is written: throws UsageError for a name that no secret may have. */
+function checkName(dir: string, path: string, locate: (path: string) => string): void {
+  locate(path);
+  if (path !== SYNC_KEY) return;
+  throw new UsageError(`cannot sync ${quote(`${dir}/${path}`)}: the key of sync itself has that name`, {
+    hint: 'rename it',
+  });
+}

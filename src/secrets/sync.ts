@@ -1,0 +1,129 @@
+/**
+ * Makes what is below a prefix of a store the same as some files. What changed is told by a keyed hash of each content, which
+ * stands in the context of its secret; so nothing has to be opened, and nobody without the key learns whether two are equal.
+ * The key is a secret itself, below the same prefix.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import type { KeyringNode } from '@aws-crypto/material-management-node';
+import { mapConcurrently } from './concurrent.ts';
+import { headerAt } from './header-at.ts';
+import { sealSecret } from './secret.ts';
+import type { SecretStore, StoredObject } from './store.ts';
+
+/** The name of the key's secret below the prefix. */
+export const SYNC_KEY = '.secretsfs-sync-key';
+const KEY_BYTES = 32;
+/** Of reads of headers, and of writes: each costs a PUT and a KMS GenerateDataKey. */
+const AT_ONCE = 32;
+
+export interface SyncFile {
+  /** Below the prefix. */
+  readonly path: string;
+  /** The caller's to wipe. */
+  readonly data: Uint8Array;
+}
+
+export interface SyncOptions {
+  readonly store: SecretStore;
+  /** Without a slash at its end. */
+  readonly prefix: string;
+  readonly keyring: KeyringNode;
+  readonly context: Readonly<Record<string, string>>;
+  /** Opens a secret of ours: that of the key. */
+  open(path: string): Promise<Buffer>;
+  /** Removes what is there and not among the files. */
+  readonly remove: boolean;
+  readonly dryRun: boolean;
+  now(): Date;
+  onDone?(done: number, total: number): void;
+}
+
+export interface SyncResult {
+  readonly added: readonly string[];
+  readonly changed: readonly string[];
+  readonly removed: readonly string[];
+  /** There and not among the files; left, without `remove`. */
+  readonly extra: readonly string[];
+  readonly unchanged: number;
+}
+
+/**
+ * Throws the first failure, OutputError `output-changed` where somebody writes there meanwhile: what was done is done, and the
+ * next time goes on with the rest.
+ */
+export async function sync(files: readonly SyncFile[], options: SyncOptions): Promise<SyncResult> {
+  const { store, prefix, dryRun } = options;
+  const there = new Map<string, StoredObject>();
+  for await (const object of store.list(`${prefix}/`))
+    there.set(object.path.slice(prefix.length + 1), object);
+  there.delete(SYNC_KEY);
+  const key = await syncKey(options);
+  let done = 0;
+  const outcomes = await mapConcurrently(files, AT_ONCE, async (file) => {
+    const outcome = await syncFile(file, there.has(file.path), key, options);
+    options.onDone?.(++done, files.length);
+    return { path: file.path, outcome };
+  }).finally(() => key?.fill(0));
+  const names = new Set(files.map(({ path }) => path));
+  const extra = [...there.values()].filter(({ path }) => !names.has(path.slice(prefix.length + 1)));
+  if (options.remove && !dryRun)
+    await mapConcurrently(extra, AT_ONCE, ({ path, etag }) => store.remove(path, { etag }));
+  const extraPaths = extra.map(({ path }) => path.slice(prefix.length + 1));
+  const those = (which: string) =>
+    outcomes.filter(({ outcome }) => outcome === which).map(({ path }) => path);
+  return {
+    added: those('added'),
+    changed: those('changed'),
+    removed: options.remove ? extraPaths : [],
+    extra: options.remove ? [] : extraPaths,
+    unchanged: those('unchanged').length,
+  };
+}
+
+/** undefined in a dry run, where there is none yet. */
+async function syncKey({
+  store,
+  prefix,
+  keyring,
+  context,
+  dryRun,
+  open,
+  now,
+}: SyncOptions): Promise<Buffer | undefined> {
+  const path = `${prefix}/${SYNC_KEY}`;
+  if ((await headerAt(store, path)) !== undefined) return open(path);
+  if (dryRun) return undefined;
+  const key = randomBytes(KEY_BYTES);
+  const sealed = await sealSecret(key, { keyring, location: store.locate(path), created: now(), context });
+  await store.write(path, sealed, 'absent');
+  return key;
+}
+
+async function syncFile(
+  { path, data }: SyncFile,
+  isThere: boolean,
+  key: Buffer | undefined,
+  { store, prefix, keyring, context, dryRun, now }: SyncOptions,
+): Promise<'added' | 'changed' | 'unchanged'> {
+  const at = `${prefix}/${path}`;
+  const found = isThere ? await headerAt(store, at) : undefined;
+  const hash = key && hashOf(key, path, data);
+  if (hash !== undefined && found?.header?.hash === hash && found.header.location === store.locate(at))
+    return 'unchanged';
+  if (!dryRun) {
+    const sealed = await sealSecret(data, {
+      keyring,
+      location: store.locate(at),
+      created: now(),
+      context,
+      hash,
+    });
+    await store.write(at, sealed, found === undefined ? 'absent' : { etag: found.etag });
+  }
+  return found === undefined ? 'added' : 'changed';
+}
+
+/** With the path, so that equal contents have different hashes: paths have no NUL. */
+function hashOf(key: Buffer, path: string, data: Uint8Array): string {
+  return createHmac('sha256', key).update(`${path}\0`).update(data).digest('hex');
+}
