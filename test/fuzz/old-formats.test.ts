@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { ciphertextsIn } from '../../src/bundle/ciphertexts.ts';
 import {
   joinSneaker,
   recogniseCiphertext,
