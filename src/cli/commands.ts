@@ -207,6 +207,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./keys-usage.ts')).keysUsage,
   },
   {
+    name: 'keys retire',
+    describe: 'bring what a key wraps under another key',
+    load: async () => (await import('./keys-retire.ts')).keysRetire,
+  },
+  {
     name: 'keys delete',
     describe: 'schedule the deletion of an unused key, or cancel it',
     load: async () => (await import('./keys-delete.ts')).keysDelete,

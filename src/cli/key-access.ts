@@ -9,7 +9,7 @@ import { KEY_POLICY_BYTES_MAX } from '../keys/key-policy.ts';
 import { KmsKeys } from '../keys/kms-keys.ts';
 import { parsePolicyText } from '../keys/policy-text.ts';
 import { awsAccess } from './bundles.ts';
-import { type Context, textArg } from './command.ts';
+import { type Context, DRY_RUN, textArg } from './command.ts';
 import { readStdin } from './streams.ts';
 
 /** Of AWS, what managing keys needs. */
@@ -28,15 +28,7 @@ export function withKey(yargs: Argv): Argv {
 }
 
 export function withDryRun(yargs: Argv): Argv {
-  return yargs.option('dry-run', {
-    type: 'boolean',
-    default: false,
-    describe: 'say what would be done, do nothing',
-  });
-}
-
-export function isDryRun(args: Readonly<Record<string, unknown>>): boolean {
-  return args['dryRun'] === true;
+  return yargs.options(DRY_RUN);
 }
 
 /** As KMS takes it. Throws UsageError. */

@@ -1,8 +1,8 @@
 import { KeyError, quote, UsageError } from '../errors.ts';
 import type { Alias } from '../keys/key-facts.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
-import { type Command, textArg } from './command.ts';
-import { aliasName, isDryRun, KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun } from './key-access.ts';
+import { type Command, isDryRun, textArg } from './command.ts';
+import { aliasName, KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun } from './key-access.ts';
 
 export const keysAlias: Command = {
   usage: 'keys alias <alias> [key]',

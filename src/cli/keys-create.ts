@@ -5,8 +5,8 @@ import { type Grants, keyPolicy } from '../keys/key-policy.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
 import { partitionOf } from '../keys/policy-document.ts';
 import { parseNamedPrincipal, parsePrincipal } from '../keys/principals.ts';
-import { type Command, type Context, listArg, optionalTextArg, textArg } from './command.ts';
-import { aliasName, isDryRun, KEY_SETTINGS, openKeys, policyFrom, withDryRun } from './key-access.ts';
+import { type Command, type Context, isDryRun, listArg, optionalTextArg, textArg } from './command.ts';
+import { aliasName, KEY_SETTINGS, openKeys, policyFrom, withDryRun } from './key-access.ts';
 
 const DESCRIPTION_LENGTH_MAX = 8192;
 

@@ -4,8 +4,8 @@ import type { KeyFacts } from '../keys/key-facts.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
 import { pendingUseAlarm } from '../keys/pending-alarm.ts';
 import type { Usage } from '../keys/usage.ts';
-import { type Command, type Context, optionalTextArg } from './command.ts';
-import { isDryRun, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
+import { type Command, type Context, isDryRun, optionalTextArg } from './command.ts';
+import { keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
 import { lookForUses, USAGE_SETTINGS, withPlaces } from './key-usage.ts';
 import { plural } from './ui.ts';
 
@@ -144,7 +144,7 @@ function refuseUsed({ arn }: KeyFacts, { uses, unseen }: Usage): void {
       'key-in-use',
       `cannot delete ${quote(arn.text)}: it is still needed by ${names(uses)}${others}`,
       {
-        hint: 'secretsfs keys usage lists all: seal them under another key (secretsfs reseal), and remove older versions',
+        hint: `secretsfs keys usage lists all; secretsfs keys retire ${arn.text} --to NEWKEY brings them under another`,
       },
     );
   }

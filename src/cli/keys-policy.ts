@@ -1,15 +1,6 @@
 import { KeyError, quote } from '../errors.ts';
-import { type Command, optionalTextArg } from './command.ts';
-import {
-  isDryRun,
-  KEY_SETTINGS,
-  keyArg,
-  openKeys,
-  ownKey,
-  policyFrom,
-  withDryRun,
-  withKey,
-} from './key-access.ts';
+import { type Command, isDryRun, optionalTextArg } from './command.ts';
+import { KEY_SETTINGS, keyArg, openKeys, ownKey, policyFrom, withDryRun, withKey } from './key-access.ts';
 
 export const keysPolicy: Command = {
   usage: 'keys policy <key>',

@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts';
-import { type Command, optionalTextArg, textArg } from './command.ts';
-import { isDryRun, KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
+import { type Command, isDryRun, optionalTextArg, textArg } from './command.ts';
+import { KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
 
 /** What KMS takes: https://docs.aws.amazon.com/kms/latest/APIReference/API_EnableKeyRotation.html */
 const DAYS = { min: 90, max: 2560 } as const;

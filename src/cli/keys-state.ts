@@ -1,6 +1,6 @@
 /** `keys disable` and `keys enable`: what can be taken back at once, and so shows what a deletion would break. */
-import type { Command } from './command.ts';
-import { isDryRun, KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
+import { type Command, isDryRun } from './command.ts';
+import { KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
 
 export const keysDisable = stateCommand('disable', false);
 export const keysEnable = stateCommand('enable', true);

@@ -64,7 +64,11 @@ export interface UsagePorts {
   opens(blob: Buffer, key: KmsSpec, what: What, location: string): Promise<'yes' | 'no' | 'unknown'>;
 }
 
-/** What KMS will never open again. */
+/** Of the state of another key: KMS will never open with it again. */
+export function canOpenNoMore(state: string): boolean {
+  return GONE.has(state);
+}
+
 const GONE = new Set(['missing', 'PendingDeletion', 'PendingReplicaDeletion']);
 
 export class UsageAudit {
@@ -146,7 +150,7 @@ export class UsageAudit {
   }
 
   #use(candidate: Candidate, what: Use['what'], name: string | null, others: readonly OtherKey[]): void {
-    const open = others.filter(({ state }) => !GONE.has(state));
+    const open = others.filter(({ state }) => !canOpenNoMore(state));
     const only = open.length === 0 ? true : open.every(({ state }) => state === 'unknown') ? null : false;
     this.usage.uses.push({ ...useOf(candidate, what, name), others, only });
   }
