@@ -334,6 +334,7 @@ for (const [text, hint] of [
   ['arn:aws-cn:sts::123456789012:federated-user/x', /role\/NAME/],
   ['arn:aws:iam::123456789012:group/ops', /its users/],
   ['arn:aws:iam::123456789012:role/*', /role\/NAME/],
+  ['arn:aws:iam::123456789012:role/*/web', /role\/NAME/],
   ['arn:aws:iam::123456789012:instance-profile/web', /role\/NAME/],
   ['*', /role\/NAME/],
   ['web', /role\/NAME/],

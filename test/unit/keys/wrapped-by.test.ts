@@ -79,6 +79,18 @@ test('what sneaker, kms-secrets and aws kms encrypt left has a ciphertext to ask
   }
 });
 
+test('of a pack of kms-secrets the key may come first, too', () => {
+  const pack = old('a-2015-02-05.pack');
+  const second = pack.indexOf('key.kms');
+  const swapped = Buffer.concat([
+    pack.subarray(second, second + 1024),
+    pack.subarray(0, second),
+    Buffer.alloc(1024),
+  ]);
+  assert.deepEqual(ofWhole(swapped), ofWhole(pack));
+  assert.equal(ofWhole(pack).kind, 'ask');
+});
+
 test('what no key of KMS wraps is nothing: text, tars, pictures, the sealed half of a pair', () => {
   for (const bytes of [
     Buffer.alloc(0),
