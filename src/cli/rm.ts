@@ -26,7 +26,7 @@ export const rm: Command = {
     const isDry = isDryRun(args);
     // All of them are looked at before the first goes: a slip in one name removes nothing.
     const removals: Removal[] = [];
-    for (const path of paths) removals.push(await planRemoval(store, path, { purge }));
+    for (const path of paths) removals.push(...(await planRemoval(store, path, { purge })));
     for (const removal of removals) {
       if (!isDry) await remove(store, removal);
       if (!context.json) ui.print(lineOf(removal, isDry));

@@ -12,22 +12,42 @@ export interface Removal {
   readonly purged: readonly StoredVersion[];
 }
 
-/** What removing `path` comes to. Changes nothing. Throws SourceError `source-not-found`. */
+/** Of a secret of kms-secrets that was two objects. The key goes last: without it the other is nothing. */
+const HALVES = ['.aes', '.kms'];
+
+/**
+ * What removing the secret at `path` comes to: one object, or the two that one of kms-secrets was. Changes nothing. Throws
+ * SourceError `source-not-found`.
+ */
 export async function planRemoval(
   store: SecretStore,
   path: string,
   options: { readonly purge: boolean },
-): Promise<Removal> {
+): Promise<readonly Removal[]> {
+  const one = await planOne(store, path, options);
+  if (one !== undefined) return [one];
+  const halves: Removal[] = [];
+  for (const half of HALVES) {
+    const removal = await planOne(store, `${path}${half}`, options);
+    if (removal !== undefined) halves.push(removal);
+  }
+  if (halves.length === HALVES.length) return halves;
+  throw new SourceError('source-not-found', `cannot remove ${quote(path)}: there is no such secret`, {
+    hint: 'secretsfs ls shows what there is; rm takes paths, not patterns',
+  });
+}
+
+async function planOne(
+  store: SecretStore,
+  path: string,
+  { purge }: { readonly purge: boolean },
+): Promise<Removal | undefined> {
   const there = await store.read(path, { headBytes: 1 });
   const purged: StoredVersion[] = [];
-  if (options.purge && store.versioned) {
+  if (purge && store.versioned) {
     for await (const version of store.versions(path)) purged.unshift(version);
   }
-  if (there === undefined && purged.length === 0) {
-    throw new SourceError('source-not-found', `cannot remove ${quote(path)}: there is no such secret`, {
-      hint: 'secretsfs ls shows what there is; rm takes paths, not patterns',
-    });
-  }
+  if (there === undefined && purged.length === 0) return undefined;
   return { path, etag: there?.etag, isKept: there?.version !== undefined && purged.length === 0, purged };
 }
 

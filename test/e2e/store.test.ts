@@ -171,6 +171,15 @@ test('rm removes what it names, all or nothing of it, and nothing with --dry-run
   );
 });
 
+test('rm takes the two objects that a secret of kms-secrets was for one, as ls shows them', async (t) => {
+  const { bench, put } = await place(t);
+  for (const key of ['old.aes', 'old.kms', 'half.kms']) await put(`team/${key}`, Buffer.alloc(50, 0xaa));
+  assert.match(await bench.must(['ls', 'old*']), /^old .* 22 B .* kms-secrets$/m);
+  assertRefused(await bench.secretsfs(['rm', 'half']), 4, 'source-not-found', /cannot remove "half"/);
+  assert.equal(await bench.must(['rm', 'old']), 'removed "old.aes"\nremoved "old.kms"\n');
+  assert.match(await bench.must(['ls']), /^half\.kms/m);
+});
+
 test('in a versioned bucket rm keeps what was, history shows it, restore brings it back, and --purge-versions ends it', async (t) => {
   const { bench, bucket, put, aws, json } = await place(t, { versioned: true });
   const seal = (text: string) => sealTestSecret(text, { location: `s3://${bucket}/team/a` });
