@@ -67,6 +67,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./rm.ts')).rm,
   },
   {
+    name: 'mv',
+    describe: 'move a secret of the store to another path',
+    load: async () => (await import('./mv.ts')).mv,
+  },
+  {
     name: 'history',
     describe: 'show the versions of a secret that the bucket keeps',
     load: async () => (await import('./history.ts')).history,

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { awsEnv, createBucket, type Moto, startMoto } from '../support/moto.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+import { awsEnv, createBucket, createKey, type Moto, startMoto } from '../support/moto.ts';
 import { VECTORS } from '../support/paths.ts';
 import { Bench, must, type Outcome } from '../support/program.ts';
 import { sealTestSecret } from '../support/secrets.ts';
@@ -29,9 +30,15 @@ interface Place {
 async function place(t: TestContext, options: { readonly versioned?: boolean } = {}): Promise<Place> {
   const bucket = await createBucket(moto.url, options);
   const bench = await Bench.create(t, awsEnv(moto.url, { S3_PATH: `s3://${bucket}/team` }));
-  const env = { ...bench.env, XDG_CACHE_HOME: bench.path('cache'), SECRETSFS_FORCE_PATH_STYLE: 'true' };
+  const env = {
+    ...bench.env,
+    XDG_CACHE_HOME: bench.path('cache'),
+    SECRETSFS_FORCE_PATH_STYLE: 'true',
+    AWS_DEFAULT_REGION: 'eu-west-1',
+  };
   Object.assign(bench.env, env);
-  const aws = (...args: string[]) => must('aws', args, { env: bench.env, cwd: bench.directory });
+  const aws = (...args: string[]) =>
+    must('/usr/bin/aws', ['--endpoint-url', moto.url, ...args], { env: bench.env, cwd: bench.directory });
   return {
     bench,
     bucket,
@@ -276,4 +283,54 @@ test('what is written goes under the encryption of S3 that was asked for, and wi
     'usage',
     /AES256/,
   );
+});
+
+test('mv seals a secret for its new place, under the key that it had or another, and leaves one that opens', async (t) => {
+  const { bench, bucket, json, aws } = await place(t, { versioned: true });
+  const [keyArn, other] = [await createKey(moto.url), await createKey(moto.url)];
+  await bench.must(['put', 'db/a', '--key', keyArn, '--context', 'team=infra'], {
+    stdin: Buffer.from('hunter2'),
+  });
+  await bench.must(['mv', 'db/a', 'prod/', '--dry-run']);
+  assert.equal(await bench.must(['get', 'db/a']), 'hunter2');
+  assert.equal(await bench.must(['mv', 'db/a', 'prod/']), 'moved "db/a" to "prod/a"\n');
+  assertRefused(await bench.secretsfs(['get', 'db/a']), 4, 'source-not-found', /db\/a/);
+  assert.equal(await bench.must(['get', 'prod/a', '--accept-key', keyArn]), 'hunter2');
+  const moved = await json<{ location: string }>('mv', 'prod/a', 'prod/b', '--key', other);
+  assert.equal(moved.location, `s3://${bucket}/team/prod/b`);
+  assert.equal(
+    await bench.must(['get', 'prod/b', '--accept-key', other, '--context', 'team=infra']),
+    'hunter2',
+  );
+  const [listed] = await json<(ListedJson & { sealedFor: string; context: object })[]>('ls', 'prod/b');
+  assert.deepEqual([listed?.sealedFor, listed?.context], [moved.location, { team: 'infra' }]);
+
+  await bench.must(['put', 'c', '--key', keyArn], { stdin: Buffer.from('c') });
+  assertRefused(await bench.secretsfs(['mv', 'c', 'prod/b']), 10, 'output-exists', /prod\/b/);
+  assertRefused(await bench.secretsfs(['mv', 'c', '/c']), 2, 'usage', /that is where it is/);
+  assertRefused(await bench.secretsfs(['mv', 'none', 'x']), 4, 'source-not-found', /"none"/);
+  assertRefused(await bench.secretsfs(['mv', 'c', '../x']), 2, 'usage', /\.\.\/x/);
+  assert.equal(await bench.must(['get', 'c']), 'c');
+  await bench.must(['mv', 'c', 'prod/b', '--force']);
+  assert.equal(await bench.must(['get', 'prod/b']), 'c');
+  // By any other client it is moved, too, but does not open.
+  await aws('s3', 'mv', '--quiet', `s3://${bucket}/team/prod/b`, `s3://${bucket}/team/e`);
+  assertRefused(await bench.secretsfs(['mv', 'e', 'f']), 6, 'secret-path', /sealed for/);
+});
+
+test('mv leaves what somebody wrote to the old path meanwhile, and says that both are there', async (t) => {
+  const { bench } = await place(t);
+  const keyArn = await createKey(moto.url);
+  await bench.must(['put', 'a', '--key', keyArn], { stdin: Buffer.from('x') });
+  const proxy = await startFaultProxy(moto.url);
+  t.after(() => proxy.close());
+  proxy.rules = [
+    ({ method }) =>
+      method === 'DELETE' ? { kind: 'error', status: 412, code: 'PreconditionFailed' } : undefined,
+  ];
+  const moved = await bench.secretsfs(['mv', 'a', 'b'], {
+    env: { ...bench.env, AWS_ENDPOINT_URL: proxy.url },
+  });
+  assertRefused(moved, 10, 'output-changed', /"a": somebody else wrote it since it was moved to "b"/);
+  for (const path of ['a', 'b']) assert.equal(await bench.must(['get', path]), 'x');
 });
