@@ -5,6 +5,7 @@ import { OutputError, quote, UsageError } from '../errors.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, optionalTextArg } from './command.ts';
 import { onInterrupt } from './interrupt.ts';
+import { soleKmsKey } from './kms-keys.ts';
 import { type RotationResult, rotateStore } from './rotating.ts';
 import { createOpener, SECRET_SETTINGS } from './secrets.ts';
 import { openStore, STORE_WRITING_SETTINGS } from './stores.ts';
@@ -37,6 +38,11 @@ export const rotate: Command = {
         default: false,
         describe:
           'remove the older versions of each for good: else they stay readable under the keys they had',
+      })
+      .option('format', {
+        choices: ['secretsfs', 'sneaker'],
+        default: 'secretsfs',
+        describe: 'sneaker: as sneaker writes today, for who still reads with it',
       })
       .option('restart', {
         type: 'boolean',
@@ -72,6 +78,7 @@ export const rotate: Command = {
           opener: await createOpener({ settings: opening }, store, aws),
           context: parseContext(settings.context ?? []),
           stateDir: stateDirectory({ chosen: settings.stateDir, uid: process.getuid?.() ?? -1, env }),
+          forSneaker: args['format'] === 'sneaker' ? soleKmsKey(settings, 'rotate to sneaker') : undefined,
           concurrency: concurrencyOf(optionalTextArg(args, 'concurrency')),
           restart: args['restart'] === true,
           signal: interrupt.signal,

@@ -3,6 +3,9 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsAccess } from '../aws/access.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
+import { RawKms } from '../keyring/raw-kms.ts';
+import { sealForSneaker } from '../keyring/seal-sneaker.ts';
+import type { KmsSpec } from '../keyring/spec.ts';
 import { type RotationSummary, rotateAll } from '../secrets/rotate-all.ts';
 import { FileJournal } from '../secrets/rotation-journal.ts';
 import { type RotationTarget, targetsOf } from '../secrets/rotation-pair.ts';
@@ -30,6 +33,8 @@ export interface RotateRequest {
   readonly restart: boolean;
   readonly purge: boolean;
   readonly dryRun: boolean;
+  /** The one key of KMS that they are to be under in sneaker's format; undefined: in ours. */
+  readonly forSneaker?: KmsSpec | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -51,7 +56,11 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
   const keyNames = await proveKeys(request, keyring);
   const from = fromKeys === undefined ? undefined : (await openUnwrapping(fromKeys, aws)).accepted;
   const objects = await ui.progress(`listing ${store.location}`, () => collect(store, patterns));
-  const subject = { store: store.location, patterns, keyNames, fromKeys: fromKeys ?? [] };
+  const { forSneaker } = request;
+  // Another rotation than one to our format under the same key.
+  const names = forSneaker === undefined ? keyNames : ['sneaker', ...keyNames];
+  const subject = { store: store.location, patterns, keyNames: names, fromKeys: fromKeys ?? [] };
+  const kms = new RawKms(aws);
   const directory = path.join(request.stateDir, 'rotations');
   const { restart } = request;
   const journal = dryRun ? NO_JOURNAL : FileJournal.open(directory, subject, { nowMs: Date.now(), restart });
@@ -74,6 +83,10 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
         concerns:
           from &&
           ((header) => header.encryptedDataKeys.some((key) => from.some((each) => each.accepts(key)))),
+        sealOld:
+          forSneaker &&
+          ((plaintext, place, context) =>
+            sealForSneaker(plaintext, { kms, key: forSneaker, context, place })),
         purge: request.purge,
         now: () => Date.now(),
         pause: (ms) => sleep(ms),

@@ -31,6 +31,10 @@ export interface RotationOptions {
   open(path: string, stored: ReadObject | undefined): Promise<OpenedSecret>;
   /** Wraps the new data keys. */
   readonly keyring: KeyringNode;
+  /** Seals in another format than ours, which says nothing of itself: then the journal alone tells what was done. */
+  readonly sealOld?:
+    | ((plaintext: Buffer, place: string, context: SecretHeader['context']) => Promise<Buffer>)
+    | undefined;
   /** Names of all keys that it wraps with, as headers have them. */
   readonly keyNames: readonly string[];
   /** Whether one with this header is to be rotated; each is where this is left out. */
@@ -86,7 +90,7 @@ async function attemptOne(target: RotationTarget, options: RotationOptions): Pro
     if (stored === undefined && halves === undefined) return { path, outcome: 'gone' };
     const header = stored && headerOf(stored.bytes);
     if (stored !== undefined && header !== undefined) {
-      if (isOfRotation(header, keyNames, journal.startedMs)) {
+      if (options.sealOld === undefined && isOfRotation(header, keyNames, journal.startedMs)) {
         const versions = await purge(path, stored.version, options);
         if (!dryRun) await removeHalves(store, target);
         if (!dryRun) journal.add(path, stored.etag);
@@ -102,14 +106,12 @@ async function attemptOne(target: RotationTarget, options: RotationOptions): Pro
     try {
       isSealing = true;
       const created = new Date(options.now());
-      const { keyring } = options;
-      sealed = await sealSecret(plaintext, {
-        keyring,
-        location: store.locate(path),
-        created,
-        context,
-        hash: header?.hash,
-      });
+      const { keyring, sealOld } = options;
+      const location = store.locate(path);
+      sealed =
+        sealOld === undefined
+          ? await sealSecret(plaintext, { keyring, location, created, context, hash: header?.hash })
+          : await sealOld(plaintext, location, context);
       isSealing = false;
     } finally {
       plaintext.fill(0);

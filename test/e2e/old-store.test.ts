@@ -1,0 +1,111 @@
+/** A store that sneaker and kms-secrets left, and one that sneaker still reads. */
+import assert from 'node:assert/strict';
+import { createDecipheriv } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { awsCli } from '../support/aws-cli.ts';
+import { awsEnv, createBucket, createKey, motoS3, startMoto } from '../support/moto.ts';
+import { OLD_CONTEXT, OLD_KEY_ID, OLD_VECTORS, oldFile, oldKms } from '../support/old-vectors.ts';
+import { Bench } from '../support/program.ts';
+
+test('stored secrets of every era are listed and opened where they lie, and at another place they are not', async (t) => {
+  // The bucket is called as it was then.
+  const moto = await startMoto({ own: true });
+  t.after(() => moto.stop());
+  const kms = await oldKms().listen();
+  t.after(() => kms.stop());
+  const s3 = motoS3(moto.url);
+  await s3.send(
+    new CreateBucketCommand({
+      Bucket: 'bucket',
+      CreateBucketConfiguration: { LocationConstraint: 'eu-west-1' },
+    }),
+  );
+  const bench = await Bench.create(t, {
+    ...awsEnv(moto.url, { SECRETSFS_FORCE_PATH_STYLE: 'true' }),
+    AWS_ENDPOINT_URL_KMS: kms.url,
+    // As they had it in 2015, with the key of today.
+    S3_PATH: 's3://bucket/prefix',
+    KMS_KEY_ID: 'alias/of-today',
+  });
+  for (const { name, how, context, format } of OLD_VECTORS.filter(({ name }) => !name.endsWith('.pack')).map(
+    (vector) => ({ ...vector, format: vector.how === 'pair' ? 'kms-secrets' : 'sneaker' }),
+  )) {
+    const suffixes = how === 'pair' ? ['.kms', '.aes'] : [''];
+    const put = (place: string) =>
+      Promise.all(
+        suffixes.map((suffix) =>
+          s3.send(
+            new PutObjectCommand({
+              Bucket: 'bucket',
+              Key: `prefix/${place}${suffix}`,
+              Body: oldFile(name + suffix),
+            }),
+          ),
+        ),
+      );
+    await put('db/password');
+    const pairs = Object.entries(context).flatMap(([key, value]) => ['--context', `${key}=${value}`]);
+    assert.equal(await bench.must(['get', 'db/password', ...pairs]), oldFile('secret').toString(), name);
+    const [listed] = JSON.parse(await bench.must(['ls', '--json']));
+    assert.deepEqual([listed.path, listed.format], ['db/password', format], name);
+    if (name.includes('02-05') || name.startsWith('c')) {
+      await put('db/other');
+      const { code, stderr } = await bench.secretsfs(['get', 'db/other', ...pairs]);
+      assert.equal(code, 5, stderr);
+    }
+    for (const place of ['db/password', 'db/other']) {
+      for (const suffix of suffixes) {
+        await s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: `prefix/${place}${suffix}` }));
+      }
+    }
+  }
+  assert.match(OLD_KEY_ID, /^arn:/);
+});
+
+test('rotate --format sneaker writes what sneaker reads, and rotate brings it back', async (t) => {
+  const moto = await startMoto();
+  t.after(() => moto.stop());
+  const [key, other] = [await createKey(moto.url), await createKey(moto.url)];
+  const bucket = await createBucket(moto.url);
+  const bench = await Bench.create(t, {
+    ...awsEnv(moto.url, { SECRETSFS_FORCE_PATH_STYLE: 'true' }),
+    SECRETSFS_STORE: `s3://${bucket}/prefix`,
+  });
+  const pairs = ['--context', 'team=infra', '--context', 'Zone=north'];
+  await writeFile(bench.path('secret'), 'correct horse\n');
+  for (const path of ['db/password', 'a'])
+    await bench.must(['upload', 'secret', path, '--key', key, ...pairs]);
+  const several = await bench.secretsfs(['rotate', '--format', 'sneaker', '--key', key, '--key', other]);
+  assert.equal(several.code, 2);
+  assert.match(await bench.must(['rotate', '--format', 'sneaker', '--key', other]), /rotated 2 secrets/);
+  const listed = JSON.parse(await bench.must(['ls', '--json']));
+  assert.deepEqual(
+    listed.map((each: { format: string }) => each.format),
+    ['sneaker', 'sneaker'],
+  );
+
+  // As sneaker does it, with Debian's aws.
+  const aws = { env: bench.env, cwd: bench.directory };
+  await awsCli(['s3', 'cp', `s3://${bucket}/prefix/db/password`, 'object'], aws);
+  const object = await readFile(bench.path('object'));
+  const length = object.readUInt32BE(0);
+  await writeFile(bench.path('blob'), object.subarray(4, 4 + length));
+  const context = `team=infra,Zone=north,Path=s3://${bucket}/prefix/db/password`;
+  const decrypt = ['kms', 'decrypt', '--ciphertext-blob', 'fileb://blob', '--encryption-context', context];
+  const { Plaintext, KeyId } = JSON.parse(await awsCli([...decrypt, '--output', 'json'], aws));
+  assert.equal(KeyId, other);
+  const sealed = object.subarray(4 + length);
+  const decipher = createDecipheriv('aes-256-gcm', Buffer.from(Plaintext, 'base64'), sealed.subarray(0, 12));
+  decipher.setAAD(Buffer.from(KeyId)).setAuthTag(sealed.subarray(-16));
+  const opened = Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()]);
+  assert.equal(opened.toString(), 'correct horse\n');
+
+  assert.equal(await bench.must(['get', 'a', ...pairs]), 'correct horse\n');
+  await bench.must(['rotate', '--key', key, ...pairs]);
+  const [back] = JSON.parse(await bench.must(['ls', '--json']));
+  assert.equal(back.format, 'secretsfs');
+  assert.deepEqual(back.context, OLD_CONTEXT);
+  assert.equal(await bench.must(['get', 'a', ...pairs]), 'correct horse\n');
+});
