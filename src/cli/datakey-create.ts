@@ -3,7 +3,7 @@ import { parseContext } from '../bundle/name.ts';
 import { quote, UsageError } from '../errors.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, textArg } from './command.ts';
+import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
 import { soleKmsKey } from './kms-keys.ts';
 import { AWS_SETTINGS } from './mount-settings.ts';
 import { checkOutputFile, writeOutputFile } from './plain-files.ts';
@@ -24,7 +24,8 @@ export const datakeyCreate: Command = {
         describe: 'length of the data key',
       })
       .option('base64', { type: 'boolean', default: false, describe: 'write base64' })
-      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' })
+      .options(DRY_RUN),
   async run(args, context) {
     const { settings, ui } = context;
     const out = textArg(args, 'out');
@@ -37,17 +38,17 @@ export const datakeyCreate: Command = {
     }
     const key = soleKmsKey(settings, 'create a data key');
     const pairs = parseContext(settings.context ?? []);
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     await checkOutputFile(out, force);
     const { blob, keyId } = await new RawKms(awsAccess(context)).createDataKey(key, pairs, bytes);
     const written = args['base64'] === true ? toBase64(blob) : blob;
     const expected = force ? undefined : 'absent';
-    await writeOutputFile(context, out, written, { kind: 'ciphertext', expected });
-    if (out === '-') return;
-    if (context.json) ui.printJson({ out, key: keyId, keyBytes: bytes });
+    await writeOutputFile(context, out, written, { kind: 'ciphertext', expected, dryRun });
+    if (out === '-' && !dryRun) return;
+    if (context.json) ui.printJson({ out, key: keyId, keyBytes: bytes, dryRun });
     else
       ui.print(
-        `made a data key of ${bytes} bytes under ${quote(keyId)}: ${out}; secretsfs decrypt unwraps it`,
+        `${dryRun ? 'would have ' : ''}made a data key of ${bytes} bytes under ${quote(keyId)}: ${out}; secretsfs decrypt unwraps it`,
       );
   },
 };

@@ -12,7 +12,7 @@ import { RawKms } from '../keyring/raw-kms.ts';
 import { bundleBytesMax, FILE_BYTES_MAX } from '../limits.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, type Context, textArg } from './command.ts';
+import { type Command, type Context, DRY_RUN, isDryRun, textArg } from './command.ts';
 import { acceptedKmsKeys } from './kms-keys.ts';
 import { AWS_SETTINGS } from './mount-settings.ts';
 import { checkOutputFile, readInputFile, writeOutputFile } from './plain-files.ts';
@@ -35,10 +35,11 @@ export const decrypt: Command = {
         default: false,
         describe: 'what was encrypted is base64: decode it',
       })
-      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' })
+      .options(DRY_RUN),
   async run(args, context) {
     const [input, out] = [textArg(args, 'in'), textArg(args, 'out')];
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     await checkOutputFile(out, force);
     await avoidDumps();
     // Base64 is a third more, and has line breaks.
@@ -47,14 +48,17 @@ export const decrypt: Command = {
     const contents = args['innerBase64'] === true ? decoded(opened.plaintext, input) : opened.plaintext;
     try {
       const expected = force ? undefined : 'absent';
-      await writeOutputFile(context, out, contents, { kind: 'plaintext', expected });
+      await writeOutputFile(context, out, contents, { kind: 'plaintext', expected, dryRun });
     } finally {
       contents.fill(0);
     }
-    if (out === '-') return;
+    if (out === '-' && !dryRun) return;
     const { format, key } = opened;
-    if (context.json) context.ui.printJson({ out, format, key });
-    else context.ui.print(`decrypted ${out} (${format}), which was under ${quote(key)}`);
+    if (context.json) context.ui.printJson({ out, format, key, dryRun });
+    else
+      context.ui.print(
+        `${dryRun ? 'would have ' : ''}decrypted ${out} (${format}), which was under ${quote(key)}`,
+      );
   },
 };
 

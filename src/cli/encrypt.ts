@@ -7,7 +7,7 @@ import { type KmsSpec, parseKeySpec } from '../keyring/spec.ts';
 import { FILE_BYTES_MAX, KMS_PLAINTEXT_BYTES_MAX } from '../limits.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, type Context, textArg } from './command.ts';
+import { type Command, type Context, DRY_RUN, isDryRun, textArg } from './command.ts';
 import { AWS_SETTINGS } from './mount-settings.ts';
 import { checkOutputFile, readInputFile, writeOutputFile } from './plain-files.ts';
 
@@ -24,10 +24,11 @@ export const encrypt: Command = {
         default: false,
         describe: 'encrypt base64 of it: for who decrypts with that recipe',
       })
-      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' })
+      .options(DRY_RUN),
   async run(args, context) {
     const out = textArg(args, 'out');
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     await checkOutputFile(out, force);
     await avoidDumps();
     const { bytes } = await readInputFile(context, textArg(args, 'in'), FILE_BYTES_MAX);
@@ -41,10 +42,13 @@ export const encrypt: Command = {
       const { sealed, format, keys } = await encryptWith(plaintext, context);
       const written = args['base64'] === true ? toBase64(sealed) : sealed;
       const expected = force ? undefined : 'absent';
-      await writeOutputFile(context, out, written, { kind: 'ciphertext', expected });
-      if (out === '-') return;
-      if (context.json) context.ui.printJson({ out, format, keys, bytes: written.length });
-      else context.ui.print(`encrypted ${out} (${format}) under ${keys.map(quote).join(', ')}`);
+      await writeOutputFile(context, out, written, { kind: 'ciphertext', expected, dryRun });
+      if (out === '-' && !dryRun) return;
+      if (context.json) context.ui.printJson({ out, format, keys, bytes: written.length, dryRun });
+      else
+        context.ui.print(
+          `${dryRun ? 'would have ' : ''}encrypted ${out} (${format}) under ${keys.map(quote).join(', ')}`,
+        );
     } finally {
       plaintext.fill(0);
     }

@@ -40,8 +40,14 @@ export async function writeOutputFile(
   context: Context,
   name: string,
   bytes: Buffer,
-  options: { readonly kind: 'plaintext' | 'ciphertext'; readonly expected: WriteOptions['expected'] },
+  options: {
+    readonly kind: 'plaintext' | 'ciphertext';
+    readonly expected: WriteOptions['expected'];
+    /** Nothing is written. */
+    readonly dryRun: boolean;
+  },
 ): Promise<void> {
+  if (options.dryRun) return;
   if (name === '-') return writeStdout(context, bytes);
   const { kind, expected } = options;
   await writeFileAtomically(

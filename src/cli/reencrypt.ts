@@ -6,7 +6,7 @@ import { reencryptOfOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { FILE_BYTES_MAX } from '../limits.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, optionalTextArg, textArg } from './command.ts';
+import { type Command, DRY_RUN, isDryRun, optionalTextArg, textArg } from './command.ts';
 import { kmsKey, soleKmsKey } from './kms-keys.ts';
 import { AWS_SETTINGS } from './mount-settings.ts';
 import { checkOutputFile, readInputFile, writeOutputFile } from './plain-files.ts';
@@ -32,7 +32,8 @@ export const reencrypt: Command = {
         requiresArg: true,
         describe: 'encryption context a=1,b=2 from now on [default: that of --context]',
       })
-      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' })
+      .options(DRY_RUN),
   async run(args, context) {
     const { settings, ui } = context;
     const [input, out] = [textArg(args, 'in'), textArg(args, 'out')];
@@ -43,7 +44,7 @@ export const reencrypt: Command = {
     const fromKey = optionalTextArg(args, 'fromKey');
     const key = fromKey === undefined ? undefined : kmsKey(fromKey, 'reencrypt');
     const inPlace = out !== '-' && input === out;
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     if (!inPlace) await checkOutputFile(out, force);
     const { bytes, revision } = await readInputFile(context, input, FILE_BYTES_MAX);
     const found = recogniseCiphertext(bytes);
@@ -58,13 +59,13 @@ export const reencrypt: Command = {
     const expected =
       inPlace && revision !== undefined ? { revision } : force ? undefined : ('absent' as const);
     const written = found.encoding === 'binary' ? anew.blob : toBase64(anew.blob);
-    await writeOutputFile(context, out, written, { kind: 'ciphertext', expected });
-    if (out === '-') return;
-    const facts = { out, key: anew.keyId, fromKey: anew.sourceKeyId ?? null, bytes: written.length };
+    await writeOutputFile(context, out, written, { kind: 'ciphertext', expected, dryRun });
+    if (out === '-' && !dryRun) return;
+    const facts = { out, key: anew.keyId, fromKey: anew.sourceKeyId ?? null, bytes: written.length, dryRun };
     if (context.json) ui.printJson(facts);
     else
       ui.print(
-        `reencrypted ${out}: under ${quote(anew.keyId)}, before under ${quote(anew.sourceKeyId ?? '?')}`,
+        `${dryRun ? 'would have ' : ''}reencrypted ${out}: under ${quote(anew.keyId)}, before under ${quote(anew.sourceKeyId ?? '?')}`,
       );
   },
 };

@@ -122,7 +122,7 @@ test('reencrypt goes to another key within KMS, in place and in the form that it
   await bench.must(['encrypt', '-', 'a', '--key', key, '--base64', '--context', 'a=b'], { stdin: secret });
   const options = ['--context', 'a=b', '--new-context', 'c=d', '--json'];
   const facts = JSON.parse(await bench.must(['reencrypt', 'a', 'a', '--key', other, ...options]));
-  assert.deepEqual({ ...facts, bytes: 0 }, { out: 'a', key: other, fromKey: key, bytes: 0 });
+  assert.deepEqual({ ...facts, bytes: 0 }, { out: 'a', key: other, fromKey: key, bytes: 0, dryRun: false });
   assert.match(await readFile(bench.path('a'), 'utf8'), /^[A-Za-z0-9+/=\n]+\n$/);
   assert.ok(
     bytes(await bench.must(['decrypt', 'a', '-', '--context', 'c=d', '--accept-key', other])).equals(secret),
@@ -147,7 +147,7 @@ test('a data key is made wrapped, and unwraps with aws and with us', async (t) =
     'app=web',
     '--json',
   ]);
-  assert.deepEqual(JSON.parse(facts), { out: 'app.kms', key, keyBytes: 32 });
+  assert.deepEqual(JSON.parse(facts), { out: 'app.kms', key, keyBytes: 32, dryRun: false });
   const ours = bytes(await bench.must(['decrypt', 'app.kms', '-', '--context', 'app=web']));
   assert.equal(ours.length, 32);
   const decrypt = [
@@ -190,6 +190,15 @@ test('what a person can do wrong is said, and nothing is overwritten', async (t)
     const outcome = await bench.secretsfs(args);
     assert.equal(outcome.code, code, `${args.join(' ')}: ${outcome.stderr}`);
     assert.match(outcome.stderr, message);
+  }
+  for (const args of [
+    ['encrypt', 'secret', 'x', '--key', key],
+    ['decrypt', 'there', 'x'],
+    ['decrypt', 'there', '-'],
+    ['reencrypt', 'there', 'there', '--key', key],
+    ['datakey', 'create', 'x', '--key', key],
+  ]) {
+    assert.match(await bench.must([...args, '--dry-run']), /^would have [^\n]*\n$/, args.join(' '));
   }
   assert.ok((await readFile(bench.path('there'))).equals(before));
   await assert.rejects(stat(bench.path('x')));
