@@ -39,7 +39,7 @@ export async function type({ bench }: StoreBench, lines: string, stdin?: Uint8Ar
   await writeFile(`${bin}/secretsfs`, wrapper, { mode: 0o755 });
   const url = bench.env['AWS_ENDPOINT_URL'];
   await writeFile(`${bin}/aws`, `#!/bin/sh\nexec /usr/bin/aws --endpoint-url ${url} "$@"\n`, { mode: 0o755 });
-  const env = { ...bench.env, PATH: `${bin}:${process.env['PATH']}`, LC_ALL: 'C' };
+  const env = { ...bench.env, PATH: `${bin}:${process.env['PATH']}`, LC_ALL: 'C.UTF-8' };
   return run('bash', ['-euo', 'pipefail', '-c', lines], {
     env,
     cwd: bench.directory,
