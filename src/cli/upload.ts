@@ -5,7 +5,9 @@ import { parsePath } from '../secrets/location.ts';
 import { secretTooLarge } from '../secrets/secret.ts';
 import { FileSource } from '../source/file.ts';
 import { type Command, type Context, textArg } from './command.ts';
+import { namedFile } from './shred-files.ts';
 import { readStdin } from './streams.ts';
+import { lookBeforeShred, shredUploaded } from './upload-shred.ts';
 import { WRITING, writeSecret } from './write-secret.ts';
 
 export const upload: Command = {
@@ -18,20 +20,39 @@ export const upload: Command = {
         type: 'string',
         describe: 'path of the secret in the store',
         demandOption: true,
+      })
+      .option('shred', {
+        type: 'boolean',
+        default: false,
+        describe: 'then overwrite and remove the file, once what was written was read back',
       }),
   async run(args, context) {
     const file = textArg(args, 'file');
     const path = parsePath(textArg(args, 'path'));
-    await writeSecret('upload', path, args, context, () => readContent(file, context));
+    if (args['shred'] !== true) {
+      await writeSecret('upload', path, args, context, async () => (await readContent(file, context)).bytes);
+      return;
+    }
+    await lookBeforeShred(file, context);
+    let identity = '';
+    const read = async () => {
+      const content = await readContent(file, context);
+      identity = content.identity;
+      return content.bytes;
+    };
+    await writeSecret('upload', path, args, context, read, (stored) =>
+      shredUploaded({ ...namedFile(file), identity }, stored, context),
+    );
   },
 };
 
-async function readContent(file: string, context: Context): Promise<Buffer> {
+/** `identity`: of the file, as fileIdentity() says it. */
+async function readContent(file: string, context: Context): Promise<{ bytes: Buffer; identity: string }> {
   try {
-    if (file === '-') return await readStdin(context, SECRET_BYTES_MAX, 'a secret');
+    if (file === '-') return { bytes: await readStdin(context, SECRET_BYTES_MAX, 'a secret'), identity: '' };
     const fetched = await new FileSource(file).fetch({ bytesMax: SECRET_BYTES_MAX });
     if (fetched === undefined) throw new Error('a first fetch found nothing new');
-    return fetched.bytes;
+    return { bytes: fetched.bytes, identity: fetched.revision };
   } catch (error) {
     if (!(error instanceof SecretsfsError)) throw error;
     // They speak of bundles.

@@ -2,8 +2,10 @@
  * How upload and put write a secret: what is there is looked at first, and replaced only if it is still that when the new
  * one is written; so two people never overwrite each other unseen.
  */
+import { createHash } from 'node:crypto';
 import type { KeyringNode } from '@aws-crypto/material-management-node';
 import type { Argv } from 'yargs';
+import type { AwsAccess } from '../aws/access.ts';
 import { parseContext } from '../bundle/name.ts';
 import { describeSneaker, recogniseCiphertext } from '../bundle/old-format.ts';
 import type { SettingName } from '../daemon/config.ts';
@@ -11,7 +13,7 @@ import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { SECRET_HEAD_BYTES } from '../limits.ts';
 import { readSecretHeader, sealSecret } from '../secrets/secret.ts';
-import type { ReadObject } from '../secrets/store.ts';
+import type { ReadObject, SecretStore } from '../secrets/store.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import { awsAccess } from './bundles.ts';
 import { type Context, DRY_RUN, isDryRun, optionalTextArg } from './command.ts';
@@ -39,9 +41,19 @@ export const WRITING = {
 
 type Args = Readonly<Record<string, unknown>>;
 
+/** What was written, for who looks at it once more. */
+export interface Stored {
+  readonly store: SecretStore;
+  readonly aws: AwsAccess;
+  readonly path: string;
+  readonly sealed: Buffer;
+  /** Of the content, in hex. */
+  readonly sha256: string;
+}
+
 /**
  * Writes what `read` returns, which is wiped, to `path`. It is asked when all else has been looked at: keys, store and what
- * is there.
+ * is there. `then`, where it is given, is called when it is written, before the facts are printed.
  */
 export async function writeSecret(
   verb: 'upload' | 'put',
@@ -49,6 +61,7 @@ export async function writeSecret(
   args: Args,
   context: Context,
   read: () => Promise<Buffer>,
+  then?: (stored: Stored) => Promise<void>,
 ): Promise<void> {
   const { settings, ui } = context;
   const pairs = parseContext(settings.context ?? []);
@@ -62,6 +75,7 @@ export async function writeSecret(
   checkReplacement(verb, path, args, found);
   const plaintext = await read();
   const bytes = plaintext.length;
+  const sha256 = then === undefined ? '' : createHash('sha256').update(plaintext).digest('hex');
   let sealed: Buffer;
   try {
     if (bytes === 0 && args['allowEmpty'] !== true) throw isEmpty(verb);
@@ -81,6 +95,7 @@ export async function writeSecret(
   const written = isDry
     ? undefined
     : await ui.progress(`writing ${path}`, () => store.write(path, sealed, expected));
+  if (!isDry) await then?.({ store, aws, path, sealed, sha256 });
   const keys = readSecretHeader(sealed).encryptedDataKeys.map(({ keyName }) => keyName);
   const replaced = found === undefined ? undefined : { etag: found.etag, version: found.version };
   const facts = { path, location, bytes, keys, ...written, replaced, dryRun: isDry };
@@ -91,10 +106,7 @@ export async function writeSecret(
     );
 }
 
-async function wrappingKeyring(
-  keys: readonly string[] | undefined,
-  aws: ReturnType<typeof awsAccess>,
-): Promise<KeyringNode> {
+async function wrappingKeyring(keys: readonly string[] | undefined, aws: AwsAccess): Promise<KeyringNode> {
   if (keys === undefined || keys.length === 0) {
     throw new UsageError('no key given', {
       hint: '--key alias/NAME or an ARN of KMS, or --key local:PATH; KMS_KEY_ID in the environment',

@@ -4,6 +4,7 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { readSecretHeader } from '../../src/secrets/secret.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { createKey, type Moto, startMoto } from '../support/moto.ts';
 import { refused, type StoreBench, storeBench, type, typed } from '../support/stores.ts';
 
@@ -223,4 +224,44 @@ test('what somebody else wrote in between is not overwritten, and --create and -
   assert.equal(await typed(store, 'secretsfs get a'), '3');
   assert.equal(await typed(store, 'echo no | secretsfs put a --dry-run'), 'would have replaced "a", 2 B');
   assert.equal(await typed(store, 'secretsfs get a'), '3');
+});
+
+test('upload --shred removes the file once it was read back, and what did not come back stays', async (t) => {
+  const store = await storeBench(t, moto);
+  const { bench, bucket } = store;
+  await writeFile(bench.path('plain'), 's3cret');
+  await refused(store, 'secretsfs upload - a --shred < plain', 'usage', /shred stdin/);
+  await refused(
+    store,
+    'ln -s plain link; secretsfs upload link a --shred',
+    'output-denied|usage|source-invalid',
+    /symlink/,
+  );
+  assert.equal(
+    await typed(store, 'secretsfs upload plain a --shred --dry-run 2>/dev/null; cat plain'),
+    'would have stored "a", 6 B\ns3cret',
+  );
+  await typed(store, 'secretsfs upload plain a --shred');
+  await assert.rejects(stat(bench.path('plain')), /ENOENT/);
+  assert.equal(await typed(store, 'secretsfs get a'), 's3cret');
+  await typed(store, 'secretsfs keygen key');
+  await refused(store, 'secretsfs upload key k --key local:key --shred', 'usage', /it is the key/);
+  // Who may not open what he wrote keeps his file.
+  await writeFile(bench.path('plain'), 'other');
+  const denied = await startFaultProxy(moto.url);
+  t.after(() => denied.close());
+  denied.rules = [
+    ({ operation }) =>
+      operation === 'Decrypt' ? { kind: 'error', status: 400, code: 'AccessDeniedException' } : undefined,
+  ];
+  await refused(
+    store,
+    `AWS_ENDPOINT_URL=${denied.url} secretsfs upload plain b --shred 2> >(grep -v warning >&2)`,
+    'output-unverified',
+    /nothing was shredded/,
+  );
+  assert.equal(
+    await typed(store, `cat plain; secretsfs get b; aws s3 ls s3://${bucket}/prod/b | wc -l`),
+    'otherother1',
+  );
 });
