@@ -83,12 +83,12 @@ export async function verifyWritten(
   }
 }
 
-function unverified(out: string, why: string, cause?: SecretsfsError): OutputError {
+export function unverified(out: string, why: string, cause?: SecretsfsError): OutputError {
   return new OutputError(
     'output-unverified',
     `nothing was shredded: cannot read ${quote(out)} back: ${why}`,
     {
-      hint: cause?.hint ?? 'somebody else may have written there: look at it, and pack again',
+      hint: cause?.hint ?? 'somebody else may have written there: look at it, and run the command again',
       cause,
     },
   );

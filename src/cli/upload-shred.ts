@@ -5,11 +5,12 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { LOCAL_PROVIDER_ID } from '../bundle/data-keys.ts';
-import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
+import { quote, SecretsfsError, UsageError } from '../errors.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { parseKeySpec } from '../keyring/spec.ts';
 import { openSecret, readSecretHeader } from '../secrets/secret.ts';
 import type { Context } from './command.ts';
+import { unverified } from './pack-shred.ts';
 import { lookAtTargets, namedFile, type ShredTarget } from './shred-files.ts';
 import { refuseProblems, shredAll, warnOfRemains } from './shredding.ts';
 import type { Stored } from './write-secret.ts';
@@ -69,15 +70,4 @@ async function verifyStored(
     if (!(error instanceof SecretsfsError) || error.code === 'output-unverified') throw error;
     throw unverified(path, error.message, error);
   }
-}
-
-function unverified(path: string, why: string, cause?: SecretsfsError): OutputError {
-  return new OutputError(
-    'output-unverified',
-    `nothing was shredded: cannot read ${quote(path)} back: ${why}`,
-    {
-      hint: cause?.hint ?? 'somebody else may have written there: look at it, and upload again',
-      cause,
-    },
-  );
 }

@@ -1,7 +1,7 @@
 /** What is shredded, and what is not: sources go only once what was written has been read back and opened. */
 import assert from 'node:assert/strict';
 import { appendFileSync, writeFileSync } from 'node:fs';
-import { chmod, chown, link, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, link, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { after, before, type TestContext, test } from 'node:test';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { awsEnv, createAlias, createBucket, createKey, type Moto, startMoto } from '../support/moto.ts';
@@ -165,4 +165,30 @@ test('pack --shred over S3 and KMS: whatever does not come back as it was sent l
   assert.equal(code, 0, stderr);
   assert.match(stderr, /"dir\/sub" stays/);
   assert.deepEqual(await readdir(bench.path('dir'), { recursive: true }), ['sub', 'sub/added']);
+});
+
+test('upload --shred: what does not open again, or changed meanwhile, leaves the file', async (t) => {
+  const bench = await setUp(t, { ...awsEnv(proxy.url), KMS_KEY_ID: await createKey(moto.url) });
+  const bucket = await createBucket(moto.url);
+  const args = ['upload', 'dir/a', 'x/a', '--shred', '--store', `s3://${bucket}/p`];
+  const denied = { kind: 'error', status: 400, code: 'AccessDeniedException' } as const;
+  proxy.rules = [({ operation }) => (operation === 'Decrypt' ? denied : undefined)];
+  refused(await bench.secretsfs(args), 10, 'output-unverified');
+  proxy.rules = [
+    ({ method }) => {
+      if (method === 'PUT') appendFileSync(bench.path('dir/a'), '!');
+      return undefined;
+    },
+  ];
+  refused(await bench.secretsfs(args), 4, 'source-changed');
+  assert.equal(await readFile(bench.path('dir/a'), 'utf8'), 'content of a!');
+  proxy.rules = [];
+  await bench.must([...args, '--dry-run']);
+  refused(await bench.secretsfs(args.with(1, '-'), { stdin: Buffer.from('x') }), 2, 'usage');
+  await link(bench.path('dir/a'), bench.path('other'));
+  refused(await bench.secretsfs(args), 4, 'source-invalid');
+  await rm(bench.path('other'));
+  await bench.must(args);
+  assert.deepEqual(await readdir(bench.path('dir')), ['sub']);
+  assert.equal(await bench.must(['get', 'x/a', '--store', `s3://${bucket}/p`]), 'content of a!');
 });
