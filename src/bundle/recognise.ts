@@ -3,6 +3,7 @@
  * that the hint can be better than "not a bundle".
  */
 import { Buffer } from 'node:buffer';
+import { KMS_BEGINNINGS } from './kms-beginnings.ts';
 
 interface Guess {
   readonly what: string;
@@ -16,9 +17,6 @@ const BY_KMS: Guess = {
   hint: 'secretsfs decrypt opens it; a bundle is made by: secretsfs pack',
   encrypted: true,
 };
-
-/** Of a CiphertextBlob; the last was until 2016. Nobody promises them. */
-const KMS_STARTS = [Buffer.from([0x01, 0x02]), Buffer.from([0x01, 0x01]), Buffer.from([0x0a, 0x20])];
 
 const MAGICS: readonly (Guess & { readonly at: number; readonly bytes: Buffer })[] = [
   {
@@ -59,7 +57,7 @@ const MAGICS: readonly (Guess & { readonly at: number; readonly bytes: Buffer })
     ...BY_KMS,
     what: 'a KMS ciphertext in base64',
   },
-  ...KMS_STARTS.flatMap((bytes) => [
+  ...KMS_BEGINNINGS.flatMap((bytes) => [
     { at: 0, bytes, ...BY_KMS },
     // A length of at most 64 KiB as u32 before it.
     {

@@ -10,6 +10,7 @@ import type { Buffer } from 'node:buffer';
 import { describeDataKey } from '../bundle/data-keys.ts';
 import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
 import { BUNDLE, SECRET } from '../bundle/kind.ts';
+import { beginsLikeKms } from '../bundle/kms-beginnings.ts';
 import { recogniseCiphertext, splitSneaker } from '../bundle/old-format.ts';
 import { FORMAT_PAIR, NAME_PAIR } from '../bundle/pairs.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
@@ -60,8 +61,7 @@ export function wrappingOf(head: Buffer, size: number): Wrapping {
  * KMS does not document it; a file that looks so and is none costs one call.
  */
 function isCiphertext(blob: Buffer): boolean {
-  const [a, b] = blob;
-  if ((a === 1 && (b === 1 || b === 2)) || (a === 0x0a && b === 0x20)) return true;
+  if (beginsLikeKms(blob)) return true;
   return /^(mrk-)?[0-9a-f]{8}-[0-9a-f]{4}-/.test(blob.toString('latin1', 0, 18));
 }
 

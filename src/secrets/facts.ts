@@ -3,7 +3,13 @@
  */
 import { readHeader } from '../bundle/envelope.ts';
 import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
-import { describeSneaker, NONCE_BYTES, recogniseCiphertext, TAG_BYTES } from '../bundle/old-format.ts';
+import {
+  beginsLikeKms,
+  describeSneaker,
+  NONCE_BYTES,
+  recogniseCiphertext,
+  TAG_BYTES,
+} from '../bundle/old-format.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import { BundleError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';
@@ -34,8 +40,6 @@ const NOTHING: Omit<Facts, 'format'> = {
 
 /** Message format 2 and suite 0x0578, which all that we seal begins with. */
 const SEALED = Buffer.from([0x02, 0x05, 0x78]);
-/** What KMS's own ciphertexts begin with; what else is short and binary is not taken for one. */
-const KMS_BEGINNING = Buffer.from([0x01, 0x02]);
 
 /** Enough of every object: a header, and the frame after it that says how long the content is. */
 export const FACTS_BYTES_MAX = HEADER_BYTES_MAX + 24;
@@ -50,7 +54,8 @@ export function factsOf(head: Buffer, size: number, path: string): Facts | undef
     return { ...NOTHING, format: 'kms-secrets', plaintextBytes: Math.max(0, size - NONCE_BYTES - TAG_BYTES) };
   }
   const ciphertext = size === head.length ? recogniseCiphertext(head) : undefined;
-  const isKms = ciphertext?.blob.subarray(0, KMS_BEGINNING.length).equals(KMS_BEGINNING) === true;
+  // What else is short and binary is not taken for one.
+  const isKms = ciphertext !== undefined && beginsLikeKms(ciphertext.blob);
   return { ...NOTHING, format: isKms ? 'kms' : 'unknown' };
 }
 

@@ -37,7 +37,10 @@ test('each format is told by its beginning', () => {
   length.writeUInt32BE(blob.length);
   const sneaker = Buffer.concat([length, blob, Buffer.alloc(12 + 33 + 16)]);
   assert.deepEqual([format(sneaker), factsOf(sneaker, sneaker.length, 'a')?.plaintextBytes], ['sneaker', 33]);
-  assert.equal(format(blob), 'kms');
+  for (const beginning of ['0101', '0102', '0a20']) {
+    Buffer.from(beginning, 'hex').copy(blob);
+    assert.equal(format(blob), 'kms', beginning);
+  }
   assert.equal(format(Buffer.from(blob.toString('base64'))), 'kms');
   const half = Buffer.alloc(12 + 5 + 16, 0xaa);
   assert.deepEqual(
