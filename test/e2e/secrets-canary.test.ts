@@ -123,6 +123,9 @@ test('no command leaves a content or a key where it is not meant to be', async (
     { args: ['exec', 'a', 'c', '--', 'true'], shows: 'environment' },
     { args: ['ls', '--long', '--json'] },
     { args: ['history', 'a'] },
+    { args: ['rotate', 'a', 'c'] },
+    { args: ['pack', 'a', 'c', 'bundle-3'] },
+    { args: ['sync', 'in', 'synced'] },
     { args: ['upload', 'in/secret', 'a', ...local] },
     { args: ['get', 'a', ...local], shows: 'stdout' },
     { args: ['pack', '--dir', 'in', 'bundle'] },
@@ -164,7 +167,7 @@ test('no command leaves a content or a key where it is not meant to be', async (
     }
     // A temporary name beside the file that is made, for a moment; nothing elsewhere.
     const places = new Set(makes.map((name) => path.dirname(bench.path(name))));
-    const outputs = /^(bundle(-2)?|encrypted|dir|cache)$/;
+    const outputs = /^(bundle(-\d)?|encrypted|dir|cache|state)$/;
     const stray = seen.written.filter((file) => {
       const relative = path.relative(bench.directory, file);
       const isSealed = outputs.test(relative.split('/')[0]?.replace(/^\.(.*)\.[0-9a-f]{16}$/, '$1') ?? '');
