@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { localKeyring } from '../../../src/keyring/local.ts';
-import { openSecret, sealSecret } from '../../../src/secrets/secret.ts';
+import { openSecret, readSecretHeader, sealSecret } from '../../../src/secrets/secret.ts';
 import { SYNC_KEY, type SyncOptions, sync } from '../../../src/secrets/sync.ts';
 import { KEY } from '../../support/bundles.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
@@ -87,6 +87,24 @@ test('after each of any changes the store is as the directory, and no more was w
     }
   });
   await fc.assert(property, { numRuns: 20 });
+});
+
+test('equal contents at two paths have different hashes, and none that is known without the key', async () => {
+  const hashes = new Set<string | undefined>();
+  for (const store of [new MemoryStore(), new MemoryStore()]) {
+    await sync(
+      filesOf(
+        new Map([
+          ['a', 'one'],
+          ['b', 'one'],
+        ]),
+      ),
+      optionsOf(store),
+    );
+    for (const path of ['p/a', 'p/b'])
+      hashes.add(readSecretHeader(store.current(path) ?? Buffer.alloc(0)).hash);
+  }
+  assert.ok(hashes.size === 4 && !hashes.has(undefined), [...hashes].join());
 });
 
 test('what somebody writes meanwhile is not overwritten', async () => {
