@@ -3,13 +3,8 @@
  */
 import { readHeader } from '../bundle/envelope.ts';
 import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
-import {
-  beginsLikeKms,
-  describeSneaker,
-  NONCE_BYTES,
-  recogniseCiphertext,
-  TAG_BYTES,
-} from '../bundle/old-format.ts';
+import { beginsLikeKms } from '../bundle/kms-beginnings.ts';
+import { describeSneaker, NONCE_BYTES, recogniseCiphertext, TAG_BYTES } from '../bundle/old-format.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import { BundleError } from '../errors.ts';
 import { HEADER_BYTES_MAX } from '../limits.ts';

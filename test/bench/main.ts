@@ -19,6 +19,7 @@ import { memory } from './memory.ts';
 import { nginx } from './nginx.ts';
 import { busyFraction, PLACEMENT_KEY } from './processes.ts';
 import { ready } from './ready.ts';
+import { rotateStore } from './rotate-store.ts';
 import { rotation } from './rotation.ts';
 import { sealing } from './sealing.ts';
 import { sequential } from './sequential.ts';
@@ -37,6 +38,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   stall,
   sealing,
   listing,
+  rotateStore,
   fleet,
 ];
 const EXIT_FAILED = 1;

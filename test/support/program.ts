@@ -21,19 +21,20 @@ export interface RunOptions {
   readonly cwd?: string;
   readonly uid?: number;
   readonly stdin?: Uint8Array;
+  readonly timeoutMs?: number;
 }
 
 /** Runs any command to its end; never throws for its exit code. */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const { env = withoutAws(process.env), cwd, uid, stdin } = options;
+    const { env = withoutAws(process.env), cwd, uid, stdin, timeoutMs = RUN_MS_MAX } = options;
     const child = execFile(
       command,
       args,
       {
         env,
         cwd,
-        timeout: RUN_MS_MAX,
+        timeout: timeoutMs,
         killSignal: 'SIGKILL',
         maxBuffer: 256 * 1024 * 1024,
         encoding: 'latin1',
