@@ -17,6 +17,8 @@ const SECRETS = 5_000;
 /** The issue that asked for this benchmark. */
 const SECONDS_MAX = 3;
 const RUNS = 3;
+/** Thousands of requests of a slow server, and a minute of putting there what is listed. */
+const MOTO_RUNS = 1;
 const PATHS = Array.from({ length: SECRETS }, (_, i) => `app-${String(i % 50).padStart(2, '0')}/secret-${i}`);
 
 export const listing: Benchmark = {
@@ -40,7 +42,7 @@ async function ofMoto(scope: Scope, sealed: Buffer): Promise<Result[]> {
     client.send(new PutObjectCommand({ Bucket: bucket, Key: `store/${key}`, Body: sealed })),
   );
   client.destroy();
-  return measure(scope, 'S3 (moto)', `s3://${bucket}/store`, awsEnv(moto.url));
+  return measure(scope, 'S3 (moto)', `s3://${bucket}/store`, awsEnv(moto.url), MOTO_RUNS);
 }
 
 async function ofBareServer(scope: Scope, sealed: Buffer): Promise<Result[]> {
@@ -63,6 +65,7 @@ async function measure(
   where: string,
   store: string,
   env: NodeJS.ProcessEnv,
+  runs = RUNS,
 ): Promise<Result[]> {
   const bench = await Bench.create(scope, env);
   const cache = bench.path('cache');
@@ -79,7 +82,7 @@ async function measure(
   };
   const cold: number[] = [];
   const warm: number[] = [];
-  for (let run = 0; run < RUNS; run++) {
+  for (let run = 0; run < runs; run++) {
     await rm(cache, { recursive: true, force: true });
     cold.push(await ls());
     warm.push(await ls());

@@ -7,6 +7,7 @@ import { createStore } from '../../src/secrets/open.ts';
 import { selectObjects } from '../../src/secrets/select.ts';
 import type { SecretStore, StoredObject } from '../../src/secrets/store.ts';
 import { awsEnv, createBucket, type Moto, replaceEnv, startMoto, unique } from '../support/moto.ts';
+import { type OneAtATime, startOneAtATime } from '../support/one-at-a-time.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 interface Kind {
@@ -18,6 +19,7 @@ interface Kind {
 }
 
 let moto: Moto;
+let inTurn: OneAtATime;
 let aws: AwsAccess;
 let restoreEnv: () => void;
 let bucket: string;
@@ -27,13 +29,15 @@ const KINDS: readonly Kind[] = [
     name: 'a prefix in S3',
     async start() {
       moto = await startMoto();
-      restoreEnv = replaceEnv(awsEnv(moto.url));
+      inTurn = await startOneAtATime(moto.url);
+      restoreEnv = replaceEnv(awsEnv(inTurn.url));
       aws = new AwsAccess({ env: process.env, forcePathStyle: true });
       bucket = await createBucket(moto.url);
     },
     async stop() {
       aws.destroy();
       restoreEnv();
+      await inTurn.close();
       await moto.stop();
     },
     empty: async () => createStore(`s3://${bucket}/${unique('store')}`, aws, {}),
@@ -42,12 +46,14 @@ const KINDS: readonly Kind[] = [
     name: 'a whole bucket in S3, with versions',
     async start() {
       moto = await startMoto();
-      restoreEnv = replaceEnv(awsEnv(moto.url));
+      inTurn = await startOneAtATime(moto.url);
+      restoreEnv = replaceEnv(awsEnv(inTurn.url));
       aws = new AwsAccess({ env: process.env, forcePathStyle: true });
     },
     async stop() {
       aws.destroy();
       restoreEnv();
+      await inTurn.close();
       await moto.stop();
     },
     empty: async () => createStore(`s3://${await createBucket(moto.url, { versioned: true })}`, aws, {}),
