@@ -63,6 +63,7 @@ class Reader {
 interface Seen {
   pairs: number;
   mixed: number;
+  how: string[];
   late: number;
   old: number;
   failures: string[];
@@ -79,7 +80,7 @@ async function rotate(
 ): Promise<Seen> {
   const server = await serve({ entries: entriesOf(0), engine }, after, { driver: 'kernel' });
   const readers = MODES.map((mode) => new Reader(after, server.mountpoint, mode, size));
-  const seen: Seen = { pairs: 0, mixed: 0, late: 0, old: 0, failures: [] };
+  const seen: Seen = { pairs: 0, mixed: 0, how: [], late: 0, old: 0, failures: [] };
   let live = 0;
   for (let version = 1; version <= size.rotations; version++) {
     const { processes } = await server.state();
@@ -88,9 +89,10 @@ async function rotate(
     const reading = readers.map((reader) => reader.read(live));
     await sleep(20 * Math.random());
     const [isLive] = await Promise.all([activated(server, version), meanwhile(serverPid)]);
-    for (const { pairs, mixed, late, old, failures } of await Promise.all(reading)) {
+    for (const { pairs, mixed, how, late, old, failures } of await Promise.all(reading)) {
       seen.pairs += pairs;
       seen.mixed += mixed;
+      seen.how.push(...how);
       seen.late += late;
       seen.old += old;
       seen.failures.push(...failures);
@@ -121,7 +123,8 @@ const title = ({ cache, resend }: Engine) => `cache ${cache}, resend ${resend ? 
 
 for (const engine of ENGINES.slice(0, SOAK ? undefined : 2)) {
   test(`pairs of files, and one file twice, are of one generation in each of ${SIZE.rotations} rotations (${title(engine)})`, async (t) => {
-    const { pairs, late, ...wrong } = await rotate(cleanups(t), { ...PROCESS, ...engine }, SIZE);
+    const { pairs, late, how, ...wrong } = await rotate(cleanups(t), { ...PROCESS, ...engine }, SIZE);
+    for (const each of how) t.diagnostic(each);
     assert.deepEqual(wrong, { mixed: 0, old: 0, failures: [] });
     t.diagnostic(`${pairs} pairs, ${late} of them with a pause in between`);
   });
@@ -132,8 +135,9 @@ for (const [how, engine] of [
   ['--fast-open', { fastOpen: true }],
 ] as const) {
   test(`with ${how} the same readers find mixed pairs, and nothing else that is wrong`, async (t) => {
-    const { pairs, mixed, failures } = await rotate(cleanups(t), engine, SMALL);
+    const { pairs, mixed, how, failures } = await rotate(cleanups(t), engine, SMALL);
     assert.ok(mixed > 0, `none of ${pairs} pairs is mixed`);
+    assert.match(how[0] ?? '', /^(loop|threads|new): tls\/.* of \d+ and \d+, in \d+ ms$/);
     assert.deepEqual(failures, []);
     t.diagnostic(`${mixed} of ${pairs} pairs`);
   });
@@ -142,7 +146,7 @@ for (const [how, engine] of [
 for (const engine of ENGINES) {
   test(`kill -9 of the server in the middle of passes mixes nothing (${title(engine)})`, async (t) => {
     let kills = 0;
-    const { pairs, late, ...wrong } = await rotate(
+    const { pairs, late, how, ...wrong } = await rotate(
       cleanups(t),
       { ...PROCESS, ...engine },
       SMALL,
@@ -151,6 +155,7 @@ for (const engine of ENGINES) {
         if (pid !== 0 && kill(pid)) kills += 1;
       },
     );
+    for (const each of how) t.diagnostic(each);
     assert.deepEqual(wrong, { mixed: 0, old: 0, failures: [] });
     assert.ok(kills > SMALL.rotations / 2, `${kills} kills`);
     t.diagnostic(`${pairs} pairs, ${late} of them with a pause in between, ${kills} kills`);

@@ -17,6 +17,8 @@ export interface PairsResult {
   readonly pairs: number;
   /** Pairs of two versions. */
   readonly mixed: number;
+  /** What these were, and how long each took, which says whether it was one pass at all. The first few, in words. */
+  readonly how: readonly string[];
   /** One file that was opened twice with a pause in between after which that is no pair. Of two versions, and not in `mixed`. */
   readonly late: number;
   /** Pairs that are older than they may be. */
@@ -82,6 +84,7 @@ function loadInNew(paths: readonly string[]): Loaded[] {
 
 function run(mountpoint: string, mode: string, count: number, oldest: number): PairsResult {
   const failures: string[] = [];
+  const how: string[] = [];
   const fail = (what: string) => failures.length < 5 && failures.push(what);
   let [pairs, mixed, late, old] = [0, 0, 0, 0];
   while (pairs < count) {
@@ -91,10 +94,15 @@ function run(mountpoint: string, mode: string, count: number, oldest: number): P
         const startedMs = performance.now();
         const loaded = mode === 'new' ? loadInNew(paths) : paths.map(load);
         // The server counts whole milliseconds.
-        const isLate = pair[0] === pair[1] && performance.now() - startedMs >= REPEAT_MS - 1;
+        const tookMs = performance.now() - startedMs;
+        const isLate = pair[0] === pair[1] && tookMs >= REPEAT_MS - 1;
         const [first, second] = loaded.map(({ version }) => version);
         if (first !== second && isLate) late += 1;
-        else if (first !== second) mixed += 1;
+        else if (first !== second) {
+          mixed += 1;
+          if (how.length < 5)
+            how.push(`${mode}: ${pair.join(', ')} of ${first} and ${second}, in ${Math.round(tookMs)} ms`);
+        }
         if (!((first ?? -1) >= oldest)) old += 1;
         for (const { problem } of loaded) if (problem !== undefined) fail(problem);
       } catch (error) {
@@ -103,7 +111,7 @@ function run(mountpoint: string, mode: string, count: number, oldest: number): P
       pairs += 1;
     }
   }
-  return { pairs, mixed, late, old, failures };
+  return { pairs, mixed, how, late, old, failures };
 }
 
 function sum(results: readonly PairsResult[]): PairsResult {
@@ -111,6 +119,7 @@ function sum(results: readonly PairsResult[]): PairsResult {
   return {
     pairs: total(({ pairs }) => pairs),
     mixed: total(({ mixed }) => mixed),
+    how: results.flatMap(({ how }) => how),
     late: total(({ late }) => late),
     old: total(({ old }) => old),
     failures: results.flatMap(({ failures }) => failures),
@@ -141,7 +150,7 @@ async function main([mountpoint = '', mode = '']: string[]): Promise<void> {
 
 if (!isMainThread) {
   parentPort?.on('message', ([count, oldest]: [number, number]) => {
-    parentPort?.postMessage(run(workerData as string, 'loop', count, oldest));
+    parentPort?.postMessage(run(workerData as string, 'threads', count, oldest));
   });
 } else if (process.argv.length > 2 && import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   void main(process.argv.slice(2));
