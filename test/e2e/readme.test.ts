@@ -54,6 +54,13 @@ test('the five-minute start of README.md prints what it shows', async (t) => {
   await noMountIsLeft(t, bench.directory);
 });
 
+test('the store of README.md keeps, hands out, rotates and packs as it shows', async (t) => {
+  const bench = await Bench.create(t);
+  const steps = stepsOf('store');
+  assert.ok(steps.length >= 9, `${steps.length} steps were found`);
+  await follow(bench, steps);
+});
+
 test("the production set-up of README.md works against the AWS protocol, with Debian's aws", async (t) => {
   // Its own, so that names can be those of README.
   const moto = await startMoto({ own: true });

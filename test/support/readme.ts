@@ -52,6 +52,7 @@ export function plain(line: string): string {
       .replace(/arn:aws:kms:[^\s"]+/g, 'ARN')
       .replace(/\b\d{13}\b/g, 'SERIAL')
       .replace(/\b[0-9a-f]{16}\b/g, 'KEY')
+      .replace(/\b[0-9a-f]{12}\b/g, 'ETAG')
       // A key or certificate is a few bytes longer or shorter each time.
       .replace(/(^file .* 0:0 +)\d{4} +"/, '$1SIZE "')
       .replace(/ 1 root root \d{4} /, ' 1 root root SIZE ')
