@@ -15,6 +15,7 @@ import { canOpenNoMore, type Use } from '../keys/usage.ts';
 import { RESERVED } from '../secrets/location.ts';
 import { createStore } from '../secrets/open.ts';
 import { rotateOne } from '../secrets/rotation.ts';
+import { openSecret } from '../secrets/secret.ts';
 import type { SecretStore } from '../secrets/store.ts';
 import { openBundle } from './bundles.ts';
 import type { Context } from './command.ts';
@@ -130,7 +131,7 @@ async function resealBundle(use: Use, request: RetireRequest, context: Context):
 }
 
 async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
-  const { aws, key } = request;
+  const { aws, key, to } = request;
   const store = storeOf(use, aws);
   const at = pathOf(use);
   const found = await store.read(at, { headBytes: 1 });
@@ -147,6 +148,11 @@ async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
         const { plaintext, header } =
           stored === undefined ? await opener.open(path) : await opener.openRead(path, stored);
         return { plaintext, context: header?.context ?? {} };
+      },
+      proveDone: async (_path, { bytes }) => {
+        const reader = await openUnwrapping([to.arn.text], aws);
+        const { plaintext } = await openSecret(bytes, { ...reader, location: store.locate(at) });
+        plaintext.fill(0);
       },
       concerns: ({ encryptedDataKeys }) =>
         encryptedDataKeys.some((each) => accepted[0]?.accepts(each) === true),

@@ -54,6 +54,7 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
   const { store, aws, keys, fromKeys, patterns, dryRun } = request;
   const { keyring } = await openWrapping(keys, aws);
   const keyNames = await proveKeys(request, keyring);
+  const reader = await openUnwrapping(readable(keys, keyNames), aws);
   const from = fromKeys === undefined ? undefined : (await openUnwrapping(fromKeys, aws)).accepted;
   const objects = await ui.progress(`listing ${store.location}`, () => collect(store, patterns));
   const { forSneaker } = request;
@@ -79,6 +80,10 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
           const { plaintext, header } =
             stored === undefined ? await request.opener.open(at) : await request.opener.openRead(at, stored);
           return { plaintext, context: header?.context ?? request.context };
+        },
+        async proveDone(at, { bytes }) {
+          const { plaintext } = await openSecret(bytes, { ...reader, location: store.locate(at) });
+          plaintext.fill(0);
         },
         concerns:
           from &&
@@ -127,10 +132,14 @@ async function proveKeys(
   const location = `${store.location}/.secretsfs/rotation`;
   const sealed = await sealSecret(Buffer.alloc(1), { keyring, location, created: new Date() });
   const names = readSecretHeader(sealed).encryptedDataKeys.map(({ keyName }) => keyName);
-  for (const [i, name] of names.entries()) {
-    const key = keys[i]?.startsWith('local:') ? keys[i] : name;
+  for (const key of readable(keys, names)) {
     const reader = await openUnwrapping([key], aws);
     await openSecret(sealed, { ...reader, location });
   }
   return names;
+}
+
+/** To open with: the ARNs that headers have of the keys of KMS, and key files as they were given. */
+function readable(keys: readonly string[], names: readonly string[]): string[] {
+  return names.map((name, i) => (keys[i]?.startsWith('local:') ? keys[i] : name));
 }

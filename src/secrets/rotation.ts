@@ -1,7 +1,7 @@
 /**
  * Gives a secret of a store a new data key, and new wrapping keys where they are others. It is read, opened, sealed again
  * and replaced in one conditional step: at every instant there is one that opens, and what somebody wrote meanwhile is not
- * lost, but read and sealed instead. What was done already is told by the journal and by the headers.
+ * lost, but read and sealed instead. What was done already is told by the journal, and by headers of what then opens.
  */
 import type { KeyringNode } from '@aws-crypto/material-management-node';
 import { BundleError, classOf, SecretsfsError } from '../errors.ts';
@@ -29,6 +29,8 @@ export interface RotationOptions {
   readonly store: SecretStore;
   /** Opens what was read, of whichever format; what is in two halves where that is undefined. Throws SecretsfsError. */
   open(path: string, stored: ReadObject | undefined): Promise<OpenedSecret>;
+  /** Opens what a header says is done with the new keys alone, and wipes it. Throws SecretsfsError. */
+  proveDone(path: string, stored: ReadObject): Promise<void>;
   /** Wraps the new data keys. */
   readonly keyring: KeyringNode;
   /** Seals in another format than ours, which says nothing of itself: then the journal alone tells what was done. */
@@ -90,7 +92,9 @@ async function attemptOne(target: RotationTarget, options: RotationOptions): Pro
     if (stored === undefined && halves === undefined) return { path, outcome: 'gone' };
     const header = stored && headerOf(stored.bytes);
     if (stored !== undefined && header !== undefined) {
-      if (options.sealOld === undefined && isOfRotation(header, keyNames, journal.startedMs)) {
+      const times = { startedMs: journal.startedMs, nowMs: options.now() };
+      if (options.sealOld === undefined && isOfRotation(header, keyNames, times)) {
+        if (!dryRun) await options.proveDone(path, stored);
         const versions = await purge(path, stored.version, options);
         if (!dryRun) await removeHalves(store, target);
         if (!dryRun) journal.add(path, stored.etag);
@@ -138,11 +142,16 @@ function headerOf(bytes: Buffer): SecretHeader | undefined {
   }
 }
 
-/** A header is not authenticated; but who forges one has what opens for nobody anyway, before as after. */
-function isOfRotation(header: SecretHeader, keyNames: readonly string[], startedMs: number): boolean {
+/** What a header says, which nothing authenticates before it is opened; our own say no time to come. */
+function isOfRotation(
+  header: SecretHeader,
+  keyNames: readonly string[],
+  { startedMs, nowMs }: { readonly startedMs: number; readonly nowMs: number },
+): boolean {
   const names = header.encryptedDataKeys.map(({ keyName }) => keyName);
   const isSame = names.length === keyNames.length && names.every((name) => keyNames.includes(name));
-  return isSame && Date.parse(header.created) >= startedMs;
+  const createdMs = Date.parse(header.created);
+  return isSame && createdMs >= startedMs && createdMs <= nowMs;
 }
 
 async function purge(

@@ -78,6 +78,9 @@ const optionsOf = (store: MemoryStore, more: Partial<RotateAllOptions> = {}): Ro
     });
     return { plaintext, context: header.context };
   },
+  async proveDone(at, { bytes }) {
+    await openSecret(bytes, { keyring: NEW.keyring, location: store.locate(at) });
+  },
   ...more,
 });
 const rotate = async (store: MemoryStore, more: Partial<RotateAllOptions> = {}) =>
@@ -253,6 +256,42 @@ test('a purge removes what is below the version that it wrote, and nothing else'
   assert.deepEqual([purged.keptVersions, purged.purgedVersions], [false, 4]);
   assert.equal(store.objects.get('a')?.length, 2);
   assert.equal(store.current('a'), above);
+});
+
+test('a header that says "done" destroys nothing unless what it is of opens, and is not believed about a time to come', async () => {
+  for (const [created, tag] of [
+    ['2099-01-01T00:00:00.000Z', 0],
+    [undefined, 1],
+  ] as const) {
+    for (const purge of [true, false]) {
+      const store = await storeOf({ a: 'good', x: 'whole' });
+      for (const half of ['x.kms', 'x.aes']) store.put(half, Buffer.from(half));
+      const startedMs = now();
+      for (const at of ['a', 'x']) {
+        const forged = await seal(store, at, 'forged', NEW);
+        const own = Buffer.from(readSecretHeader(forged).created);
+        if (created !== undefined) forged.write(created, forged.indexOf(own));
+        forged.writeUInt8((forged.at(-1) ?? 0) ^ tag, forged.length - 1);
+        store.put(at, forged);
+      }
+      const before = new Map([...store.objects].map(([at, versions]) => [at, [...versions]]));
+      const options = optionsOf(store, { purge, journal: { ...NO_JOURNAL, startedMs } });
+      const summary = await rotateAll(targetsOf(await listed(store)), options);
+      assert.deepEqual(summary.failed.map(({ path: at }) => at).sort(), ['a', 'x']);
+      assert.deepEqual([summary.already, summary.purgedVersions], [0, 0]);
+      assert.deepEqual(store.objects, before);
+    }
+  }
+});
+
+test('what is as good as done, but says a time to come, is rotated once more', async () => {
+  const store = await storeOf({});
+  const startedMs = now();
+  const created = new Date(clockMs + 3_600_000);
+  const location = store.locate('a');
+  store.put('a', await sealSecret(Buffer.from('one'), { keyring: NEW.keyring, location, created }));
+  const summary = await rotate(store, { journal: { ...NO_JOURNAL, startedMs } });
+  assert.deepEqual([summary.rotated, summary.already], [1, 0]);
 });
 
 test('a journal is continued by the same rotation alone, survives a line that was cut off, and is gone at the end', async (t) => {
