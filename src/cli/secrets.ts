@@ -6,7 +6,7 @@ import { parseContext } from '../bundle/name.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import type { SettingName } from '../daemon/config.ts';
 import { quote, SourceError } from '../errors.ts';
-import { openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
+import { asksKms, openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
 import { openOldSecret } from '../keyring/old-object.ts';
 import { ofOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
@@ -63,7 +63,7 @@ export async function createOpener(
   const reader =
     acceptKey === undefined ? await openDiscovering(key, aws) : await openUnwrapping(acceptKey, aws);
   const old = { kms: ofOwnAccount(new RawKms(aws)), keys: kmsKeysOf(acceptKey ?? []), context };
-  const isKmsAsked = acceptKey === undefined || old.keys.length > 0;
+  const isKmsAsked = asksKms(acceptKey ?? key);
   const openAt = async (place: string, stored: ReadObject): Promise<OpenedSecret> => {
     if (stored.bytes[0] === MESSAGE_VERSION || !isKmsAsked) return openOurs(stored, place, reader, context);
     const opened = await openOldSecret({ bytes: stored.bytes }, { ...old, place });

@@ -195,7 +195,7 @@ export async function openDiscovering(
   const local = await readLocal(parsed.flatMap((spec) => (spec.kind === 'local' ? [spec.path] : [])));
   const children = local.map(localChild);
   const accepted = local.map((key) => key.accepted);
-  if (specs.length === 0 || parsed.some(({ kind }) => kind === 'kms')) {
+  if (asksKms(specs)) {
     const arns = parsed.flatMap((spec) =>
       spec.kind === 'kms' && spec.arn?.kind === 'key' ? [spec.arn] : [],
     );
@@ -203,4 +203,9 @@ export async function openDiscovering(
     accepted.push(ANY_KMS_KEY);
   }
   return { keyring: new CombinedKeyring(children), accepted };
+}
+
+/** Whether openDiscovering() asks KMS for these: not where they are key files and nothing else. Throws UsageError. */
+export function asksKms(specs: readonly string[]): boolean {
+  return specs.length === 0 || specs.some((spec) => parseKeySpec(spec).kind === 'kms');
 }

@@ -1,9 +1,10 @@
 /** A store that sneaker and kms-secrets left, and one that sneaker still reads. */
 import assert from 'node:assert/strict';
-import { createDecipheriv } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { createDecipheriv, randomBytes } from 'node:crypto';
+import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { sealSneaker } from '../../src/bundle/sneaker.ts';
 import { awsCli } from '../support/aws-cli.ts';
 import { awsEnv, createBucket, createKey, motoS3, startMoto } from '../support/moto.ts';
 import { OLD_CONTEXT, OLD_KEY_ID, OLD_VECTORS, oldFile, oldKms } from '../support/old-vectors.ts';
@@ -108,4 +109,33 @@ test('rotate --format sneaker writes what sneaker reads, and rotate brings it ba
   assert.equal(back.format, 'secretsfs');
   assert.deepEqual(back.context, OLD_CONTEXT);
   assert.equal(await bench.must(['get', 'a', ...pairs]), 'correct horse\n');
+});
+
+test('key files alone are asked of no KMS, whatever lies there', async (t) => {
+  const kms = oldKms();
+  const server = await kms.listen();
+  t.after(() => server.stop());
+  const bench = await Bench.create(t, { ...awsEnv(server.url), SECRETSFS_STORE: 'dir', KMS_KEY_ID: '' });
+  await bench.must(['keygen', 'key']);
+  await mkdir(bench.path('dir'));
+  const place = `file://${await realpath(bench.path('dir'))}`;
+  const wrap = (data: Buffer, path: string) => kms.wrap(OLD_KEY_ID, data, { Path: `${place}/${path}` });
+  const seal = (path: string) => {
+    const plaintext = randomBytes(32);
+    const wrappedKey = wrap(plaintext, path);
+    const key = { plaintext, keyId: OLD_KEY_ID, wrappedKey, nonce: randomBytes(12) };
+    return { wrappedKey, object: sealSneaker(Buffer.from('theirs'), key) };
+  };
+  await writeFile(bench.path('dir/one'), seal('one').object);
+  const { wrappedKey, object } = seal('two');
+  await writeFile(bench.path('dir/two.kms'), wrappedKey);
+  await writeFile(bench.path('dir/two.aes'), object.subarray(4 + wrappedKey.length));
+  for (const path of ['one', 'two']) {
+    assert.equal(await bench.must(['get', path]), 'theirs');
+    const asked = kms.calls.length;
+    const { code, stdout } = await bench.secretsfs(['get', path, '--key', 'local:key']);
+    assert.notEqual(code, 0);
+    assert.equal(stdout, '');
+    assert.equal(kms.calls.length, asked, path);
+  }
 });
