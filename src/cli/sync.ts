@@ -3,6 +3,8 @@ import { parseContext } from '../bundle/name.ts';
 import { quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { parsePath } from '../secrets/location.ts';
+import { readSecretHeader, type SealSecretOptions, sealSecret } from '../secrets/secret.ts';
+import type { SecretStore } from '../secrets/store.ts';
 import { SYNC_KEY, sync as syncFiles } from '../secrets/sync.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
@@ -37,7 +39,6 @@ export const sync: Command = {
     const dryRun = isDryRun(args);
     const aws = awsAccess(context);
     const store = openStore(context, aws);
-    const opener = await createOpener(context, store, aws);
     const { keyring } = await openWrapping(key, aws);
     const entries = await ui.progress(`reading ${dir}`, () => readTree(dir));
     try {
@@ -50,7 +51,12 @@ export const sync: Command = {
           ...{ store, prefix, keyring, dryRun },
           context: parseContext(settings.context ?? []),
           remove: args['delete'] === true,
-          open: async (path) => (await opener.open(path)).plaintext,
+          open: async (path) => {
+            // Of all that may be opened, only what nobody but those who may use these keys can have sealed.
+            const acceptKey = settings.acceptKey ?? (await readerNames(key, keyring, store));
+            const opener = await createOpener({ settings: { ...settings, acceptKey } }, store, aws);
+            return opener.open(path);
+          },
           now: () => new Date(),
           onDone: (done, total) => report(done / total),
         }),
@@ -70,6 +76,18 @@ export const sync: Command = {
     }
   },
 };
+
+/** The keys that `keyring` wraps with, as --accept-key takes them: an alias or an id is looked up by sealing something. */
+async function readerNames(
+  keys: readonly string[],
+  keyring: SealSecretOptions['keyring'],
+  store: SecretStore,
+): Promise<string[]> {
+  const location = `${store.location}/.secretsfs/sync`;
+  const sealed = await sealSecret(Buffer.alloc(1), { keyring, location, created: new Date() });
+  const names = readSecretHeader(sealed).encryptedDataKeys.map(({ keyName }) => keyName);
+  return keys.map((key, i) => (key.startsWith('local:') ? key : (names[i] ?? key)));
+}
 
 /** Before anything is written: throws UsageError for a name that no secret may have. */
 function checkName(dir: string, path: string, locate: (path: string) => string): void {

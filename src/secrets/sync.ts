@@ -5,6 +5,7 @@
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import type { KeyringNode } from '@aws-crypto/material-management-node';
+import { BundleError, quote } from '../errors.ts';
 import { mapConcurrently } from './concurrent.ts';
 import { headerAt } from './header-at.ts';
 import { sealSecret } from './secret.ts';
@@ -29,8 +30,8 @@ export interface SyncOptions {
   readonly prefix: string;
   readonly keyring: KeyringNode;
   readonly context: Readonly<Record<string, string>>;
-  /** Opens a secret of ours: that of the key. */
-  open(path: string): Promise<Buffer>;
+  /** Opens the key, with the keys that are trusted and no others: whoever knows its content could tell contents by their hashes. */
+  open(path: string): Promise<{ readonly plaintext: Buffer; readonly format: string }>;
   /** Removes what is there and not among the files. */
   readonly remove: boolean;
   readonly dryRun: boolean;
@@ -48,7 +49,7 @@ export interface SyncResult {
 }
 
 /**
- * Throws the first failure, OutputError `output-changed` where somebody writes there meanwhile: what was done is done, and the
+ * Throws the first failure, BundleError `bundle-format` where the key is none that sync made, OutputError `output-changed` where somebody writes there meanwhile: what was done is done, and the
  * next time goes on with the rest.
  */
 export async function sync(files: readonly SyncFile[], options: SyncOptions): Promise<SyncResult> {
@@ -91,12 +92,25 @@ async function syncKey({
   now,
 }: SyncOptions): Promise<Buffer | undefined> {
   const path = `${prefix}/${SYNC_KEY}`;
-  if ((await headerAt(store, path)) !== undefined) return open(path);
+  if ((await headerAt(store, path)) !== undefined) return checkKey(await open(path), store.locate(path));
   if (dryRun) return undefined;
   const key = randomBytes(KEY_BYTES);
   const sealed = await sealSecret(key, { keyring, location: store.locate(path), created: now(), context });
   await store.write(path, sealed, 'absent');
   return key;
+}
+
+function checkKey({ plaintext, format }: Awaited<ReturnType<SyncOptions['open']>>, at: string): Buffer {
+  if (format === 'secretsfs' && plaintext.length === KEY_BYTES) return plaintext;
+  const found = format === 'secretsfs' ? `${plaintext.length} bytes` : `of the format ${format}`;
+  plaintext.fill(0);
+  throw new BundleError(
+    'bundle-format',
+    `cannot take ${quote(at)} as the key of sync: it is ${found}, want a secret of ours of ${KEY_BYTES} bytes`,
+    {
+      hint: 'somebody else put it there: remove it with secretsfs rm, and sync makes one and writes every file anew',
+    },
+  );
 }
 
 async function syncFile(

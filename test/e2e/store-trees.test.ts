@@ -61,8 +61,13 @@ test('sync writes what changed and nothing else, also after a rotation; --delete
     await written(async () => assert.equal(await run(), 'added 0, changed 0, removed 0, unchanged 3\n')),
     0,
   );
-  await bench.must(['rotate', '--key', await createKey(moto.url)]);
-  assert.equal(await written(() => run()), 0);
+  const other = await createKey(moto.url);
+  await bench.must(['rotate', '--key', other]);
+  assert.equal(await written(() => run('--key', other)), 0);
+  // The key of sync is one of --key's, or --accept-key says which.
+  refused(await bench.secretsfs(['sync', 'dir', 'gpg/home']), 5, 'key-not-accepted');
+  assert.equal(await written(() => run('--accept-key', other)), 0);
+  bench.env['KMS_KEY_ID'] = other;
 
   await writeFile(bench.path('dir/a'), `${CANARY} A`);
   await rm(bench.path('dir/sub'), { recursive: true });

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { localKeyring } from '../../../src/keyring/local.ts';
 import { openSecret, readSecretHeader, sealSecret } from '../../../src/secrets/secret.ts';
 import { SYNC_KEY, type SyncOptions, sync } from '../../../src/secrets/sync.ts';
-import { KEY } from '../../support/bundles.ts';
+import { KEY, refusal } from '../../support/bundles.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
 
 const { keyring } = localKeyring(KEY);
@@ -16,7 +16,7 @@ async function contentOf(store: MemoryStore, path: string): Promise<Buffer> {
 
 const optionsOf = (store: MemoryStore, more: Partial<SyncOptions> = {}): SyncOptions => ({
   ...{ store, prefix: 'p', keyring, context: {}, remove: true, dryRun: false },
-  open: (path) => contentOf(store, path),
+  open: async (path) => ({ plaintext: await contentOf(store, path), format: 'secretsfs' }),
   now: () => new Date(),
   ...more,
 });
@@ -121,6 +121,18 @@ test('what somebody writes meanwhile is not overwritten', async () => {
   };
   await assert.rejects(sync(filesOf(new Map([['a', 'two']])), optionsOf(store)), refusalOf('output-changed'));
   assert.equal((await contentOf(store, 'p/a')).toString(), 'theirs');
+});
+
+test('what has not the shape of a key of sync is none: whoever put it there would know it', async () => {
+  const store = new MemoryStore();
+  const at = `p/${SYNC_KEY}`;
+  const options = { keyring, location: store.locate(at), created: new Date() };
+  const files = filesOf(new Map([['a', 'one']]));
+  store.put(at, await sealSecret(Buffer.alloc(31), options));
+  await assert.rejects(sync(files, optionsOf(store)), refusal('bundle-format', /31 bytes, want/));
+  const open = async () => ({ plaintext: Buffer.alloc(32), format: 'kms' });
+  await assert.rejects(sync(files, optionsOf(store, { open })), refusal('bundle-format', /format kms/));
+  assert.equal(store.current('p/a'), undefined);
 });
 
 const refusalOf = (code: string) => (error: unknown) => (error as { code?: string }).code === code;
