@@ -8,7 +8,7 @@ import { mapConcurrently } from '../secrets/concurrent.ts';
 import { createStore } from '../secrets/open.ts';
 import { targetsOf } from '../secrets/rotation-pair.ts';
 import type { StoredObject } from '../secrets/store.ts';
-import { SYNC_KEY } from '../secrets/sync.ts';
+import { isSyncKey } from '../secrets/sync.ts';
 import { S3Source } from '../source/s3.ts';
 import { parseS3Url } from '../source/s3-url.ts';
 import { awsAccess, OPENING_SETTINGS, openBundle } from './bundles.ts';
@@ -113,7 +113,7 @@ async function readStore(place: string, context: Context, digest: Digest): Promi
   const store = createStore(place, aws, {});
   const opener = await createOpener(context, store, aws);
   const objects: StoredObject[] = [];
-  for await (const object of store.list()) if (!object.path.endsWith(SYNC_KEY)) objects.push(object);
+  for await (const object of store.list()) if (!isSyncKey(object.path)) objects.push(object);
   const targets = targetsOf(objects);
   const side = new Map<string, { bytes: number; hash: string }>();
   await context.ui.progress(`opening ${place}`, (report) =>

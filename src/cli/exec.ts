@@ -4,6 +4,7 @@ import { quote, UsageError } from '../errors.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
 import { selectObjects } from '../secrets/select.ts';
 import type { SecretStore } from '../secrets/store.ts';
+import { isSyncKey } from '../secrets/sync.ts';
 import { checkVariables, parseWanted, type Variable, variableName } from '../secrets/variables.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, type Context, listArg } from './command.ts';
@@ -68,6 +69,7 @@ async function nameVariables(
   for (const { pattern, name } of wanted) {
     for await (const { path } of selectObjects(store, [pattern])) {
       const isNamed = name !== undefined;
+      if (!isNamed && isSyncKey(path)) continue;
       const own = name ?? variableName(path, pattern);
       // The same secret by two patterns is the same variable.
       if (found.some((other) => other.name === own && other.path === path)) continue;

@@ -6,6 +6,7 @@ import { mapConcurrently } from '../secrets/concurrent.ts';
 import { targetsOf } from '../secrets/rotation-pair.ts';
 import { selectObjects } from '../secrets/select.ts';
 import type { StoredObject } from '../secrets/store.ts';
+import { isSyncKey } from '../secrets/sync.ts';
 import { awsAccess } from './bundles.ts';
 import { type Context, optionalTextArg } from './command.ts';
 import { wipeEntries } from './read-tree.ts';
@@ -19,7 +20,7 @@ const READS_AT_ONCE = 32;
 const FILE = { kind: 'file', mode: 0o400, uid: 0, gid: 0 } as const;
 
 /**
- * A tar of what the patterns match, each a file of its path. The caller wipes it. What opens them is --accept-key, else as
+ * A tar of what the patterns match, each a file of its path, but for keys of sync. The caller wipes it. What opens them is --accept-key, else as
  * createOpener() has it: --key and --context are the bundle's.
  */
 export async function packStored(
@@ -34,7 +35,8 @@ export async function packStored(
   const opening = { ...settings, context: storeContext === undefined ? [] : [storeContext] };
   const opener = await createOpener({ settings: opening }, store, aws);
   const objects: StoredObject[] = [];
-  for await (const object of selectObjects(store, patterns)) objects.push(object);
+  for await (const object of selectObjects(store, patterns))
+    if (!isSyncKey(object.path)) objects.push(object);
   const bytes = objects.reduce((sum, object) => sum + object.bytes, 0);
   if (bytes > TAR_BYTES_MAX) {
     throw new SourceError(

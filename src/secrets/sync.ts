@@ -13,6 +13,12 @@ import type { SecretStore, StoredObject } from './store.ts';
 
 /** The name of the key's secret below the prefix. */
 export const SYNC_KEY = '.secretsfs-sync-key';
+
+/** Whether the key of some sync lies at `path`: a pattern never means it, since who has it can tell contents by their hashes. */
+export function isSyncKey(path: string): boolean {
+  return path === SYNC_KEY || path.endsWith(`/${SYNC_KEY}`);
+}
+
 const KEY_BYTES = 32;
 /** Of reads of headers, and of writes: each costs a PUT and a KMS GenerateDataKey. */
 const AT_ONCE = 32;

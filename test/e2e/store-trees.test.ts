@@ -111,6 +111,13 @@ test('pack PATTERN… OUT makes a bundle of secrets under a key of its own, and 
   assert.equal(await bench.must(['diff', 'dir', 'out/app']), '0 different, 3 the same\n');
   assert.equal(await bench.must(['diff', 'dir', `${location}/app`]), '0 different, 3 the same\n');
 
+  // The key of sync is nobody's to hand out.
+  const all = ['pack', 'app/**', 'all.enc', '--key', own];
+  assert.match(await bench.must(all), /^packed "all", serial \d+: 3 files, /);
+  const env = await bench.must(['exec', 'app/**', '--', 'env']);
+  assert.match(env, /^SUB_B=/m);
+  assert.doesNotMatch(env, /SYNC_KEY/);
+
   await writeFile(bench.path('dir/a'), `${CANARY} longer`);
   await rm(bench.path('dir/empty'));
   await writeFile(bench.path('dir/new'), CANARY);
