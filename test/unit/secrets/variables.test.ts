@@ -77,7 +77,6 @@ test('a name made from a path neither replaces a variable nor steers a program; 
     'BASH_ENV',
     'PYTHONPATH',
     'PERL5LIB',
-    'JAVA_TOOL_OPTIONS',
     '_JAVA_OPTIONS',
     'JDK_JAVA_OPTIONS',
     'GIT_SSH_COMMAND',
@@ -85,11 +84,37 @@ test('a name made from a path neither replaces a variable nor steers a program; 
     'HTTPS_PROXY',
     'AWS_ENDPOINT_URL_KMS',
     'SECRETSFS_STORE',
+    'PROMPT_COMMAND',
+    'JAVA_TOOL_OPTIONS',
+    'TAR_OPTIONS',
+    'MAKEFLAGS',
+    'CFLAGS',
+    'RSYNC_RSH',
+    'AWS_PAGER',
+    'PSQL_PAGER',
+    'GIT_SEQUENCE_EDITOR',
+    'OPENSSL_CONF',
+    'ZDOTDIR',
+    'GIT_DIR',
+    'NPM_CONFIG_SCRIPT_SHELL',
+    'JAVA_OPTS',
+    'MAVEN_OPTS',
+    'DOTNET_STARTUP_HOOKS',
+    'NODE_TLS_REJECT_UNAUTHORIZED',
+    'AWS_CONTAINER_CREDENTIALS_FULL_URI',
   ]) {
     assert.throws(() => check([made(name)], {}, true), refusal('usage', /tell programs/), name);
     check([named(name)]);
   }
   check(
-    ['GIT_TOKEN', 'AWS_SECRET_ACCESS_KEY', 'JAVA_KEYSTORE_PASSWORD', 'PATHS', 'DB_PATH'].map((n) => made(n)),
+    [
+      'GIT_TOKEN',
+      'AWS_SECRET_ACCESS_KEY',
+      'JAVA_KEYSTORE_PASSWORD',
+      'PATHS',
+      'DB_PATH',
+      'DB_OPTION',
+      'FLAG',
+    ].map((n) => made(n)),
   );
 });
