@@ -7,11 +7,12 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsAccess } from '../aws/access.ts';
+import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
 import { seal } from '../bundle/seal.ts';
-import { SecretsfsError } from '../errors.ts';
+import { quote, SecretsfsError, SourceError } from '../errors.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import type { KeyFacts } from '../keys/key-facts.ts';
-import { canOpenNoMore, type Use } from '../keys/usage.ts';
+import { canOpenNoMore, isNameOf, type Use } from '../keys/usage.ts';
 import { RESERVED } from '../secrets/location.ts';
 import { createStore } from '../secrets/open.ts';
 import { rotateOne } from '../secrets/rotation.ts';
@@ -87,6 +88,31 @@ const ELSEWHERE: Readonly<Partial<Record<Use['what'], string>>> = {
   grant: 'whose it is must stop to need it; then aws kms revoke-grant',
 };
 
+/**
+ * What was looked at was a header that nothing authenticated; what was opened now is. Throws SourceError where that has other
+ * keys: whoever writes there would choose who opens it from now on.
+ */
+function checkKept(
+  keys: readonly EncryptedDataKeyInfo[] | undefined,
+  { others, location }: Use,
+  key: KeyFacts,
+): void {
+  const kept = keys?.filter(({ keyName }) => !isNameOf(key, keyName));
+  const looked = others.map((each) => each.key);
+  const isOfKms = kept?.every(({ providerId }) => providerId === 'aws-kms') === true;
+  const names = new Set(kept?.map(({ keyName }) => keyName));
+  if (isOfKms && names.size === new Set(looked).size && looked.every((name) => names.has(name))) return;
+  throw changed(location, key);
+}
+
+function changed(location: string, key: KeyFacts): SourceError {
+  return new SourceError(
+    'source-changed',
+    `cannot retire ${quote(key.arn.text)} in ${quote(location)}: it is not under the keys that it was under a moment ago`,
+    { hint: 'somebody wrote it meanwhile: run the same command again' },
+  );
+}
+
 /** Everything that is to open it from now on: the new key in place of the old, and the others that still can. */
 function keysFor({ others }: Use, { to }: RetireRequest): string[] {
   const kept = others.filter(({ state }) => !canOpenNoMore(state)).map(({ key }) => key);
@@ -104,6 +130,7 @@ async function resealBundle(use: Use, request: RetireRequest, context: Context):
   const opening = { ...rest, settings: { ...others, bundle: location, acceptKey: [key.arn.text] } };
   const { header, plaintext } = await openBundle(opening);
   try {
+    checkKept(header.encryptedDataKeys, use, key);
     const nowMs = Date.now();
     const replaced = output.replaces?.serial ?? 0;
     const serial = nextSerial({
@@ -147,7 +174,14 @@ async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
       open: async (path, stored) => {
         const { plaintext, header } =
           stored === undefined ? await opener.open(path) : await opener.openRead(path, stored);
-        return { plaintext, context: header?.context ?? {} };
+        try {
+          // What is of an old format now was none of that when it was looked at.
+          checkKept(header?.encryptedDataKeys, use, key);
+          return { plaintext, context: header?.context ?? {} };
+        } catch (error) {
+          plaintext.fill(0);
+          throw error;
+        }
       },
       proveDone: async (_path, { bytes }) => {
         const reader = await openUnwrapping([to.arn.text], aws);
@@ -162,6 +196,7 @@ async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
     },
   );
   if (outcome.outcome === 'failed') throw outcome.error;
+  if (outcome.outcome === 'other-keys') throw changed(use.location, key);
 }
 
 /** The bucket, or the directory that is a store already: what a secret is bound to is its whole place. */

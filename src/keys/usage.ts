@@ -108,11 +108,7 @@ export class UsageAudit {
 
   /** Whether a key's ARN or id, as somebody wrote it down, is this key's. */
   names(text: string): boolean {
-    const { arn, replicas } = this.#key;
-    const other = parseKeyArn(text);
-    if (other === undefined) return text === arn.id;
-    // Where there are other replicas, each answers for what names it.
-    return replicas.length > 1 ? other.text === arn.text : isSameKey(other, arn);
+    return isNameOf(this.#key, text);
   }
 
   async #judge(candidate: Candidate, wrapping: Wrapping): Promise<void> {
@@ -170,6 +166,14 @@ export class UsageAudit {
     this.#states.set(keyName, state);
     return state;
   }
+}
+
+/** Whether a key's ARN or id, as somebody wrote it down, is that of this key. */
+export function isNameOf({ arn, replicas }: KeyFacts, text: string): boolean {
+  const other = parseKeyArn(text);
+  if (other === undefined) return text === arn.id;
+  // Where there are other replicas, each answers for what names it.
+  return replicas.length > 1 ? other.text === arn.text : isSameKey(other, arn);
 }
 
 function useOf(
