@@ -1,4 +1,5 @@
 /** stdin and stdout as places for bytes. */
+import { fstatSync, writeSync } from 'node:fs';
 import { errnoWords, OutputError, SourceError, UsageError } from '../errors.ts';
 import type { Context } from './command.ts';
 
@@ -33,6 +34,7 @@ export function refuseTerminal({ stdout }: Context, what: string): void {
 
 /** Resolves when all of it is with the reader, so that the caller may wipe `bytes`. */
 export function writeStdout({ stdout }: Context, bytes: Uint8Array): Promise<void> {
+  if (fstatSync(stdout.fd).isFile()) return writeWhole(stdout.fd, bytes);
   return new Promise((resolve, reject) => {
     const fail = (cause: Error) => reject(stdoutFailed(cause));
     stdout.once('error', fail);
@@ -42,6 +44,15 @@ export function writeStdout({ stdout }: Context, bytes: Uint8Array): Promise<voi
       resolve();
     });
   });
+}
+
+/** To a file Node's stdout writes once, and takes what there was room for as all of it. */
+async function writeWhole(fd: number, bytes: Uint8Array): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+  } catch (cause) {
+    throw stdoutFailed(cause as Error);
+  }
 }
 
 export function stdoutFailed(cause: Error): OutputError {

@@ -3,15 +3,24 @@
  * that whoever runs the same command again goes on where it ended. It holds paths and etags, and no secret. A line that was
  * cut off counts for nothing: then the header of that secret tells.
  */
-import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  appendFileSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
-import { OutputError, quote } from '../errors.ts';
+import { ConfigError, OutputError, quote } from '../errors.ts';
 import { type Lock, lockFile } from '../system/locks.ts';
 import type { RotationJournal } from './rotation.ts';
 
 /** Raised when its lines get another shape: what an older program left begins anew. */
 const FORMAT = 1;
+const OTHERS_WRITE = 0o022;
 
 export interface RotationSubject {
   /** SecretStore.location. */
@@ -45,7 +54,8 @@ export class FileJournal implements RotationJournal {
 
   /**
    * In `directory`, which is made. With `restart` what an earlier process left is forgotten. Throws OutputError `output-failed`
-   * where another process is at the same rotation, and what the file system says.
+   * where another process is at the same rotation, ConfigError for a directory that others could write to (what they put there
+   * would be believed), and what the file system says.
    */
   static open(
     directory: string,
@@ -53,6 +63,7 @@ export class FileJournal implements RotationJournal {
     { nowMs, restart }: { readonly nowMs: number; readonly restart: boolean },
   ): FileJournal {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
+    checkOwn(directory);
     const of = {
       format: FORMAT,
       ...subject,
@@ -74,8 +85,7 @@ export class FileJournal implements RotationJournal {
     const found = restart ? undefined : read(file);
     // What was cut off must not be the beginning of the next line.
     const head = `${JSON.stringify({ format: FORMAT, startedMs: found?.startedMs ?? nowMs, store: subject.store })}\n`;
-    writeFileSync(`${file}.new`, head + [...(found?.done ?? [])].map(line).join(''), { mode: 0o600 });
-    renameSync(`${file}.new`, file);
+    replace(file, head + [...(found?.done ?? [])].map(line).join(''));
     return new FileJournal(file, lock, {
       startedMs: found?.startedMs ?? nowMs,
       resumed: found?.done.size,
@@ -100,6 +110,31 @@ export class FileJournal implements RotationJournal {
   close(complete: boolean): void {
     if (complete) rmSync(this.#file, { force: true });
     this.#lock.release();
+  }
+}
+
+function checkOwn(directory: string): void {
+  const { uid, mode } = lstatSync(directory);
+  const own = process.geteuid?.();
+  if (uid === own && (mode & OTHERS_WRITE) === 0) return;
+  throw new ConfigError(
+    'config-invalid',
+    `cannot keep the record of a rotation in ${quote(directory)}: it must be a directory of uid ${own} that nobody else may write to`,
+    {
+      hint: `chown ${own} ${quote(directory)}; chmod go-w ${quote(directory)}; or give another --state-dir`,
+    },
+  );
+}
+
+/** O_EXCL follows no symlink. */
+function replace(file: string, text: string): void {
+  const temporary = `${file}.${randomBytes(8).toString('hex')}`;
+  try {
+    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -11,6 +11,7 @@ import { FileJournal } from '../../../src/secrets/rotation-journal.ts';
 import { targetsOf } from '../../../src/secrets/rotation-pair.ts';
 import { openSecret, readSecretHeader, sealSecret } from '../../../src/secrets/secret.ts';
 import type { StoredObject } from '../../../src/secrets/store.ts';
+import { refusal } from '../../support/bundles.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
@@ -292,6 +293,29 @@ test('what is as good as done, but says a time to come, is rotated once more', a
   store.put('a', await sealSecret(Buffer.from('one'), { keyring: NEW.keyring, location, created }));
   const summary = await rotate(store, { journal: { ...NO_JOURNAL, startedMs } });
   assert.deepEqual([summary.rotated, summary.already], [1, 0]);
+});
+
+test('a journal is kept only where nobody else may write, and is written over nothing', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const options = { nowMs: 1, restart: false };
+  FileJournal.open(directory, SUBJECT, options).close(false);
+  const [file = ''] = (await readdir(directory)).filter((name) => name.endsWith('.journal'));
+  const victim = path.join(await temporaryDirectory(t), 'victim');
+  await writeFile(victim, 'precious');
+  await symlink(victim, path.join(directory, `${file}.new`));
+  FileJournal.open(directory, SUBJECT, options).close(false);
+  assert.equal(await readFile(victim, 'utf8'), 'precious');
+  for (const mode of [0o720, 0o702]) {
+    await chmod(directory, mode);
+    assert.throws(
+      () => FileJournal.open(directory, SUBJECT, options),
+      refusal('config-invalid', /go-w|nobody else/),
+    );
+  }
+  await chmod(directory, 0o700);
+  const link = path.join(await temporaryDirectory(t), 'rotations');
+  await symlink(directory, link);
+  assert.throws(() => FileJournal.open(link, SUBJECT, options), refusal('config-invalid'));
 });
 
 test('a journal is continued by the same rotation alone, survives a line that was cut off, and is gone at the end', async (t) => {
