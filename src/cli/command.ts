@@ -12,7 +12,7 @@ export interface Context {
   readonly ui: Ui;
   readonly env: NodeJS.ProcessEnv;
   readonly stdin: NodeJS.ReadStream;
-  readonly stdout: NodeJS.WriteStream;
+  readonly stdout: NodeJS.WriteStream & { readonly fd: number };
   readonly settings: Settings;
   /** How the person wrote a setting: for messages. */
   asWritten(setting: SettingName): string;

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { rmdirSync, symlinkSync } from 'node:fs';
-import { chmod, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { sealTest } from '../support/bundles.ts';
@@ -490,6 +490,25 @@ test('facts that cannot be written are an error, and a reader that has seen enou
     const { code, stderr } = await shell(`set -o pipefail; "$0" "$1" ${args} | head -n 0`);
     assert.deepEqual([code, stderr], [0, '']);
   }
+});
+
+test('a file that takes only the beginning of what stdout has is an error', async (t) => {
+  const bench = await setUp(t);
+  await mkdir(bench.path('large'));
+  await writeFile(bench.path('large/file'), Buffer.alloc(1_000_000));
+  await bench.must(['pack', '--dir', 'large', '--key', 'local:key', 'large.enc']);
+  const unpack = '"$0" "$1" unpack large.enc - --key local:key > large.tar';
+  // Of 1,024 bytes.
+  const shell = (command: string) =>
+    run('bash', ['-c', command, process.execPath, PROGRAM], { env: bench.env, cwd: bench.directory });
+  assertRefused(await shell(`ulimit -f 200; ${unpack}`), {
+    exit: 10,
+    code: 'output-failed',
+    says: /cannot write to stdout/,
+    hint: /not written as a whole/,
+  });
+  assert.equal((await shell(unpack)).code, 0);
+  assert.ok((await stat(bench.path('large.tar'))).size > 1_000_000);
 });
 
 test('a user without the rights is told which, for what', async (t) => {
