@@ -25,7 +25,7 @@ type Digest = (data: Uint8Array) => string;
 
 export const diff: Command = {
   usage: 'diff <a> <b>',
-  settings: OPENING_SETTINGS.filter((setting) => setting !== 'bundle'),
+  settings: [...OPENING_SETTINGS.filter((setting) => setting !== 'bundle'), 'formats'],
   build: (yargs) =>
     yargs
       .positional('a', {

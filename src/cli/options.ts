@@ -29,6 +29,10 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     'key that may open: local:PATH or a KMS key ARN [default: --key]; repeat for several',
   ),
   context: list(KEYS, 'encryption context k=v; repeat, or a=1,b=2'),
+  formats: list(
+    'Options:',
+    'formats that are opened although less bound: sneaker, kms-secrets, kms; repeat, or with commas',
+  ),
   profile: text(AWS, 'profile of the shared AWS configuration'),
   region: text(AWS, "region, where neither the key's ARN nor the bucket says it"),
   roleArn: text(AWS, 'role to assume'),

@@ -17,7 +17,17 @@ import { formatBytes, plural } from './ui.ts';
 
 export const pack: Command = {
   usage: 'pack <out..>',
-  settings: ['name', 'key', 'context', 'maxBytes', 'maxFiles', 'store', 'acceptKey', ...AWS_SETTINGS],
+  settings: [
+    'name',
+    'key',
+    'context',
+    'maxBytes',
+    'maxFiles',
+    'store',
+    'acceptKey',
+    'formats',
+    ...AWS_SETTINGS,
+  ],
   build: (yargs) =>
     yargs
       .positional('out', {

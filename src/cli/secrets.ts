@@ -18,7 +18,13 @@ import type { Context } from './command.ts';
 import { STORE_SETTINGS } from './stores.ts';
 
 /** Of a command that opens secrets. */
-export const SECRET_SETTINGS: readonly SettingName[] = [...STORE_SETTINGS, 'key', 'acceptKey', 'context'];
+export const SECRET_SETTINGS: readonly SettingName[] = [
+  ...STORE_SETTINGS,
+  'key',
+  'acceptKey',
+  'context',
+  'formats',
+];
 
 export interface OpenedSecret {
   /** The caller's to wipe. */
@@ -50,7 +56,8 @@ export interface SecretOpener {
 
 /**
  * The keys that may open: those of --accept-key and no other; without it key files and ARNs of --key, and every KMS key of
- * the account of the credentials. --context is demanded of what is opened. Touches key files, and neither store nor network.
+ * the account of the credentials. --context is demanded of what is opened; what nothing binds to its path, --formats has to
+ * name. Touches key files, and neither store nor network.
  */
 export async function createOpener(
   { settings }: Pick<Context, 'settings'>,
@@ -59,10 +66,10 @@ export async function createOpener(
 ): Promise<SecretOpener> {
   await avoidDumps();
   const context = parseContext(settings.context ?? []);
-  const { acceptKey, key = [] } = settings;
+  const { acceptKey, key = [], formats = [] } = settings;
   const reader =
     acceptKey === undefined ? await openDiscovering(key, aws) : await openUnwrapping(acceptKey, aws);
-  const old = { kms: ofOwnAccount(new RawKms(aws)), keys: kmsKeysOf(acceptKey ?? []), context };
+  const old = { kms: ofOwnAccount(new RawKms(aws)), keys: kmsKeysOf(acceptKey ?? []), context, formats };
   const isKmsAsked = asksKms(acceptKey ?? key);
   const openAt = async (place: string, stored: ReadObject): Promise<OpenedSecret> => {
     if (stored.bytes[0] === MESSAGE_VERSION || !isKmsAsked) return openOurs(stored, place, reader, context);

@@ -20,7 +20,7 @@ import { problemOf } from './config-problems.ts';
 import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
 import { mountsSection } from './mounts-settings.ts';
-import { accessSettings, formatsSection, noticingSettings, sourceSection } from './source-settings.ts';
+import { accessSettings, formats, noticingSettings, sourceSection } from './source-settings.ts';
 import { storeSettings } from './store-settings.ts';
 
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
@@ -30,6 +30,7 @@ const schema = z.strictObject({
   name: text,
   instance: text,
   ...accessSettings,
+  formats,
   ...storeSettings,
   driver: z.enum(['auto', 'kernel', 'fuse-native'], 'must be auto, kernel or fuse-native'),
   cache: z.enum(['page', 'none'], 'must be page or none'),
@@ -62,7 +63,6 @@ const HABITS = {
 /** What only a config can say: nested. No flag, no variable. */
 const sections = {
   source: sourceSection,
-  formats: formatsSection,
   mounts: mountsSection,
   checks: checksSchema,
   files: filesSchema,

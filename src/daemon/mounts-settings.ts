@@ -4,7 +4,7 @@ import { whyNotGlob } from '../checks/glob.ts';
 import { checksSchema, filesSchema } from '../checks/settings.ts';
 import { MOUNT_BYTES_MAX, MOUNT_FILES_MAX, PARTS_MAX } from '../limits.ts';
 import { amount, flag, text, wholeNumber } from './config-values.ts';
-import { accessSettings, formatsSection, noticingSettings, sourceSection } from './source-settings.ts';
+import { accessSettings, formats, noticingSettings, sourceSection } from './source-settings.ts';
 
 /** A name of one directory, which is in messages and in the name of a file, too. */
 const DIRECTORY = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -17,7 +17,7 @@ const partSchema = z
     name: text,
     ...accessSettings,
     ...noticingSettings,
-    formats: formatsSection,
+    formats,
     minSerial: wholeNumber,
     maxBytes: amount(MOUNT_BYTES_MAX, 'a size in bytes (or K, M, G)'),
     maxFiles: amount(MOUNT_FILES_MAX, 'a number'),

@@ -58,11 +58,13 @@ export const noticingSettings = {
   }),
 } as const;
 
-/** The section `formats:` of a config: what a mount takes beside bundles (docs/old-formats.md). */
-export const formatsSection = z
-  .array(z.enum(OLD_FORMATS, `must be of ${OLD_FORMATS.join(', ')}`))
-  .min(1, 'must name a format')
-  .refine((formats) => new Set(formats).size === formats.length, 'names a format twice');
+/** `formats`: what is taken beside bundles and secrets of ours, each less bound than these (docs/old-formats.md). */
+export const formats = list.pipe(
+  z
+    .array(z.enum(OLD_FORMATS, `must be of ${OLD_FORMATS.join(', ')}`))
+    .min(1, 'must name a format')
+    .refine((named) => new Set(named).size === named.length, 'names a format twice'),
+);
 
 /** The section `source:` of a config. */
 export const sourceSection = z

@@ -13,8 +13,9 @@ import {
   type WrappedAndSealed,
 } from '../bundle/old-format.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
+import { recognise } from '../bundle/recognise.ts';
 import { type Era, openSneaker, storedSecretContexts } from '../bundle/sneaker.ts';
-import { KeyError } from '../errors.ts';
+import { BundleError, KeyError, quote } from '../errors.ts';
 import type { Decrypted, EncryptionContext, RawKms } from './raw-kms.ts';
 import type { KmsSpec } from './spec.ts';
 
@@ -42,18 +43,49 @@ export type StoredObject =
 
 /**
  * Opens a stored secret of any era; undefined for what can't be one. `place` is its s3://bucket/prefix/path, without .kms and
- * .aes. One that is a bare KMS ciphertext has the context as it was given. Throws KeyError (data-key-refused for another
- * context, place or key) and BundleError bundle-corrupt, bundle-invalid.
+ * .aes, which its context has to have. Not so a bare KMS ciphertext, with the context as it was given, and a pair of before
+ * paths: who may write there could have put anything there that the reader's keys open. So only where `formats` names kms, or
+ * kms-secrets, are they opened. Throws KeyError (data-key-refused for another context, place or key) and BundleError
+ * bundle-corrupt, bundle-invalid, bundle-format (before KMS is asked).
  */
 export async function openOldSecret(
   object: StoredObject,
-  { place, ...access }: OldAccess & { readonly place: string },
+  {
+    place,
+    formats,
+    ...access
+  }: OldAccess & { readonly place: string; readonly formats: readonly OldFormat[] },
 ): Promise<OldOpened | undefined> {
   const old = 'bytes' in object ? splitSneaker(object.bytes) : joinPair(object.wrappedKey, object.sealed);
-  if (old !== undefined)
-    return openWith(old, access, storedSecretContexts(old.format, access.context, place));
+  if (old !== undefined) {
+    const [withPath = {}, ...without] = storedSecretContexts(old.format, access.context, place);
+    if (without.length === 0 || formats.includes(old.format))
+      return openWith(old, access, [withPath, ...without]);
+    return openWith(old, access, [withPath]).catch((error) => {
+      throw orOlder(error, formats);
+    });
+  }
   const raw = 'bytes' in object ? recogniseCiphertext(object.bytes) : undefined;
-  return raw === undefined ? undefined : openCiphertext(raw, access);
+  if (raw === undefined || formats.includes('kms')) return raw && openCiphertext(raw, access);
+  const guess = 'bytes' in object ? recognise(object.bytes) : undefined;
+  if (guess !== undefined && guess.encrypted !== true) return undefined;
+  throw new BundleError(
+    'bundle-format',
+    `cannot open ${quote(place)}: it is no secret of ours, and nothing binds a ciphertext of KMS alone to its path`,
+    { hint: `where it is one, and you know that it belongs there: ${flagFor('kms', formats)}` },
+  );
+}
+
+/** The same, and what else it may be. */
+function orOlder(error: unknown, formats: readonly OldFormat[]): unknown {
+  if (!(error instanceof KeyError) || error.code !== 'data-key-refused') return error;
+  const older = `where it is of before 4 February 2015, and bound to no path: ${flagFor('kms-secrets', formats)}`;
+  const hint = error.hint === undefined ? older : `${error.hint}; ${older}`;
+  return new KeyError(error.code, error.message, { hint, cause: error });
+}
+
+function flagFor(format: OldFormat, formats: readonly OldFormat[]): string {
+  return `--formats ${[...formats, format].join(',')}`;
 }
 
 /** A pack, whose context is the packer's alone. Throws as above. */

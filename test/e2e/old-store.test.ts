@@ -47,8 +47,16 @@ test('stored secrets of every era are listed and opened where they lie, and at a
         ),
       );
     await put('db/password');
+    const { place } = OLD_VECTORS.find((vector) => vector.name === name) ?? {};
     const pairs = Object.entries(context).flatMap(([key, value]) => ['--context', `${key}=${value}`]);
-    assert.equal(await bench.must(['get', 'db/password', ...pairs]), oldFile('secret').toString(), name);
+    const formats = place === null ? ['--formats', 'kms-secrets'] : [];
+    const get = ['get', 'db/password', ...pairs];
+    assert.equal(await bench.must([...get, ...formats]), oldFile('secret').toString(), name);
+    if (place === null) {
+      const { code, stderr } = await bench.secretsfs(get);
+      assert.equal(code, 5);
+      assert.match(stderr, /data-key-refused.*--formats kms-secrets/s);
+    }
     const [listed] = JSON.parse(await bench.must(['ls', '--json']));
     assert.deepEqual([listed.path, listed.format], ['db/password', format], name);
     if (name.includes('02-05') || name.startsWith('c')) {
@@ -138,4 +146,48 @@ test('key files alone are asked of no KMS, whatever lies there', async (t) => {
     assert.equal(stdout, '');
     assert.equal(kms.calls.length, asked, path);
   }
+});
+
+test('a ciphertext that nothing binds to its path is opened by nothing that was not told, and its key is not asked', async (t) => {
+  const kms = oldKms();
+  const server = await kms.listen();
+  t.after(() => server.stop());
+  const bench = await Bench.create(t, { ...awsEnv(server.url), SECRETSFS_STORE: 'dir', KMS_KEY_ID: '' });
+  await bench.must(['keygen', 'key']);
+  await mkdir(bench.path('dir'));
+  await mkdir(bench.path('empty'));
+  await writeFile(bench.path('dir/raw'), kms.wrap(OLD_KEY_ID, Buffer.from('of another'), {}));
+  const [listed] = JSON.parse(await bench.must(['ls', 'raw', '--json']));
+  assert.equal(listed.format, 'kms');
+  const keys = ['--accept-key', OLD_KEY_ID];
+  const ours = [...keys, '--key', 'local:key'];
+  const commands = [
+    ['get', 'raw', ...keys],
+    ['get', 'raw', ...keys, '--formats', 'sneaker'],
+    ['download', 'raw', 'out', ...keys],
+    ['exec', 'raw', ...keys, '--', 'sh', '-c', 'echo $RAW'],
+    ['mv', 'raw', 'moved', ...ours],
+    ['rotate', 'raw', ...ours],
+    ['pack', 'raw', 'out.enc', ...ours],
+    ['diff', 'empty', `file://${bench.path('dir')}`, ...keys],
+  ];
+  for (const args of commands) {
+    const { code, stdout, stderr } = await bench.secretsfs(args);
+    assert.equal(code, args[0] === 'rotate' ? 10 : 6, `${args}: ${stderr}`);
+    assert.doesNotMatch(stdout, /of another/);
+    const wanted = args.includes('sneaker') ? '--formats sneaker,kms' : '--formats kms';
+    assert.match(stderr, new RegExp(`bundle-format.*${wanted}\\b`, 's'));
+  }
+  await writeFile(bench.path('dir/note'), '-----BEGIN NOTHING-----\n');
+  assert.match((await bench.secretsfs(['get', 'note', ...keys])).stderr, /a PEM file/);
+  assert.deepEqual(kms.calls, []);
+
+  assert.equal(await bench.must(['get', 'raw', '--formats', 'kms']), 'of another');
+  const env = { ...bench.env, SECRETSFS_FORMATS: 'sneaker,kms' };
+  assert.equal(await bench.must(['exec', 'raw', '--', 'sh', '-c', 'echo $RAW'], { env }), 'of another\n');
+  await bench.must(['pack', 'raw', 'out.enc', ...ours, '--formats', 'kms']);
+  await bench.must(['rotate', 'raw', ...ours, '--formats', 'kms']);
+  assert.equal(await bench.must(['get', 'raw', '--key', 'local:key']), 'of another');
+  const wrong = await bench.secretsfs(['get', 'raw', '--formats', 'zip']);
+  assert.match(wrong.stderr, /--formats.*must be of sneaker, kms-secrets, kms/);
 });

@@ -139,7 +139,12 @@ test('what aws kms encrypt wrote, and what sneaker stored, comes out by get, dow
     `aws kms encrypt --key-id ${keyArn} --plaintext fileb://raw --query CiphertextBlob --output text > raw.b64
      base64 -d raw.b64 | aws s3 cp - s3://${bucket}/prod/raw.bin; aws s3 cp raw.b64 s3://${bucket}/prod/raw.b64`,
   );
-  assert.equal(await typed(store, 'secretsfs get raw.bin; secretsfs get raw.b64'), 'rawraw');
+  const formats = '--formats kms';
+  await refused(store, 'secretsfs get raw.bin', 'bundle-format', /--formats kms/);
+  assert.equal(
+    await typed(store, `secretsfs get raw.bin ${formats}; secretsfs get raw.b64 ${formats}`),
+    'rawraw',
+  );
 
   // As sneaker does it: a data key, bound to the path; u32 length, wrapped key, nonce, ciphertext and tag.
   const generated = JSON.parse(
@@ -175,7 +180,7 @@ test('what aws kms encrypt wrote, and what sneaker stored, comes out by get, dow
   await typed(store, `aws s3 cp old s3://${bucket}/prod/moved`);
   await refused(store, 'secretsfs get moved', 'data-key-refused', /./);
   const other = await createKey(moto.url);
-  const { code } = await type(store, `secretsfs get raw.bin --accept-key ${other}`);
+  const { code } = await type(store, `secretsfs get raw.bin ${formats} --accept-key ${other}`);
   assert.equal(code, 5);
   // Replaced, it is ours.
   await typed(store, 'echo ours | secretsfs put raw.bin');

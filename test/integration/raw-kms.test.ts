@@ -171,7 +171,9 @@ test('files of every era open, and without their key, context or place they do n
       const found = await recogniseVector(vector);
       assert.ok(found);
       const open = (changed: Partial<Parameters<typeof openOldSecret>[1]> = {}) => {
-        const options = { ...old, context, place: vector.place ?? 's3://bucket/other', ...changed };
+        const formats = vector.place === null ? (['kms-secrets'] as const) : [];
+        const place = vector.place ?? 's3://bucket/other';
+        const options = { ...old, context, place, formats, ...changed };
         if (name.endsWith('.pack')) return openOldPack(found, options);
         return openOldSecret(how === 'pair' ? found : { bytes: oldFile(name) }, options);
       };
@@ -184,16 +186,19 @@ test('files of every era open, and without their key, context or place they do n
       if (vector.place !== null) {
         await assert.rejects(open({ place: `${vector.place}2` }), refusal('data-key-refused'));
       }
+      if (how === 'pair' && vector.place === null)
+        await assert.rejects(open({ formats: ['sneaker', 'kms'] }), refusal('data-key-refused'));
       await assert.rejects(open({ keys: [kmsKey(OLD_OTHER_KEY_ID)] }), refusal('data-key-refused'));
     }
     const place = 's3://bucket/raw';
+    const formats = ['kms'] as const;
     const raw = await openOldSecret(
       { bytes: oldFile('raw.base64') },
-      { ...old, keys: [], context: OLD_CONTEXT, place },
+      { ...old, keys: [], context: OLD_CONTEXT, place, formats },
     );
     assert.deepEqual(raw?.plaintext, oldFile('secret'));
     const large = { bytes: Buffer.alloc(7000, 200) };
-    assert.equal(await openOldSecret(large, { ...old, context: {}, place }), undefined);
+    assert.equal(await openOldSecret(large, { ...old, context: {}, place, formats }), undefined);
     // Every call named the key, but the one that was to name none.
     const unnamed = stub.calls.filter(({ input }) => input['KeyId'] === undefined);
     assert.equal(unnamed.length, 1);
