@@ -55,7 +55,9 @@ export const ls: Command = {
     }
     if (skipped.length > 0) {
       const names = plural(skipped.length, 'name');
-      ui.warn(`left out ${names} that no path of a secret may be, such as ${quote(skipped[0] ?? '')}`);
+      ui.warn(
+        `left out ${names} that no secret may have, or that are larger than any, such as ${quote(skipped[0] ?? '')}`,
+      );
     }
   },
 };

@@ -5,7 +5,6 @@
  */
 import { rename, unlink } from 'node:fs/promises';
 import { errnoWords, OutputError, quote, SecretsfsError, SourceError, UsageError } from '../errors.ts';
-import { STORED_BYTES_MAX } from '../limits.ts';
 import { OpenDirectory } from '../system/open-directory.ts';
 import { holdingStore } from './directory-lock.ts';
 import {
@@ -53,17 +52,11 @@ export class DirectoryStore implements SecretStore {
   }
 
   async read(path: string, options: ReadOptions = {}): Promise<ReadObject | undefined> {
-    const { headBytes, bytesMax = STORED_BYTES_MAX, version } = options;
     const place = this.locate(path);
-    if (version !== undefined) throw this.#keepsNoVersions();
-    const file = await this.#reading(place, (root) => {
-      return within(root, path, (directory, name) => readFile(directory, name, bytesMax));
+    if (options.version !== undefined) throw this.#keepsNoVersions();
+    return this.#reading(place, (root) => {
+      return within(root, path, (directory, name) => readFile(directory, name, options));
     });
-    if (file === undefined) return undefined;
-    const size = file.bytes.length;
-    return headBytes === undefined
-      ? { ...file, size }
-      : { ...file, size, bytes: file.bytes.subarray(0, headBytes) };
   }
 
   async write(path: string, bytes: Buffer, expected: 'absent' | Expected): Promise<Written> {
@@ -108,9 +101,7 @@ export class DirectoryStore implements SecretStore {
     verb: string,
     expected: 'absent' | Expected,
   ): Promise<void> {
-    const there = await within(root, path, (directory, name) =>
-      readFile(directory, name, Number.POSITIVE_INFINITY),
-    );
+    const there = await within(root, path, (directory, name) => readFile(directory, name, { headBytes: 0 }));
     if (there?.etag === (expected === 'absent' ? undefined : expected.etag)) return;
     const what = there === undefined ? 'removed' : 'wrote';
     throw new OutputError(

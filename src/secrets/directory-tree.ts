@@ -1,17 +1,24 @@
 /** The files of a directory store: finding, reading and putting them in place, every step from an open directory. */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, type Dirent } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { quote, SourceError } from '../errors.ts';
+import { STORED_BYTES_MAX } from '../limits.ts';
 import { isNotDirectory, type OpenDirectory } from '../system/open-directory.ts';
 import { RESERVED, whyNotPath } from './location.ts';
-import type { StoredObject } from './store.ts';
+import type { ReadOptions, StoredObject } from './store.ts';
 
 /** Sealed, it may be read by anybody whom the directory lets in. */
 const FILE_MODE = 0o644;
 
+/** What is read at a time: what a file takes of memory must not be its author's to say. */
+const CHUNK_BYTES = 256 * 1024;
+
 export interface StoredFile {
+  /** As much of it as was asked for. */
   readonly bytes: Buffer;
+  /** Of the whole. */
+  readonly size: number;
   readonly etag: string;
   readonly modifiedMs: number;
 }
@@ -47,11 +54,14 @@ export async function within<T>(
   }
 }
 
-/** undefined where there is no such file. Throws SourceError `source-too-large`, `source-invalid` for a symlink. */
+/**
+ * undefined where there is no such file. `headBytes`: only its beginning is kept, however large it is. Throws SourceError
+ * `source-too-large` for a whole one of more than `bytesMax`, `source-invalid` for a symlink.
+ */
 export async function readFile(
   directory: OpenDirectory,
   name: string,
-  bytesMax: number,
+  { headBytes, bytesMax = STORED_BYTES_MAX }: Pick<ReadOptions, 'headBytes' | 'bytesMax'>,
 ): Promise<StoredFile | undefined> {
   let handle: FileHandle;
   try {
@@ -72,20 +82,39 @@ export async function readFile(
   try {
     const stat = await handle.stat();
     if (!stat.isFile()) return undefined;
-    if (stat.size > bytesMax) {
-      const what = `cannot read ${quote(`${directory.shown}/${name}`)}: it has ${stat.size} bytes`;
-      throw new SourceError('source-too-large', `${what}, want at most ${bytesMax}`, {
+    const tooLarge = (size: number): SourceError => {
+      const what = `cannot read ${quote(`${directory.shown}/${name}`)}: it has ${size} bytes`;
+      return new SourceError('source-too-large', `${what}, want at most ${bytesMax}`, {
         hint: 'it is no secret of a store: those are far smaller',
       });
+    };
+    if (headBytes === undefined && stat.size > bytesMax) throw tooLarge(stat.size);
+    const hash = createHash('sha256');
+    const kept: Buffer[] = [];
+    let size = 0;
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, stat.size + 1));
+    for (;;) {
+      const { bytesRead } = await handle.read(chunk, 0, chunk.length, size);
+      if (bytesRead === 0) break;
+      const bytes = chunk.subarray(0, bytesRead);
+      hash.update(bytes);
+      const wanted = headBytes === undefined ? bytesRead : Math.max(0, headBytes - size);
+      if (wanted > 0) kept.push(Buffer.from(bytes.subarray(0, wanted)));
+      size += bytesRead;
+      // It grows.
+      if (headBytes === undefined && size > bytesMax) throw tooLarge(size);
     }
-    const bytes = await handle.readFile();
-    return { bytes, etag: etagOf(bytes), modifiedMs: Math.trunc(stat.mtimeMs) };
+    const etag = `"${hash.digest('hex')}"`;
+    return { bytes: Buffer.concat(kept), size, etag, modifiedMs: Math.trunc(stat.mtimeMs) };
   } finally {
     await handle.close();
   }
 }
 
-/** Every file below whose path begins with `prefix`, in no order. What is no file is left out. */
+/**
+ * Every file below whose path begins with `prefix`, in no order. What is no file is left out; `skipped` is told of what has
+ * no path of a secret, and of what is larger than any may be.
+ */
 export async function listFiles(
   directory: OpenDirectory,
   base: string,
@@ -106,10 +135,15 @@ export async function listFiles(
         await child.close();
       }
     } else {
-      const file = await readFile(directory, entry.name, Number.POSITIVE_INFINITY);
+      const stat = await lstat(directory.at(entry.name)).catch(unless('ENOENT'));
+      if (stat !== undefined && stat.size > STORED_BYTES_MAX) {
+        found.skipped(path);
+        continue;
+      }
+      const file = await readFile(directory, entry.name, { headBytes: 0 });
       if (file === undefined) continue;
-      const { bytes, etag, modifiedMs } = file;
-      found.file({ path, bytes: bytes.length, etag, modifiedMs });
+      const { size, etag, modifiedMs } = file;
+      found.file({ path, bytes: size, etag, modifiedMs });
     }
   }
 }

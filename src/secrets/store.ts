@@ -66,7 +66,7 @@ export interface SecretStore {
   locate(path: string): string;
   /**
    * Everything whose path begins with `prefix` (a text: `ab` finds `abc`), in the byte order of the paths, page by page.
-   * `skipped` is told of names that are no paths of secrets. Throws SourceError where it can't be listed; a prefix that is
+   * `skipped` is told of names that are no paths of secrets, and of files larger than any. Throws SourceError where it can't be listed; a prefix that is
    * not there is empty.
    */
   list(prefix?: string, options?: { skipped?(name: string): void }): AsyncIterable<StoredObject>;
