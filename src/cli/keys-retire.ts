@@ -4,6 +4,7 @@ import { awsAccess } from './bundles.ts';
 import { type Command, isDryRun } from './command.ts';
 import { keyArg, openKeys, withDryRun, withKey } from './key-access.ts';
 import { lookForUses, USAGE_SETTINGS, withPlaces } from './key-usage.ts';
+import { NewestVersions } from './newest-versions.ts';
 import { proveKey, type Retired, retireUse } from './retiring.ts';
 import { plural } from './ui.ts';
 
@@ -36,7 +37,8 @@ export const keysRetire: Command = {
     const dryRun = isDryRun(args);
     const aws = awsAccess(context);
     if (!dryRun) await proveKey(to, aws);
-    const request = { key, to, aws, dryRun, purge: args['purgeVersions'] === true };
+    const newest = new NewestVersions({ to, aws }, context);
+    const request = { key, to, aws, dryRun, purge: args['purgeVersions'] === true, newest };
     const retire = async (uses: readonly Use[]): Promise<Retired[]> =>
       ui.progress(`retiring ${key.arn.text}`, async (report) => {
         const retired: Retired[] = [];

@@ -3,8 +3,6 @@
  * is replaced in one conditional step, and its other keys stay. Who is interrupted runs it again: what is done is no use of
  * the key any more. What can't be brought over here is left, with what can.
  */
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsAccess } from '../aws/access.ts';
 import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
@@ -13,16 +11,15 @@ import { quote, SecretsfsError, SourceError } from '../errors.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import type { KeyFacts } from '../keys/key-facts.ts';
 import { canOpenNoMore, isNameOf, type Use } from '../keys/usage.ts';
-import { RESERVED } from '../secrets/location.ts';
-import { createStore } from '../secrets/open.ts';
 import { rotateOne } from '../secrets/rotation.ts';
 import { openSecret } from '../secrets/secret.ts';
-import type { SecretStore } from '../secrets/store.ts';
 import { openBundle } from './bundles.ts';
 import type { Context } from './command.ts';
+import type { NewestVersions } from './newest-versions.ts';
 import { lookAtOutput } from './outputs.ts';
 import { createOpener } from './secrets.ts';
 import { nextSerial } from './serials.ts';
+import { opening, pathOf, storeOf } from './used-places.ts';
 
 export interface RetireRequest {
   readonly key: KeyFacts;
@@ -31,7 +28,10 @@ export interface RetireRequest {
   /** Older versions of what the key wraps are removed for good. */
   readonly purge: boolean;
   readonly dryRun: boolean;
+  readonly newest: NewestVersions;
 }
+
+const NOT_PURGED = 'it is an older version, and goes only when what is newest there opens with the new key';
 
 export type Retired = Pick<Use, 'location' | 'version' | 'what'> & {
   /** `purged`: an older version, removed. */
@@ -51,7 +51,10 @@ export async function retireUse(use: Use, request: RetireRequest, context: Conte
     if (!use.current) {
       if (!request.purge)
         return ended('left', 'it is an older version: --purge-versions removes it for good');
-      if (!request.dryRun) await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
+      if (request.dryRun) return ended('purged');
+      const refusal = await request.newest.refusal(use);
+      if (refusal !== undefined) return ended('left', `${NOT_PURGED}: ${refusal}`);
+      await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
       return ended('purged');
     }
     if (elsewhere !== undefined) return ended('left', elsewhere);
@@ -125,10 +128,7 @@ async function resealBundle(use: Use, request: RetireRequest, context: Context):
   const name = use.name ?? '';
   // What is replaced is what was looked at here: whoever writes meanwhile makes the write fail.
   const output = await lookAtOutput(context, location, { name, aws, force: false });
-  const { settings, ...rest } = context;
-  const { name: _name, context: _pairs, key: _key, ...others } = settings;
-  const opening = { ...rest, settings: { ...others, bundle: location, acceptKey: [key.arn.text] } };
-  const { header, plaintext } = await openBundle(opening);
+  const { header, plaintext } = await openBundle(opening(location, key.arn.text, context));
   try {
     checkKept(header.encryptedDataKeys, use, key);
     const nowMs = Date.now();
@@ -197,24 +197,6 @@ async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
   );
   if (outcome.outcome === 'failed') throw outcome.error;
   if (outcome.outcome === 'other-keys') throw changed(use.location, key);
-}
-
-/** The bucket, or the directory that is a store already: what a secret is bound to is its whole place. */
-function rootOf({ location }: Use): string {
-  if (location.startsWith('s3://')) return location.replace(/^(s3:\/\/[^/]+)\/.*$/s, '$1');
-  const own = path.dirname(location);
-  for (let directory = own; directory !== path.dirname(directory); directory = path.dirname(directory)) {
-    if (existsSync(path.join(directory, RESERVED))) return directory;
-  }
-  return own;
-}
-
-function storeOf(use: Use, aws: AwsAccess): SecretStore {
-  return createStore(rootOf(use), aws, {});
-}
-
-function pathOf(use: Use): string {
-  return use.location.slice(rootOf(use).length + 1);
 }
 
 /** Seals something with the new key and opens it, before anything is replaced. Throws KeyError where either can't be. */

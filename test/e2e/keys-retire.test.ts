@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { awsEnv, createBucket, createKey, type Moto, startMoto } from '../support/moto.ts';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { awsEnv, createBucket, createKey, type Moto, motoS3, startMoto } from '../support/moto.ts';
 import { Bench } from '../support/program.ts';
 
 let moto: Moto;
@@ -104,6 +105,47 @@ test('bundles and secrets come under the new key, older versions go when told to
   const usage = JSON.parse(await bench.must(['keys', 'usage', key, ...places, '--json']));
   assert.deepEqual([usage.uses, usage.unused], [[], true]);
   await bench.must(['keys', 'delete', key, '--days', '7', ...places]);
+});
+
+test('an older version stays where what is newest is damaged, was left, or was removed', async (t) => {
+  const bench = await Bench.create(t, awsEnv(moto.url));
+  const bucket = await createBucket(moto.url, { versioned: true });
+  const [key, to] = [await createKey(moto.url), await createKey(moto.url)];
+  const store = `s3://${bucket}/store`;
+  await mkdir(bench.path('dir'));
+  await writeFile(bench.path('dir/secret'), 'content');
+  await bench.must(['keygen', 'file-key']);
+  const upload = ['--store', store, '--key', key];
+  for (const at of ['garbage', 'removed', 'whole']) await bench.must(['upload', 'dir/secret', at, ...upload]);
+  const pack = ['pack', '--dir', 'dir', '--key', key];
+  for (const at of ['garbage.enc', 'left.enc']) await bench.must([...pack, `s3://${bucket}/${at}`]);
+  await bench.must([...pack, '--key', 'local:file-key', `s3://${bucket}/left.enc`]);
+  await bench.must(['rm', 'removed', '--store', store]);
+  const s3 = motoS3(moto.url);
+  t.after(() => s3.destroy());
+  for (const Key of ['store/garbage', 'garbage.enc'])
+    await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'garbage' }));
+
+  const retire = ['keys', 'retire', key, '--to', to, '--in', `s3://${bucket}`, '--purge-versions'];
+  const { stdout } = await bench.secretsfs([...retire, '--json']);
+  const wanted = [
+    'garbage secret left',
+    'garbage.enc bundle left',
+    'left.enc bundle left',
+    'left.enc bundle left',
+    'removed secret left',
+    'whole secret purged',
+    'whole secret rotated',
+  ];
+  const { retired } = JSON.parse(stdout);
+  assert.deepEqual(short(retired), wanted);
+  const why = (name: string) => retired.find((each: Retired) => each.location.endsWith(name)).why;
+  assert.match(why('/garbage'), /^it is an older version, and goes only when .* \(bundle-invalid\)$/);
+  assert.match(why('/removed'), /there is nothing newest \(source-not-found\)$/);
+  for (const at of ['garbage', 'removed']) {
+    const history = JSON.parse(await bench.must(['history', at, '--store', store, '--json']));
+    assert.equal(history.length, 2);
+  }
 });
 
 test('what can not be brought over is left as it is, each with what to do', async (t) => {

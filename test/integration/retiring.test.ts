@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { after, before, type TestContext, test } from 'node:test';
 import { AwsAccess } from '../../src/aws/access.ts';
 import type { Context } from '../../src/cli/command.ts';
+import { NewestVersions } from '../../src/cli/newest-versions.ts';
 import { retireUse } from '../../src/cli/retiring.ts';
 import { createUi } from '../../src/cli/ui.ts';
 import { KmsKeys } from '../../src/keys/kms-keys.ts';
@@ -40,7 +41,8 @@ async function setUp(t: TestContext) {
     ...{ ui, env: bench.env, stdin, stdout, settings: {}, json: true },
     ...{ untrustedConfig: undefined, config: undefined, asWritten: (setting: string) => setting },
   };
-  const request = { key, to, aws, purge: false, dryRun: false };
+  const newest = new NewestVersions({ to, aws }, context);
+  const request = { key, to, aws, purge: false, dryRun: false, newest };
   const use = (at: string, what: Use['what'], others: Use['others']): Use => {
     const name = what === 'bundle' ? 'web' : null;
     return { location: bench.path(at), version: null, current: true, what, name, others, only: false };
