@@ -64,7 +64,7 @@ const MAGICS: readonly (Guess & { readonly at: number; readonly bytes: Buffer })
       at: 4,
       bytes,
       what: 'a pack of sneaker',
-      hint: 'secretsfs unpack opens it; a mount takes it where formats: of its config names sneaker',
+      hint: 'secretsfs unpack --formats sneaker opens it; a mount takes it where formats: of its config names sneaker',
       encrypted: true as const,
     },
   ]),

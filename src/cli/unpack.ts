@@ -13,7 +13,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export const unpack: Command = {
   usage: 'unpack <bundle> <out>',
-  settings: [...OPENING_SETTINGS, 'preserve'],
+  settings: [...OPENING_SETTINGS, 'formats', 'preserve'],
   build: (yargs) =>
     yargs
       .positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -', demandOption: true })

@@ -12,7 +12,7 @@ import { formatTable } from './ui.ts';
 
 export const verify: Command = {
   usage: 'verify [bundle]',
-  settings: [...OPENING_SETTINGS, 'maxBytes', 'maxFiles'],
+  settings: [...OPENING_SETTINGS, 'formats', 'maxBytes', 'maxFiles'],
   build: (yargs) => yargs.positional('bundle', { type: 'string', describe: 'path, s3://bucket/key or -' }),
   async run(_args, context) {
     const opened = await openPack(context);

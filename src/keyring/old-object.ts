@@ -12,7 +12,7 @@ import {
   splitSneaker,
   type WrappedAndSealed,
 } from '../bundle/old-format.ts';
-import type { OldFormat } from '../bundle/old-format-names.ts';
+import { flagFor, type OldFormat } from '../bundle/old-format-names.ts';
 import { recognise } from '../bundle/recognise.ts';
 import { type Era, openSneaker, storedSecretContexts } from '../bundle/sneaker.ts';
 import { BundleError, KeyError, quote } from '../errors.ts';
@@ -82,10 +82,6 @@ function orOlder(error: unknown, formats: readonly OldFormat[]): unknown {
   const older = `where it is of before 4 February 2015, and bound to no path: ${flagFor('kms-secrets', formats)}`;
   const hint = error.hint === undefined ? older : `${error.hint}; ${older}`;
   return new KeyError(error.code, error.message, { hint, cause: error });
-}
-
-function flagFor(format: OldFormat, formats: readonly OldFormat[]): string {
-  return `--formats ${[...formats, format].join(',')}`;
 }
 
 /** A pack, whose context is the packer's alone. Throws as above. */

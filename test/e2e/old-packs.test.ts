@@ -13,9 +13,10 @@ import {
 } from '../support/old-vectors.ts';
 import { Bench, must } from '../support/program.ts';
 
-let server: Awaited<ReturnType<ReturnType<typeof oldKms>['listen']>>;
+const kms = oldKms();
+let server: Awaited<ReturnType<typeof kms.listen>>;
 before(async () => {
-  server = await oldKms().listen();
+  server = await kms.listen();
 });
 after(() => server?.stop());
 
@@ -29,19 +30,50 @@ async function create(t: TestContext): Promise<Bench> {
   return bench;
 }
 
+const FORMATS = ['--formats', 'sneaker,kms-secrets'];
+
+test('nothing of them is opened that was not told by --formats, and none in the place of a name', async (t) => {
+  const bench = await create(t);
+  const asked = kms.calls.length;
+  for (const [name, format, other] of [
+    ['c-2015-04-21.pack', 'sneaker', 'kms-secrets'],
+    ['a-2015-02-05.pack', 'kms-secrets', 'sneaker'],
+  ] as const) {
+    for (const args of [
+      ['unpack', name, 'out.tar'],
+      ['verify', name],
+    ]) {
+      const opening = [...args, ...pairs(OLD_CONTEXT), '--accept-key', OLD_KEY_ID];
+      const untold = await bench.secretsfs(opening);
+      assert.equal(untold.code, 6);
+      assert.match(untold.stderr, new RegExp(`bundle-format.*--formats ${format}\\b`, 's'));
+      const told = await bench.secretsfs([...opening, '--formats', `${other},kms`]);
+      assert.equal(told.code, 6);
+      assert.match(told.stderr, new RegExp(`--formats ${other},kms,${format}\\b`));
+      const named = await bench.secretsfs([...opening, ...FORMATS, '--name', 'web']);
+      assert.equal(named.code, 6);
+      assert.match(named.stderr, /bundle-name.*leave --name out/s);
+      await assert.rejects(readFile(bench.path('out.tar')));
+    }
+  }
+  assert.equal(kms.calls.length, asked);
+});
+
 test('they unpack, piped into tar and into a directory, and nobody names a key', async (t) => {
   const bench = await create(t);
   assert.equal(packs.length, 5);
   for (const { name, context, how, era } of packs) {
-    const tar = Buffer.from(await bench.must(['unpack', name, '-', ...pairs(context)]), 'latin1');
+    const tar = Buffer.from(await bench.must(['unpack', name, '-', ...pairs(context), ...FORMATS]), 'latin1');
     assert.ok(tar.equals(oldFile('pack.tar')), name);
-    const facts = JSON.parse(await bench.must(['unpack', name, `${name}.d/`, '--json', ...pairs(context)]));
+    const facts = JSON.parse(
+      await bench.must(['unpack', name, `${name}.d/`, '--json', ...pairs(context), ...FORMATS]),
+    );
     const format = how === 'tar' ? 'kms-secrets' : 'sneaker';
     assert.deepEqual(facts, { format, era, key: OLD_KEY_ID, out: `${name}.d/` });
     assert.deepEqual(await readFile(bench.path(`${name}.d/db/password`)), oldFile('secret'));
   }
   await mkdir(bench.path('x'));
-  const program = `"${process.execPath}" "${bench.program}" unpack c-2015-04-21.pack - ${pairs(OLD_CONTEXT).join(' ')}`;
+  const program = `"${process.execPath}" "${bench.program}" unpack c-2015-04-21.pack - ${[...pairs(OLD_CONTEXT), ...FORMATS].join(' ')}`;
   await must('bash', ['-c', `${program} | tar x -C x`], { env: bench.env, cwd: bench.directory });
   assert.deepEqual(await readFile(bench.path('x/db/password')), oldFile('secret'));
 });
@@ -53,7 +85,7 @@ test('inspect says what it can, and verify lists them', async (t) => {
     const said = JSON.parse(await bench.must(['inspect', name, '--json']));
     assert.equal(said.format, format);
     assert.equal(said.verified, false);
-    const verified = JSON.parse(await bench.must(['verify', name, '--json', ...pairs(context)]));
+    const verified = JSON.parse(await bench.must(['verify', name, '--json', ...pairs(context), ...FORMATS]));
     assert.deepEqual(
       verified.entries.map(({ path }: { path: string }) => path),
       ['db/password', 'tls/key.pem'],
@@ -62,7 +94,7 @@ test('inspect says what it can, and verify lists them', async (t) => {
   }
   const last = 'c-2015-04-21.pack';
   assert.match(await bench.must(['inspect', last]), /neither its name nor its key/);
-  assert.match(await bench.must(['verify', last, ...pairs(OLD_CONTEXT)]), /it is not signed/);
+  assert.match(await bench.must(['verify', last, ...pairs(OLD_CONTEXT), ...FORMATS]), /it is not signed/);
   const { plaintextBytes } = JSON.parse(await bench.must(['inspect', last, '--json']));
   assert.equal(plaintextBytes, oldFile('pack.tar').length);
 });
@@ -75,7 +107,7 @@ test('another context, or a key that is not the one named, is refused, and nothi
     [...pairs(OLD_CONTEXT), '--key', OLD_OTHER_KEY_ID],
   ]) {
     for (const name of ['a-2015-02-05.pack', 'c-2015-04-21.pack']) {
-      const { code, stderr } = await bench.secretsfs(['unpack', name, 'out.tar', ...args]);
+      const { code, stderr } = await bench.secretsfs(['unpack', name, 'out.tar', ...args, ...FORMATS]);
       assert.equal(code, 5, stderr);
       assert.match(stderr, /data-key-refused/);
       await assert.rejects(readFile(bench.path('out.tar')));
@@ -88,6 +120,7 @@ test('another context, or a key that is not the one named, is refused, and nothi
     ...pairs(OLD_CONTEXT),
     '--accept-key',
     OLD_KEY_ID,
+    ...FORMATS,
   ]);
 });
 
