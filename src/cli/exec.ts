@@ -1,6 +1,7 @@
 /** Runs a program with secrets in its environment, and in that of nothing else. */
 import { isUtf8 } from 'node:buffer';
-import { quote, UsageError } from '../errors.ts';
+import { quote, SourceError, UsageError } from '../errors.ts';
+import { bundleBytesMax } from '../limits.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
 import { selectObjects } from '../secrets/select.ts';
 import type { SecretStore } from '../secrets/store.ts';
@@ -16,6 +17,8 @@ import { openStore } from './stores.ts';
 const AT_ONCE = 16;
 /** Linux: MAX_ARG_STRLEN, of one NAME=VALUE with its NUL. */
 const VARIABLE_BYTES_MAX = 128 * 1024 - 1;
+/** What one may be sealed, in base64 too. */
+const SEALED_BYTES_MAX = 2 * bundleBytesMax(VARIABLE_BYTES_MAX);
 
 export const exec: Command = {
   usage: 'exec [pattern..]',
@@ -82,13 +85,16 @@ async function nameVariables(
 
 /** As a text, which is what an environment takes; it lives as long as this process, which waits for the program. */
 async function readValue({ name, path }: Variable, opener: SecretOpener): Promise<[string, string]> {
-  const { plaintext } = await opener.open(path);
+  const refuse = (why: string): never => {
+    throw new UsageError(`cannot use ${quote(path)} as the variable ${name}: ${why}`, {
+      hint: 'let the program read a file: secretsfs download, or mount a bundle',
+    });
+  };
+  const { plaintext } = await opener.open(path, { bytesMax: SEALED_BYTES_MAX }).catch((error: unknown) => {
+    if (!(error instanceof SourceError) || error.code !== 'source-too-large') throw error;
+    return refuse('it is larger than Linux takes');
+  });
   try {
-    const refuse = (why: string): never => {
-      throw new UsageError(`cannot use ${quote(path)} as the variable ${name}: ${why}`, {
-        hint: 'let the program read a file: secretsfs download, or mount a bundle',
-      });
-    };
     if (plaintext.includes(0)) refuse('its value has a NUL byte');
     if (!isUtf8(plaintext)) refuse('its value is not text in UTF-8');
     // As $(...) of a shell does, and secretsfs put.

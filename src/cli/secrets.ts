@@ -48,6 +48,8 @@ export interface SecretOpener {
       readonly version?: string | undefined;
       /** The place it was sealed for, where that is meant to be another than its own. */
       readonly sealedFor?: string | undefined;
+      /** Of what lies there, as of SecretStore.read(). */
+      readonly bytesMax?: number | undefined;
     },
   ): Promise<OpenedSecret>;
   /** Opens what was read at `path`. Throws what openSecret() and openOldSecret() throw. */
@@ -81,12 +83,12 @@ export async function createOpener(
   };
   return {
     openRead: (path, stored) => openAt(store.locate(path), stored),
-    async open(path, { version, sealedFor } = {}) {
+    async open(path, { version, sealedFor, bytesMax } = {}) {
       const place = sealedFor ?? store.locate(path);
-      const stored = await store.read(path, { version });
+      const stored = await store.read(path, { version, bytesMax });
       if (stored === undefined) {
         const pair =
-          isKmsAsked && version === undefined ? await openPair(store, path, place, old) : undefined;
+          isKmsAsked && version === undefined ? await openPair(store, path, place, old, bytesMax) : undefined;
         if (pair === undefined) throw notFound(store, path, version);
         return pair;
       }
@@ -117,10 +119,11 @@ async function openPair(
   path: string,
   place: string,
   old: Omit<Parameters<typeof openOldSecret>[1], 'place'>,
+  bytesMax: number | undefined,
 ): Promise<OpenedSecret | undefined> {
-  const wrappedKey = await store.read(`${path}.kms`);
+  const wrappedKey = await store.read(`${path}.kms`, { bytesMax });
   if (wrappedKey === undefined) return undefined;
-  const sealed = await store.read(`${path}.aes`);
+  const sealed = await store.read(`${path}.aes`, { bytesMax });
   if (sealed === undefined) return undefined;
   const opened = await openOldSecret(
     { wrappedKey: wrappedKey.bytes, sealed: sealed.bytes },

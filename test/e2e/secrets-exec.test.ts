@@ -6,7 +6,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { type Moto, startMoto } from '../support/moto.ts';
 import { eventually } from '../support/program.ts';
 import { patient } from '../support/slowness.ts';
-import { type StoreBench, storeBench, type, typed } from '../support/stores.ts';
+import { refused, type StoreBench, storeBench, type, typed } from '../support/stores.ts';
 
 let moto: Moto;
 before(async () => {
@@ -50,6 +50,18 @@ test('the program has the secrets as variables, by the names of the docs, and no
     await typed(store, `secretsfs exec prod/db/password -- sh -c "${parent.replaceAll('$', '\\$')}"`),
     '0',
   );
+});
+
+test('what is larger than a variable may be is not read to its end, let alone opened', async (t) => {
+  const store = await storeBench(t, moto);
+  await typed(store, 'mkdir st; secretsfs keygen k; head -c 1000000 /dev/zero > st/large');
+  const line = 'secretsfs exec L=large --store st --key local:k -- true';
+  await refused(store, line, 'usage', /"large" as the variable L: it is larger than Linux takes/);
+  await typed(
+    store,
+    'head -c 131000 /dev/zero | tr "\\0" x | secretsfs upload - fits --store st --key local:k',
+  );
+  await typed(store, 'secretsfs exec L=fits --store st --key local:k -- true');
 });
 
 /** `secretsfs exec` of a shell that says when it is there. */
