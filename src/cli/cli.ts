@@ -87,7 +87,7 @@ async function loadConfig(
 function withoutCommand(argv: readonly string[], group: readonly KnownCommand[] | undefined, ui: Ui): void {
   const name = argv[0]?.startsWith('-') ? undefined : argv[0];
   if (name === undefined && (argv.includes('--version') || isHelp(argv))) {
-    ui.print(argv.includes('--version') ? versionText() : helpText());
+    ui.printText(argv.includes('--version') ? versionText() : helpText());
     return;
   }
   if (name !== undefined && group !== undefined) {
@@ -118,7 +118,7 @@ function withoutCommandOf(
   ui: Ui,
 ): void {
   if (isHelp(argv)) {
-    ui.print([`secretsfs ${name}:`, '', ...commandLines(group)].join('\n'));
+    ui.printText([`secretsfs ${name}:`, '', ...commandLines(group)].join('\n'));
     return;
   }
   const given = argv[1]?.startsWith('-') ? undefined : argv[1];
@@ -202,7 +202,7 @@ async function parse(
           return reject(wrong(problemOf(error?.message || output, argv, positionals)));
         }
         if (parsed === undefined) {
-          ui.print(output);
+          ui.printText(output);
           return resolve(undefined);
         }
         const problem = problemOfValues(parsed, command, argv);

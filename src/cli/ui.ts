@@ -11,8 +11,10 @@ const PROGRESS_AFTER_MS = 1_000;
 const PROGRESS_EVERY_MS = 100;
 
 export interface Ui {
-  /** A line of facts on stdout. */
+  /** A line of facts on stdout: what is foreign in it makes no other. */
   print(line: string): void;
+  /** Lines of our own. */
+  printText(text: string): void;
   /** One JSON document on stdout. */
   printJson(value: unknown): void;
   /** Resolves when all facts are with stdout. Throws OutputError output-failed where they can't be. */
@@ -51,7 +53,8 @@ export function createUi(options: {
     stdout.write(`${text}\n`);
   };
   return {
-    print: (line) => printFact(escapeInvisible(line)),
+    print: (line) => printFact(escapeInvisible(line).replaceAll('\n', '\\u000a')),
+    printText: (text) => printFact(escapeInvisible(text)),
     printJson: (value) => printFact(escapeInvisible(JSON.stringify(value, null, 2))),
     async flushed() {
       if (stdout.listenerCount('error') === 0) return;

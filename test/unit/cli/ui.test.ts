@@ -30,6 +30,19 @@ test('an error as JSON has the same facts', () => {
   });
 });
 
+test('a fact is one line, whatever is in it', () => {
+  const { ui, stdout } = capture();
+  for (const line of formatTable([
+    ['a', 'k\nforged  line'],
+    ['b\r\n', 'x'],
+  ]))
+    ui.print(line);
+  ui.printText('two\nlines');
+  const [first, second, ...rest] = stdout().split('\n');
+  assert.deepEqual([first?.includes('k\\u000aforged'), second?.startsWith('b\\u000d\\u000a')], [true, true]);
+  assert.deepEqual(rest, ['two', 'lines', '']);
+});
+
 test('a bug shows neither its message nor a stack, unless asked', () => {
   const { ui, stderr } = capture();
   assert.equal(ui.fail(new TypeError('plaintext'), { json: false }), 1);
