@@ -1,4 +1,5 @@
 /** Looks at all that a person named for what a key still wraps. */
+import { realpath } from 'node:fs/promises';
 import type { AwsAccess } from '../aws/access.ts';
 import { nameOf } from '../aws/errors.ts';
 import { storedSecretContexts } from '../bundle/sneaker.ts';
@@ -61,8 +62,10 @@ async function* candidatesIn(
   places: readonly Place[],
   audit: UsageAudit,
 ): AsyncGenerator<Candidate> {
+  const paths = places.flatMap((place) => (place.kind === 'files' ? [place.path] : []));
+  const roots = (await Promise.all(paths.map((each) => realpath(each).catch(() => [])))).flat();
   for (const place of places) {
-    if (place.kind === 'files') yield* scanFiles(place.path, audit);
+    if (place.kind === 'files') yield* scanFiles(place.path, audit, roots);
     else if (place.kind === 'bucket') yield* scanBucket(aws, place.bucket, place.prefix, audit);
     else for (const bucket of await listBuckets(aws)) yield* scanBucket(aws, bucket, '', audit);
   }

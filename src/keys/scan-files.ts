@@ -1,12 +1,18 @@
-/** Every file below a directory, or one file. Symlinks are not followed: what they lead to is looked at where it is. */
+/** Every file below a directory, or one file. Symlinks are not followed: what leads out of it is told of. */
 import { constants } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
+import { lstat, open, readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoWords, quote, SourceError } from '../errors.ts';
 import type { Candidate, UsageAudit } from './usage.ts';
 
-/** What can't be read is told of. Throws SourceError where there is nothing at `root` itself. */
-export async function* scanFiles(root: string, audit: UsageAudit): AsyncGenerator<Candidate> {
+const IS_SYMLINK = 'it is a symlink: name what it leads to, or remove it';
+
+/** What can't be read is told of. `roots`: all directories that are looked at, as realpath has them. Throws SourceError where there is nothing at `root` itself. */
+export async function* scanFiles(
+  root: string,
+  audit: UsageAudit,
+  roots: readonly string[],
+): AsyncGenerator<Candidate> {
   const stat = await lstat(root).catch((error: unknown) => {
     throw new SourceError('source-not-found', `cannot look into ${quote(root)}: ${errnoWords(error)}`, {
       hint: 'check the path of --in',
@@ -14,22 +20,37 @@ export async function* scanFiles(root: string, audit: UsageAudit): AsyncGenerato
     });
   });
   if (stat.isFile()) yield candidateOf(root, stat.size);
-  if (stat.isSymbolicLink()) audit.unseen(root, undefined, 'it is a symlink: name what it leads to');
-  if (stat.isDirectory()) yield* below(root, audit);
+  if (stat.isSymbolicLink()) audit.unseen(root, undefined, IS_SYMLINK);
+  if (stat.isDirectory()) yield* below(root, roots, audit);
 }
 
-async function* below(directory: string, audit: UsageAudit): AsyncGenerator<Candidate> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+/** What is looked at anyway is not unseen; what can't be followed may lead anywhere. */
+async function leadsInto(link: string, roots: readonly string[]): Promise<boolean> {
+  const target = await realpath(link).catch(() => undefined);
+  return roots.some((root) => target === root || target?.startsWith(`${root === '/' ? '' : root}/`) === true);
+}
+
+async function* below(
+  directory: string,
+  roots: readonly string[],
+  audit: UsageAudit,
+): AsyncGenerator<Candidate> {
+  const names = await readdir(directory, { encoding: 'buffer' }).catch((error: unknown) => {
     audit.unseen(directory, undefined, errnoWords(error));
     return [];
   });
-  for (const entry of entries) {
-    const file = path.join(directory, entry.name);
-    if (entry.isDirectory()) yield* below(file, audit);
-    else if (entry.isFile()) {
-      const stat = await lstat(file).catch(() => undefined);
-      if (stat?.isFile() === true) yield candidateOf(file, stat.size);
+  for (const bytes of names) {
+    const file = path.join(directory, bytes.toString());
+    if (!Buffer.from(bytes.toString()).equals(bytes)) {
+      audit.unseen(file, undefined, 'its name is not UTF-8: rename it');
+      continue;
     }
+    const stat = await lstat(file).catch((error: unknown) => errnoWords(error));
+    if (typeof stat === 'string') audit.unseen(file, undefined, stat);
+    else if (stat.isDirectory()) yield* below(file, roots, audit);
+    else if (stat.isFile()) yield candidateOf(file, stat.size);
+    else if (stat.isSymbolicLink() && !(await leadsInto(file, roots)))
+      audit.unseen(file, undefined, IS_SYMLINK);
   }
 }
 

@@ -7,6 +7,7 @@
  * Messages: https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
  */
 import type { Buffer } from 'node:buffer';
+import { fromBase64 } from '../bundle/base64.ts';
 import { describeDataKey } from '../bundle/data-keys.ts';
 import type { EncryptedDataKeyInfo } from '../bundle/header.ts';
 import { BUNDLE, SECRET } from '../bundle/kind.ts';
@@ -51,7 +52,7 @@ export function wrappingOf(head: Buffer, size: number): Wrapping {
   }
   // A ciphertext alone is all of its object.
   const raw = size > head.length ? undefined : recogniseCiphertext(head);
-  if (raw === undefined) return NONE;
+  if (raw === undefined) return messageInBase64(head, size) ?? NONE;
   if (isCiphertext(raw.blob)) return { kind: 'ask', what: 'kms', blob: raw.blob };
   return raw.encoding === 'binary' ? NONE : (messageOf(raw.blob, raw.blob.length) ?? NONE);
 }
@@ -63,6 +64,17 @@ export function wrappingOf(head: Buffer, size: number): Wrapping {
 function isCiphertext(blob: Buffer): boolean {
   if (beginsLikeKms(blob)) return true;
   return /^(mrk-)?[0-9a-f]{8}-[0-9a-f]{4}-/.test(blob.toString('latin1', 0, 18));
+}
+
+/** Of what is longer than a ciphertext may be. */
+function messageInBase64(head: Buffer, size: number): Wrapping | undefined {
+  const letters = head.filter((byte) => byte > 0x20);
+  const bytes = fromBase64(letters.subarray(0, letters.length - (letters.length % 4)));
+  const message = bytes && messageOf(bytes, Math.ceil((size * 3) / 4));
+  if (message?.kind !== 'more') return message;
+  // Four letters are three bytes, and each may have a line of its own.
+  const whole = Math.min(size, 3 * HEADER_BYTES_MAX);
+  return head.length < whole ? { kind: 'more', offset: 0, bytes: whole } : { kind: 'damaged' };
 }
 
 const VERSION_1_SUITES: readonly number[] = [0x14, 0x46, 0x78, 0x114, 0x146, 0x178, 0x214, 0x346, 0x378];

@@ -37,6 +37,21 @@ test('a bundle and a secret name their keys, also in base64', async () => {
   assert.deepEqual(ofWhole(small), { kind: 'named', what: 'bundle', name: 'web', keys });
 });
 
+test('a bundle in base64 that is longer than a head names its keys, as a header does that is', async () => {
+  const lines = (bytes: Buffer) => Buffer.from(bytes.toString('base64').replace(/.{76}/g, '$&\n'));
+  const bundle = ofWhole(lines(await sealTest(Buffer.alloc(100_000))));
+  assert.ok(bundle.kind === 'named' && bundle.what === 'bundle', bundle.kind);
+  assert.equal(bundle.keys[0]?.keyName, keyName);
+
+  const number = (value: number) => Buffer.from([value >> 8, value & 0xff]);
+  const field = (text: string) => Buffer.concat([number(text.length), Buffer.from(text)]);
+  const context = Buffer.concat([number(1), field('p'), field('x'.repeat(15_000))]);
+  const keys = [number(1), field('theirs'), field('a key'), field('wrapped')];
+  const head = [Buffer.from([2, 5, 0x78]), Buffer.alloc(32), number(context.length), context, ...keys];
+  const found = ofWhole(lines(Buffer.concat([...head, Buffer.alloc(50_000)])));
+  assert.ok(found.kind === 'named' && found.what === 'message', found.kind);
+});
+
 for (const suite of [
   AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16,
   AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA384_ECDSA_P384,
