@@ -156,7 +156,7 @@ export function bucketPolicy(task: Task, principal: Principal): PolicyDocument {
   );
 }
 
-/** A Sid has letters and digits alone; a document has each once. */
+/** A Sid has letters and digits alone; a document has each once, so that `x`, which escapes, is escaped itself. */
 export function sidOf(name: string): string {
-  return [...name].map((c) => (/[A-Za-z0-9]/.test(c) ? c : `x${c.charCodeAt(0).toString(16)}`)).join('');
+  return [...name].map((c) => (/[A-Za-wyz0-9]/.test(c) ? c : `x${c.charCodeAt(0).toString(16)}`)).join('');
 }

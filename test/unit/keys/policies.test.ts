@@ -11,7 +11,13 @@ import { type KeyArn, parseKeyArn } from '../../../src/keyring/spec.ts';
 import { type Grants, KEY_POLICY_BYTES_MAX, keyPolicy } from '../../../src/keys/key-policy.ts';
 import { type PolicyDocument, partitionOf } from '../../../src/keys/policy-document.ts';
 import { parseNamedPrincipal, parsePrincipal } from '../../../src/keys/principals.ts';
-import { bucketPolicy, identityPolicy, keyStatements, type Task } from '../../../src/keys/role-policy.ts';
+import {
+  bucketPolicy,
+  identityPolicy,
+  keyStatements,
+  sidOf,
+  type Task,
+} from '../../../src/keys/role-policy.ts';
 import { isAllowed, type Policies, problemsOf } from '../../support/iam.ts';
 import { VECTORS } from '../../support/paths.ts';
 
@@ -423,4 +429,12 @@ test('partitionOf() knows where each region belongs', () => {
     'eusc-de-east-1',
   ].map(partitionOf);
   assert.deepEqual(found, ['aws', 'aws-cn', 'aws-us-gov', 'aws-iso', 'aws-iso-b', 'aws-eusc']);
+});
+
+test('no two names have one Sid', () => {
+  for (const [one, other] of [
+    ['a-b', 'ax2db'],
+    ['x', 'x78'],
+  ] as const)
+    assert.notEqual(sidOf(one), sidOf(other));
 });
