@@ -50,6 +50,7 @@ export const keysDelete: Command = {
     const options = { logGroup: String(args['logGroup']), topic: optionalTextArg(args, 'alarmTopic') };
     const alarm = pendingUseAlarm(key.arn, options);
     refusePending(key);
+    refuseSpec(key);
     const usage = await lookForUses(key, args, context);
     refuseUsed(key, usage);
     const dryRun = isDryRun(args);
@@ -126,6 +127,16 @@ function refusePending({ arn, state, deletionDate }: KeyFacts): void {
     {
       hint: `secretsfs keys delete ${arn.text} --cancel takes that back`,
     },
+  );
+}
+
+/** What another kind of key signed or encrypted does not name it, and KMS may not be who opens or verifies it. */
+function refuseSpec({ arn, spec }: KeyFacts): void {
+  if (spec === 'SYMMETRIC_DEFAULT') return;
+  throw new KeyError(
+    'key-usage-unseen',
+    `cannot delete ${quote(arn.text)}: it is ${spec}, and what needs that can not be seen`,
+    { hint: 'if nothing does: aws kms schedule-key-deletion' },
   );
 }
 

@@ -174,3 +174,21 @@ test('keys disable, enable and policy do what they say, and with --dry-run nothi
   assert.deepEqual(await read(), policy);
   assert.deepEqual((await json('keys', 'policy', key)).policy, policy);
 });
+
+test('keys delete refuses a key that is not symmetric: nothing shows what needs it', async (t) => {
+  const { bench, aws } = await setUp(t);
+  const asked = ['--key-spec', 'RSA_2048', '--key-usage', 'SIGN_VERIFY'];
+  const { KeyMetadata } = await aws('kms', 'create-key', ...asked);
+  await writeFile(bench.path('file'), 'x');
+  const { code, stderr } = await bench.secretsfs([
+    'keys',
+    'delete',
+    KeyMetadata.Arn,
+    '--days',
+    '7',
+    '--in',
+    'file',
+  ]);
+  assert.equal(code, 5, stderr);
+  assert.match(stderr, /it is RSA_2048, .* \(key-usage-unseen\)/);
+});
