@@ -58,9 +58,10 @@ export async function openOldSecret(
 ): Promise<OldOpened | undefined> {
   const old = 'bytes' in object ? splitSneaker(object.bytes) : joinPair(object.wrappedKey, object.sealed);
   if (old !== undefined) {
-    const [withPath = {}, ...without] = storedSecretContexts(old.format, access.context, place);
-    if (without.length === 0 || formats.includes(old.format))
-      return openWith(old, access, [withPath, ...without]);
+    // The third there may be is none at all, and a context that was given is demanded.
+    const [withPath = {}, withoutPath] = storedSecretContexts(old.format, access.context, place);
+    if (withoutPath === undefined) return openWith(old, access, [withPath]);
+    if (formats.includes(old.format)) return openWith(old, access, [withPath, withoutPath]);
     return openWith(old, access, [withPath]).catch((error) => {
       throw orOlder(error, formats);
     });
