@@ -66,9 +66,8 @@ export function createUi(options: {
       if (!(error instanceof SecretsfsError)) return failWithBug(error, say, env);
       if (json) {
         const { code, message, hint, exitCode } = error;
-        stderr.write(
-          `${JSON.stringify({ error: { code, message, ...(hint === undefined ? {} : { hint }), exitCode } })}\n`,
-        );
+        const facts = { error: { code, message, ...(hint === undefined ? {} : { hint }), exitCode } };
+        stderr.write(`${escapeInvisible(JSON.stringify(facts))}\n`);
         return error.exitCode;
       }
       say(paint(31, `${error.message} (${error.code})`));

@@ -62,7 +62,7 @@ function interpret(message: MessageHeader, plaintextBytes: number | undefined): 
 function isLocation(text: string): boolean {
   return (
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-    /^(?:s3|file):\/\/[^\u0000-\u001f\u007f]+$/.test(text) && Buffer.byteLength(text) <= LOCATION_BYTES_MAX
+    /^(?:s3|file):\/\/[^\u0000-\u001f\u007f-\u009f]+$/.test(text) && Buffer.byteLength(text) <= LOCATION_BYTES_MAX
   );
 }
 

@@ -30,6 +30,14 @@ test('an error as JSON has the same facts', () => {
   });
 });
 
+test('an error as JSON gives a terminal nothing to obey', () => {
+  const { ui, stderr } = capture();
+  ui.fail(new KeyError('key-denied', 'a\u009bb', { hint: 'c\u202ed' }), { json: true });
+  const text = stderr();
+  assert.ok(!/[\u009b\u202e]/.test(text), text);
+  assert.deepEqual(JSON.parse(text).error.message, 'a\u009bb');
+});
+
 test('a fact is one line, whatever is in it', () => {
   const { ui, stdout } = capture();
   for (const line of formatTable([

@@ -162,6 +162,7 @@ test('sealSecret() refuses what no secret may have', async () => {
     [{ location: 'db/password' }, /"db\/password"/],
     [{ location: 's3://' }, /"s3:\/\/"/],
     [{ location: 's3://bucket/a\nb' }, /no place/],
+    [{ location: 's3://bucket/a\u009bb' }, /no place/],
     [{ location: `s3://bucket/${'a'.repeat(1300)}` }, /no place/],
   ];
   for (const [options, message] of bad) {
