@@ -247,3 +247,8 @@ export function quote(value: string): string {
   const shown = value.length > 200 ? `${value.slice(0, 200)}…` : value;
   return escapeInvisible(JSON.stringify(shown));
 }
+
+/** A foreign value in a command that a hint offers: a shell takes it for one word, and runs nothing in it. */
+export function shellQuote(value: string): string {
+  return /^[A-Za-z0-9_./:@%+=,-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
+}

@@ -15,7 +15,7 @@ import { validateContext } from '../bundle/name.ts';
 import { openMessage } from '../bundle/open-message.ts';
 import { CREATED_PAIR, FORMAT_PAIR, HASH_PAIR, ownPairs, PATH_PAIR } from '../bundle/pairs.ts';
 import { checkContext, checkKeys } from '../bundle/policy.ts';
-import { BundleError, quote, UsageError } from '../errors.ts';
+import { BundleError, quote, shellQuote, UsageError } from '../errors.ts';
 import { FRAME_BYTES_MIN, LOCATION_BYTES_MAX, SECRET_BYTES_MAX } from '../limits.ts';
 
 /** What a secret says of itself. Of one that was only read, nothing is authenticated; openSecret() returns the same. */
@@ -62,7 +62,8 @@ function interpret(message: MessageHeader, plaintextBytes: number | undefined): 
 function isLocation(text: string): boolean {
   return (
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-    /^(?:s3|file):\/\/[^\u0000-\u001f\u007f-\u009f]+$/.test(text) && Buffer.byteLength(text) <= LOCATION_BYTES_MAX
+    /^(?:s3|file):\/\/[^\u0000-\u001f\u007f-\u009f]+$/.test(text) &&
+    Buffer.byteLength(text) <= LOCATION_BYTES_MAX
   );
 }
 
@@ -154,7 +155,7 @@ export function checkSecret(header: SecretHeader, policy: SecretPolicy): void {
       'secret-path',
       `cannot accept secret: it lies at ${quote(policy.location)}, but was sealed for ${quote(header.location)}`,
       {
-        hint: `somebody moved or swapped it in the store; if it was you: --sealed-for ${header.location}, and next time secretsfs mv`,
+        hint: `somebody moved or swapped it in the store; if it was you: --sealed-for ${shellQuote(header.location)}, and next time secretsfs mv`,
       },
     );
   }

@@ -11,6 +11,7 @@ import {
   AlgorithmSuiteIdentifier as Suite,
 } from '@aws-crypto/client-node';
 import { readHeader, unseal } from '../../../src/bundle/envelope.ts';
+import type { SecretsfsError } from '../../../src/errors.ts';
 import { localKeyName, localKeyring } from '../../../src/keyring/local.ts';
 import { FRAME_BYTES_MAX, SECRET_BYTES_MAX, SECRET_HEAD_BYTES } from '../../../src/limits.ts';
 import {
@@ -241,4 +242,14 @@ test('the beginning of a secret is read as the whole is, or said to be too short
         plaintextBytes: length < shown ? undefined : whole.plaintextBytes,
       });
   }
+});
+
+test('the command that a hint offers runs nothing of what a header says', async () => {
+  const location = "s3://bucket/a$(touch x)'; touch y #";
+  const sealed = await sealSecret(Buffer.from('x'), { keyring, location, created: CREATED });
+  await assert.rejects(openSecret(sealed, { keyring, location: LOCATION }), (error) => {
+    const { hint = '' } = error as SecretsfsError;
+    assert.ok(hint.includes(`--sealed-for 's3://bucket/a$(touch x)'\\''; touch y #', and`), hint);
+    return true;
+  });
 });
