@@ -80,10 +80,20 @@ async function ownDirectory({ XDG_CACHE_HOME, HOME }: NodeJS.ProcessEnv): Promis
   const cache = XDG_CACHE_HOME && path.isAbsolute(XDG_CACHE_HOME) ? XDG_CACHE_HOME : home;
   if (cache === undefined) return undefined;
   const directory = `${cache}/secretsfs`;
+  if (!(await isWayOurs(directory))) return undefined;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const stat = await lstat(directory);
   const isOurs = stat.isDirectory() && stat.uid === process.geteuid?.() && (stat.mode & 0o022) === 0;
   return isOurs ? directory : undefined;
+}
+
+/** Whether all that is there on the way is root's or ours: else its owner could lead us to make and write files elsewhere. */
+async function isWayOurs(directory: string): Promise<boolean> {
+  for (let at = path.dirname(directory); ; at = path.dirname(at)) {
+    const there = await lstat(at).catch(() => undefined);
+    if (there !== undefined && there.uid !== 0 && there.uid !== process.geteuid?.()) return false;
+    if (at === '/') return true;
+  }
 }
 
 function parse(text: string, location: string): Map<string, Entry> {

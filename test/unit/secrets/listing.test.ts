@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -78,6 +78,16 @@ test('what is remembered is for this user alone, and what others could have writ
   assert.equal((await FactsCache.open({ HOME: home }, 'file:///y')).get(object), undefined);
   await chmod(directory, 0o777);
   assert.equal(await reopened(), undefined);
+});
+
+test('nothing is made or remembered below the home of another user', async (t) => {
+  const home = await temporaryDirectory(t);
+  const elsewhere = await temporaryDirectory(t);
+  await symlink(elsewhere, path.join(home, '.cache'));
+  if (process.geteuid?.() === 0) await chown(home, 65534, 65534);
+  else t.mock.method(process as Required<Pick<NodeJS.Process, 'geteuid'>>, 'geteuid', () => 65534);
+  await FactsCache.open({ HOME: home }, 'file:///x');
+  assert.deepEqual(await readdir(elsewhere), []);
 });
 
 test('a cache that holds anything else is an empty one', async (t) => {
