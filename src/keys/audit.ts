@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import type { AwsAccess } from '../aws/access.ts';
 import { nameOf } from '../aws/errors.ts';
 import { storedSecretContexts } from '../bundle/sneaker.ts';
-import { KeyError, SecretsfsError } from '../errors.ts';
+import { KeyError, SecretsfsError, UsageError } from '../errors.ts';
 import { type EncryptionContext, RawKms } from '../keyring/raw-kms.ts';
 import type { KmsSpec } from '../keyring/spec.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
@@ -65,9 +65,28 @@ async function* candidatesIn(
   const paths = places.flatMap((place) => (place.kind === 'files' ? [place.path] : []));
   const roots = (await Promise.all(paths.map((each) => realpath(each).catch(() => [])))).flat();
   for (const place of places) {
-    if (place.kind === 'files') yield* scanFiles(place.path, audit, roots);
-    else if (place.kind === 'bucket') yield* scanBucket(aws, place.bucket, place.prefix, audit);
-    else for (const bucket of await listBuckets(aws)) yield* scanBucket(aws, bucket, '', audit);
+    if (place.kind === 'account') {
+      for (const bucket of await listBuckets(aws)) yield* scanBucket(aws, bucket, '', audit);
+      continue;
+    }
+    const unseenBefore = audit.usage.unseen.length;
+    let found = 0;
+    const scan =
+      place.kind === 'files'
+        ? scanFiles(place.path, audit, roots)
+        : scanBucket(aws, place.bucket, place.prefix, audit);
+    for await (const candidate of scan) {
+      found++;
+      yield candidate;
+    }
+    if (found > 0 || audit.usage.unseen.length > unseenBefore) continue;
+    const where = place.kind === 'files' ? place.path : `s3://${place.bucket}/${place.prefix}`;
+    // A slip in a name looks just like it.
+    audit.unseen(
+      where,
+      undefined,
+      new UsageError('there is nothing', { hint: 'check --in, or leave it out' }),
+    );
   }
 }
 

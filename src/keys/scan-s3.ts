@@ -175,7 +175,9 @@ async function lookAtDefault(aws: AwsAccess, bucket: string, audit: UsageAudit):
     );
     const rules = answer.ServerSideEncryptionConfiguration?.Rules ?? [];
     const keys = rules.flatMap((rule) => rule.ApplyServerSideEncryptionByDefault?.KMSMasterKeyID ?? []);
-    if (keys.some((key) => audit.names(key))) audit.usedBy(location, 'bucket', null);
+    for (const key of keys) {
+      if (await audit.isNamedBy(key, location)) return audit.usedBy(location, 'bucket', null);
+    }
   } catch (error) {
     if (!(error instanceof SecretsfsError) || !isHidden(error)) throw error;
     if (nameOf(error.cause) === 'ServerSideEncryptionConfigurationNotFoundError') return;

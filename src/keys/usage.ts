@@ -111,6 +111,18 @@ export class UsageAudit {
     return isNameOf(this.#key, text);
   }
 
+  /** Whether a bucket's default encryption, which may name an alias, is by this key. */
+  async isNamedBy(text: string, location: string): Promise<boolean> {
+    if (parseKeyArn(text)?.kind !== 'alias' && !text.startsWith('alias/')) return this.names(text);
+    try {
+      return this.names((await this.#ports.describe(text)).arn.text);
+    } catch (error) {
+      if (!(error instanceof KeyError)) throw error;
+      if (error.code !== 'key-not-found') this.unseen(location, undefined, error);
+      return false;
+    }
+  }
+
   async #judge(candidate: Candidate, wrapping: Wrapping): Promise<void> {
     switch (wrapping.kind) {
       case 'named': {

@@ -255,6 +255,18 @@ test('a bucket that encrypts with the key needs it for what is to come', async (
   );
 });
 
+test('a place in which there is nothing keeps a key: it looks like a slip in its name', async (t) => {
+  const { bench, pack } = await setUp(t);
+  const bucket = await createBucket(moto.url);
+  const key = await createKey(moto.url);
+  await pack(`s3://${bucket}/prod/web.enc`, key);
+  await mkdir(bench.path('empty'));
+  for (const place of [`s3://${bucket}/prdo`, 'empty']) {
+    const refusal = await bench.secretsfs(['keys', 'delete', key, '--days', '7', '--in', place]);
+    assert.deepEqual([refusal.code, /key-usage-unseen/.test(refusal.stderr)], [5, true], refusal.stderr);
+  }
+});
+
 test('of more objects than S3 lists at once none is missed', async (t) => {
   const { bench, pack, usage } = await setUp(t);
   const bucket = await createBucket(moto.url, { versioned: true });

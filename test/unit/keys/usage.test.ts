@@ -106,6 +106,28 @@ test('a message is a use where it names the key; what else can open it depends o
   ]);
 });
 
+test("a bucket's default encryption may name the key by an alias; one that may not be looked at keeps the key", async () => {
+  const aliases: Record<string, string> = { 'alias/own': arn(), 'alias/other': OTHER };
+  const audit = new UsageAudit(facts(arn()), {
+    ...PORTS,
+    describe: async (keyId) => {
+      const named = aliases[keyId.replace(/^arn:.*:/, '')];
+      if (named !== undefined) return facts(named);
+      throw new KeyError(keyId === 'alias/denied' ? 'key-denied' : 'key-not-found', 'cannot look at the key');
+    },
+  });
+  const is = (text: string) => audit.isNamedBy(text, 's3://bucket');
+  const own = 'arn:aws:kms:eu-west-1:123456789012:alias/own';
+  for (const text of [arn(), ID, 'alias/own', own]) assert.equal(await is(text), true, text);
+  for (const text of [OTHER, 'alias/other', 'alias/gone']) assert.equal(await is(text), false, text);
+  assert.deepEqual(audit.usage.unseen, []);
+  assert.equal(await is('alias/denied'), false);
+  assert.deepEqual(
+    audit.usage.unseen.map(({ location }) => location),
+    ['s3://bucket'],
+  );
+});
+
 test('each other key is asked about once', async () => {
   described.length = 0;
   const message = messageOf(['aws-kms', arn()], ['aws-kms', OTHER]);
