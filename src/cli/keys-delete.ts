@@ -69,7 +69,7 @@ export const keysDelete: Command = {
     }
     const seen = `${plural(looked, 'object')} and versions looked at, none is wrapped by it`;
     if (dryRun) return context.ui.print(`would delete ${key.arn.text} in ${days} days: ${seen}`);
-    context.ui.print(`${key.arn.text} is deleted at ${deletionDate}: ${seen}`);
+    context.ui.print(`${key.arn.text} will be deleted at ${deletionDate}: ${seen}`);
     context.ui.print(
       `# until then: secretsfs keys delete ${key.arn.text} --cancel. An alarm for whoever still tries to use it:`,
     );

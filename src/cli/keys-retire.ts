@@ -60,9 +60,8 @@ export const keysRetire: Command = {
       for (const each of retired) ui.print(lineOf(each, dryRun));
       for (const { why, hint } of unseen) ui.print(`not seen: ${why}${hint === null ? '' : `; ${hint}`}`);
       const count = retired.length - left.length;
-      ui.print(
-        `${plural(count, 'use')} ${dryRun ? 'would be' : 'were'} brought under ${to.arn.text}, ${left.length} left`,
-      );
+      const verb = dryRun ? 'would be' : count === 1 ? 'was' : 'were';
+      ui.print(`${plural(count, 'use')} ${verb} brought under ${to.arn.text}, ${left.length} left`);
     }
     if (dryRun || left.length + unseen.length === 0) return;
     throw new KeyError(

@@ -35,7 +35,8 @@ export const keysRotation: Command = {
     if (!dryRun && what === 'now') await keys.rotateNow(arn);
     if (context.json)
       return context.ui.printJson({ dryRun, key: arn.text, rotation: what, everyDays: everyDays ?? null });
-    if (dryRun) return context.ui.print(`would turn rotation ${what}: ${arn.text}`);
+    if (dryRun)
+      return context.ui.print(`would ${what === 'now' ? 'rotate' : `turn rotation ${what} of`} ${arn.text}`);
     context.ui.print(`${arn.text} ${DONE[what]}; what it wrapped stays as it is, and opens as before`);
   },
 };

@@ -31,7 +31,7 @@ export const keysShow: Command = {
     const rows = [
       ['key', arn.text],
       ['alias', aliases.said((all) => all.map(({ name }) => name).join(', ') || 'none')],
-      ['state', deletionDate === undefined ? state : `${state}: it is deleted at ${deletionDate}`],
+      ['state', deletionDate === undefined ? state : `${state}: it will be deleted at ${deletionDate}`],
       ['description', description || 'none'],
       ['created', `${created ?? 'unknown'}${managedByAws ? ' by AWS' : ''}`],
       ['kind', `${spec}, ${origin}`],
