@@ -92,7 +92,7 @@ export async function openBundle(
   const { settings } = context;
   await avoidDumps();
   const aws = awsAccess(context);
-  const { keyring, accepted } = await openUnwrapping(acceptedKeys(settings), aws);
+  const { keyring, accepted } = await openUnwrapping(acceptedKeys(settings, context), aws);
   const { bytes, location } = read ?? (await readBundle(context, aws));
   checkHeader(readHeader(bytes), {
     accepted,

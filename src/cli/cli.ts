@@ -17,8 +17,9 @@ import { FLAGS } from './options.ts';
 import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
 
-/** Runs what `argv` (without node and the program) says; returns the exit code. Never throws. */
-export async function runCli(all: readonly string[], process: NodeJS.Process): Promise<number> {
+/** Runs what `given`, the arguments without node and the program, says; returns the exit code. Never throws. */
+export async function runCli(given: readonly string[], process: NodeJS.Process): Promise<number> {
+  const all = given[0] === 'help' ? [...given.slice(1), '--help'] : given;
   const { env, stdin, stdout, stderr } = process;
   const ui = createUi({ stdout, stderr, env });
   const { own, program } = splitAtDashes(all);
@@ -167,15 +168,21 @@ async function parse(
   { ui, columns }: { readonly ui: Ui; readonly columns: number },
 ): Promise<Record<string, unknown> | undefined> {
   let parsed: Record<string, unknown> | undefined;
+  let isOption: (name: string) => boolean = () => true;
   const positionals = command.usage.slice(name.length).split(' ').slice(1);
   const wrong = (problem: string) =>
-    new UsageError(`cannot ${name}: ${problem}`, { hint: `secretsfs ${name} --help shows the options` });
+    new UsageError(`${name.includes(' ') ? name : `cannot ${name}`}: ${problem}`, {
+      hint: `secretsfs ${name} --help shows the options`,
+    });
   const build = (yargs: Argv): Argv => {
     let built = command.build?.(yargs) ?? yargs;
     for (const setting of command.settings) {
       const options = FLAGS[setting];
       if (options !== undefined) built = built.option(flagName(setting), options);
     }
+    const { key } = (built as Argv & { getOptions(): { key: Record<string, unknown> } }).getOptions();
+    isOption = (name) =>
+      name === 'h' || Object.hasOwn(key, name) || Object.hasOwn(key, name.replace(/^no-/, ''));
     return built;
   };
   const parser = yargs([])
@@ -199,7 +206,7 @@ async function parse(
       {},
       (error: Error | undefined, _args: unknown, output: string) => {
         if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {
-          return reject(wrong(problemOf(error?.message || output, argv, positionals)));
+          return reject(wrong(problemOf(error?.message || output, argv, { positionals, isOption })));
         }
         if (parsed === undefined) {
           ui.printText(output);
@@ -220,21 +227,29 @@ async function parse(
   });
 }
 
-/** yargs calls options and positionals alike arguments. `positionals`: as the usage has them. */
-function problemOf(text: string, argv: readonly string[], positionals: readonly string[]): string {
+/**
+ * yargs calls options and positionals alike arguments, and lets an option that it does not know take a positional.
+ * `positionals`: as the usage has them.
+ */
+function problemOf(
+  text: string,
+  argv: readonly string[],
+  { positionals, isOption }: { readonly positionals: readonly string[]; isOption(name: string): boolean },
+): string {
   const [message = ''] = text.split('\n');
   const [, chosen, found, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)$/m.exec(text) ?? [];
-  if (chosen !== undefined) return `${chosen} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
+  if (chosen !== undefined)
+    return `${chosen.toUpperCase()} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
+  const option = splitAtDashes(argv)
+    .own.map((arg) => arg.replace(/=.*/s, ''))
+    .find((arg) => /^--?[a-z]/i.test(arg) && !isOption(arg.replace(/^-+/, '')));
+  if (option !== undefined) return `unknown option ${quote(option)}`;
   const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1];
   if (given !== undefined) return `no ${positionals[Number(given)]?.replace(/\W/g, '').toUpperCase()} given`;
   const valueless = /^Not enough arguments following: (.*)$/.exec(message)?.[1];
   if (valueless !== undefined) return `--${valueless} needs a value`;
   const unknown = /^Unknown arguments?: (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
   if (unknown.length === 0) return lowerFirst(message);
-  const option = argv.find(
-    (arg) => arg.startsWith('-') && unknown.includes(arg.replace(/^-+/, '').replace(/=.*/s, '')),
-  );
-  if (option !== undefined) return `unknown option ${quote(option.replace(/=.*/s, ''))}`;
   return `too many arguments: ${quote(unknown[0] ?? '')}`;
 }
 

@@ -1,5 +1,6 @@
 import { toBase64 } from '../bundle/base64.ts';
 import { parseContext } from '../bundle/name.ts';
+import { isS3Url } from '../daemon/location.ts';
 import { quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
@@ -28,6 +29,11 @@ export const encrypt: Command = {
       .options(DRY_RUN),
   async run(args, context) {
     const out = textArg(args, 'out');
+    if (isS3Url(out)) {
+      throw new UsageError('encrypt writes files, not to S3', {
+        hint: 'secretsfs upload FILE PATH puts a secret into a store; or encrypt to -, and pipe it',
+      });
+    }
     const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     await checkOutputFile(out, force);
     await avoidDumps();

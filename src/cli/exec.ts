@@ -3,10 +3,17 @@ import { isUtf8 } from 'node:buffer';
 import { quote, SourceError, UsageError } from '../errors.ts';
 import { bundleBytesMax } from '../limits.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
+import { splitAtCommas } from '../secrets/patterns.ts';
 import { selectObjects } from '../secrets/select.ts';
 import type { SecretStore } from '../secrets/store.ts';
 import { isSyncKey } from '../secrets/sync.ts';
-import { checkVariables, parseWanted, type Variable, variableName } from '../secrets/variables.ts';
+import {
+  checkVariables,
+  parseWanted,
+  type Variable,
+  variableName,
+  type Wanted,
+} from '../secrets/variables.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, type Context, listArg } from './command.ts';
 import { runProgram } from './run-program.ts';
@@ -68,8 +75,7 @@ async function nameVariables(
   overwrite: boolean,
 ): Promise<Variable[]> {
   const found: (Variable & { readonly isNamed: boolean })[] = [];
-  const wanted = patterns.map(parseWanted);
-  for (const { pattern, name } of wanted) {
+  for (const { pattern, name } of patterns.flatMap(wantedOf)) {
     for await (const { path } of selectObjects(store, [pattern])) {
       const isNamed = name !== undefined;
       if (!isNamed && isSyncKey(path)) continue;
@@ -81,6 +87,19 @@ async function nameVariables(
   }
   checkVariables(found, env, { overwrite });
   return found;
+}
+
+/** Of a list, each pattern by itself: a name is made from what is below the directory of its own pattern. */
+function wantedOf(text: string): Wanted[] {
+  const wanted = parseWanted(text);
+  if (wanted.name !== undefined) return [wanted];
+  const name = /^([^=/*?{,]+)=[^=]/.exec(text)?.[1];
+  if (name !== undefined) {
+    throw new UsageError(`cannot use ${quote(text)}: ${quote(name)} can't be a variable's name`, {
+      hint: 'NAME=PATH, with letters, digits and _, no digit first; also for a path that has a =',
+    });
+  }
+  return splitAtCommas(text).map((pattern) => ({ pattern, name: undefined }));
 }
 
 /** As a text, which is what an environment takes; it lives as long as this process, which waits for the program. */

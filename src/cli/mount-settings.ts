@@ -3,8 +3,9 @@ import path from 'node:path';
 import type { AwsSettings } from '../daemon/agent-channel.ts';
 import { DEFAULTS, type SettingName, type Settings } from '../daemon/config.ts';
 import { isDirectory, isS3Url } from '../daemon/location.ts';
-import { ConfigError, UsageError } from '../errors.ts';
-import { parseAcceptedKey, parseKeyArn } from '../keyring/spec.ts';
+import { ConfigError, quote, UsageError } from '../errors.ts';
+import { parseAcceptedKey, parseKeyArn, parseKeySpec } from '../keyring/spec.ts';
+import type { Context } from './command.ts';
 
 export const AWS_SETTINGS: readonly SettingName[] = [
   'profile',
@@ -21,8 +22,11 @@ export function mountLimits(settings: Settings): { filesMax: number; bytesMax: n
   };
 }
 
-/** --accept-key, for which those of --key stand in that can: key files and ARNs, not aliases. */
-export function acceptedKeys(settings: Settings): readonly string[] {
+/** --accept-key, for which those of --key stand in that can: key files and ARNs, not aliases. Throws UsageError. */
+export function acceptedKeys(
+  settings: Settings,
+  written?: Pick<Context, 'asWritten' | 'env'>,
+): readonly string[] {
   const keys = settings.acceptKey ?? settings.key ?? [];
   if (keys.length === 0) {
     throw new UsageError('no key given', {
@@ -31,8 +35,20 @@ export function acceptedKeys(settings: Settings): readonly string[] {
   }
   if (settings.acceptKey !== undefined) return keys;
   const usable = keys.filter(isAcceptable);
-  // Of none that can, the keyring says why.
-  return usable.length > 0 ? usable : keys;
+  if (usable.length > 0) return usable;
+  const [first = ''] = keys;
+  // What is no key at all is said in its own words.
+  parseKeySpec(first);
+  throw new UsageError(
+    `${writtenKey(first, written)} is ${quote(first)}, and a bundle is opened only with keys named by ARN`,
+    { hint: '--accept-key ARN; secretsfs inspect shows which' },
+  );
+}
+
+function writtenKey(key: string, written: Pick<Context, 'asWritten' | 'env'> | undefined): string {
+  const where = written?.asWritten('key') ?? 'key';
+  const habits = where === 'key' ? ['KMS_KEY_ID', 'SNEAKER_MASTER_KEY'] : [];
+  return habits.find((name) => written?.env[name] === key) ?? (where === 'key' ? 'the key' : where);
 }
 
 function isAcceptable(key: string): boolean {

@@ -26,7 +26,7 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   key: list(KEYS, 'wrapping key: local:PATH, or a KMS key id, ARN or alias; repeat for several'),
   acceptKey: list(
     KEYS,
-    'key that may open: local:PATH or a KMS key ARN [default: --key]; repeat for several',
+    'key that may open: local:PATH or a KMS key ARN; by default --key, where the command has it; repeat for several',
   ),
   context: list(KEYS, 'encryption context k=v; repeat, or a=1,b=2'),
   formats: list(
@@ -91,6 +91,6 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   ),
   stateDir: text(
     MOUNT,
-    'directory that remembers the highest serial [default: /var/lib/secretsfs, or under XDG_STATE_HOME]',
+    'directory of the highest serials of mounts, and of the journals of rotate [default: /var/lib/secretsfs, or under XDG_STATE_HOME]',
   ),
 };

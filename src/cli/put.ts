@@ -36,7 +36,7 @@ function requireInput({ stdin }: Context): void {
 
 async function readValue(path: string, context: Context): Promise<Buffer> {
   if (context.stdin.isTTY) return promptTwice(context.stdin, process.stderr, quote(path));
-  const all = await readStdin(context, SECRET_BYTES_MAX, 'a value');
+  const all = await readStdin(context, SECRET_BYTES_MAX, 'a value', 'secretsfs pack takes more');
   // echo's own, and that of every editor. upload takes every byte.
   const end = all.at(-1) === 0x0a ? (all.at(-2) === 0x0d ? -2 : -1) : all.length;
   return all.subarray(0, end);

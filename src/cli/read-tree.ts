@@ -51,7 +51,7 @@ async function readDirectory(
       const name = raw.toString('utf8');
       const shown = path.join(directory.shown, name);
       if (!Buffer.from(name, 'utf8').equals(raw)) {
-        throw new SourceError('source-invalid', `cannot pack ${quote(shown)}: its name is not UTF-8`, {
+        throw new SourceError('source-invalid', `cannot read ${quote(shown)}: its name is not UTF-8`, {
           hint: 'rename it',
         });
       }
@@ -59,7 +59,7 @@ async function readDirectory(
       if (depth > DEPTH_MAX) {
         throw new SourceError(
           'source-invalid',
-          `cannot pack ${quote(shown)}: it is ${depth} levels deep, want at most ${DEPTH_MAX}`,
+          `cannot read ${quote(shown)}: it is ${depth} levels deep, want at most ${DEPTH_MAX}`,
           { hint: 'leave it out, or pack it with --tar' },
         );
       }
@@ -121,9 +121,9 @@ async function readEntry(
     const shown = quote(path.join(directory.shown, name));
     throw new SourceError(
       'source-invalid',
-      `cannot pack ${shown}: want files, directories and symlinks only`,
+      `cannot read ${shown}: want files, directories and symlinks only`,
       {
-        hint: 'remove it; sockets, pipes and devices cannot be packed',
+        hint: 'remove it: sockets, pipes and devices are not for bundles and stores',
       },
     );
   }
@@ -141,7 +141,7 @@ async function readWhole(file: FileHandle, size: number, shown: string, walk: Wa
   if (walk.bytesLeft < 0) {
     throw new SourceError(
       'source-too-large',
-      `cannot pack ${quote(shown)}: with it there are more than ${TAR_BYTES_MAX} bytes in all`,
+      `cannot read ${quote(shown)}: with it there are more than ${TAR_BYTES_MAX} bytes in all`,
       { hint: 'make several bundles of it' },
     );
   }
@@ -161,8 +161,8 @@ async function readWhole(file: FileHandle, size: number, shown: string, walk: Wa
 }
 
 function changed(shown: string, cause?: unknown): SourceError {
-  return new SourceError('source-invalid', `cannot pack ${quote(shown)}: it changed while it was read`, {
-    hint: 'pack again once nothing writes to it',
+  return new SourceError('source-invalid', `cannot read ${quote(shown)}: it changed while it was read`, {
+    hint: 'again, once nothing writes to it',
     cause,
   });
 }
@@ -172,7 +172,10 @@ function cannotRead(shown: string, cause: unknown): unknown {
   if (typeof code !== 'string' || cause instanceof SourceError) return cause;
   const message = `cannot read ${quote(shown)}: ${errnoWords(cause)}`;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new SourceError('source-not-found', message, { hint: '--dir names the directory to pack', cause });
+    return new SourceError('source-not-found', message, {
+      hint: 'name a directory that there is; pack takes it with --dir',
+      cause,
+    });
   }
   return new SourceError('source-denied', message, { hint: 'run as a user who may read all of it', cause });
 }

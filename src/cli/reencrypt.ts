@@ -1,9 +1,11 @@
 import { toBase64 } from '../bundle/base64.ts';
 import { parseContext } from '../bundle/name.ts';
 import { recogniseCiphertext } from '../bundle/old-format.ts';
+import { messageIn } from '../bundle/sealed-file.ts';
 import { BundleError, quote } from '../errors.ts';
 import { reencryptOfOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
+import type { KmsSpec } from '../keyring/spec.ts';
 import { FILE_BYTES_MAX } from '../limits.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, optionalTextArg, textArg } from './command.ts';
@@ -47,6 +49,7 @@ export const reencrypt: Command = {
     const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     if (!inPlace) await checkOutputFile(out, force);
     const { bytes, revision } = await readInputFile(context, input, FILE_BYTES_MAX);
+    if (messageIn(bytes) !== undefined) throw isEnvelope(input, to);
     const found = recogniseCiphertext(bytes);
     if (found === undefined) throw notRaw(input);
     const kms = new RawKms(awsAccess(context));
@@ -69,6 +72,13 @@ export const reencrypt: Command = {
       );
   },
 };
+
+/** What encrypt makes of more than 4 KiB. */
+function isEnvelope(input: string, to: KmsSpec): BundleError {
+  return new BundleError('bundle-invalid', `${quote(input)} is an envelope, which KMS can't re-encrypt`, {
+    hint: `secretsfs decrypt ${input} - | secretsfs encrypt - NEW --key ${to.keyId}`,
+  });
+}
 
 function notRaw(input: string): BundleError {
   return new BundleError(

@@ -79,7 +79,7 @@ export const reseal: Command = {
 async function newKeys(context: Context, header: BundleHeader, aws: AwsAccess): Promise<readonly string[]> {
   const { settings } = context;
   if (settings.acceptKey !== undefined && settings.key !== undefined) return settings.key;
-  const specs = acceptedKeys(settings);
+  const specs = acceptedKeys(settings, context);
   const localSpecs = specs.filter((spec) => spec.startsWith('local:'));
   const keys: string[] = [];
   for (const { providerId, keyName } of header.encryptedDataKeys) {

@@ -2,9 +2,18 @@
 import { fstatSync, writeSync } from 'node:fs';
 import { errnoWords, OutputError, SourceError, UsageError } from '../errors.ts';
 import type { Context } from './command.ts';
+import { formatBytes } from './ui.ts';
 
-/** Everything that comes on stdin, up to `bytesMax`. The pieces are wiped once they are joined. */
-export async function readStdin({ stdin }: Context, bytesMax: number, what: string): Promise<Buffer> {
+/**
+ * Everything that comes on stdin, up to `bytesMax`. The pieces are wiped once they are joined. `more`: for a hint, what takes
+ * more.
+ */
+export async function readStdin(
+  { stdin }: Context,
+  bytesMax: number,
+  what: string,
+  more = 'no command takes more: make several bundles of it',
+): Promise<Buffer> {
   if (stdin.isTTY) {
     throw new UsageError(`cannot read ${what} from a terminal`, { hint: 'pipe it in, or name a file' });
   }
@@ -16,8 +25,8 @@ export async function readStdin({ stdin }: Context, bytesMax: number, what: stri
     if (length > bytesMax) {
       throw new SourceError(
         'source-too-large',
-        `cannot read ${what} from stdin: it is over ${bytesMax} bytes`,
-        { hint: 'no command takes more: make several bundles of it' },
+        `cannot read ${what} from stdin: it is over ${formatBytes(bytesMax)}`,
+        { hint: more },
       );
     }
   }

@@ -1,4 +1,5 @@
 /** A directory into a store, and only what changed. */
+import { stat } from 'node:fs/promises';
 import { parseContext } from '../bundle/name.ts';
 import { quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
@@ -25,11 +26,16 @@ export const sync: Command = {
         default: false,
         describe: 'remove below the prefix what is not in the directory',
       })
+      .option('force', {
+        type: 'boolean',
+        default: false,
+        describe: 'with --delete: also where the directory is empty',
+      })
       .options(DRY_RUN),
   async run(args, context) {
     const { settings, ui, json } = context;
     const dir = textArg(args, 'dir');
-    const prefix = parsePath(textArg(args, 'prefix').replace(/\/+$/, ''));
+    const prefix = prefixOf(textArg(args, 'prefix'));
     const { key = [] } = settings;
     if (key.length === 0) {
       throw new UsageError('no key given', {
@@ -40,9 +46,11 @@ export const sync: Command = {
     const aws = awsAccess(context);
     const store = openStore(context, aws);
     const { keyring } = await openWrapping(key, aws);
-    const entries = await ui.progress(`reading ${dir}`, () => readTree(dir));
+    const entries = await ui.progress(`reading ${dir}`, () => readDirectory(dir));
     try {
       const files = entries.filter((entry) => entry.kind === 'file');
+      if (files.length === 0 && args['delete'] === true && args['force'] !== true)
+        throw deletesAll(dir, prefix);
       for (const { path } of files) checkName(dir, path, (at) => store.locate(`${prefix}/${at}`));
       for (const { path, kind } of entries)
         if (kind === 'symlink') ui.warn(`left out: ${quote(`${dir}/${path}`)} is a symlink`);
@@ -76,6 +84,31 @@ export const sync: Command = {
     }
   },
 };
+
+function prefixOf(text: string): string {
+  const prefix = text.replace(/\/+$/, '');
+  if (prefix !== '') return parsePath(prefix);
+  throw new UsageError(`cannot use the prefix ${quote(text)}: it is empty`, {
+    hint: 'sync needs a prefix, such as prod: it makes all below it the same as the directory',
+  });
+}
+
+function deletesAll(dir: string, prefix: string): UsageError {
+  return new UsageError(
+    `cannot sync ${quote(dir)}: it has no files, and --delete would remove all below ${quote(prefix)}`,
+    { hint: 'look whether it is the directory that you mean; --force if it is' },
+  );
+}
+
+async function readDirectory(dir: string): ReturnType<typeof readTree> {
+  const found = await stat(dir).catch(() => undefined);
+  if (found?.isFile()) {
+    throw new UsageError(`cannot sync ${quote(dir)}: it is a file`, {
+      hint: 'secretsfs upload FILE PATH takes one',
+    });
+  }
+  return readTree(dir);
+}
 
 /** The keys that `keyring` wraps with, as --accept-key takes them: an alias or an id is looked up by sealing something. */
 async function readerNames(

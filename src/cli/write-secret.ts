@@ -33,7 +33,7 @@ export const WRITING = {
       .option('if-match', {
         type: 'string',
         requiresArg: true,
-        describe: 'only if the etag is still this one, as ls and download show it',
+        describe: 'only if the etag is still this one, as ls --long and download --json show it',
       })
       .option('allow-empty', { type: 'boolean', default: false, describe: 'take no content at all, too' })
       .option('force', { type: 'boolean', default: false, describe: 'replace what is not a secret, too' }),
@@ -51,9 +51,15 @@ export interface Stored {
   readonly sha256: string;
 }
 
+/** What else was done, for JSON and for a person. */
+export interface Done {
+  readonly facts: Readonly<Record<string, unknown>>;
+  readonly words: string;
+}
+
 /**
  * Writes what `read` returns, which is wiped, to `path`. It is asked when all else has been looked at: keys, store and what
- * is there. `then`, where it is given, is called when it is written, before the facts are printed.
+ * is there. `then`, where it is given, is called when it is written, before the facts are printed, to which it adds.
  */
 export async function writeSecret(
   verb: 'upload' | 'put',
@@ -61,7 +67,7 @@ export async function writeSecret(
   args: Args,
   context: Context,
   read: () => Promise<Buffer>,
-  then?: (stored: Stored) => Promise<void>,
+  then?: (stored: Stored) => Promise<Done>,
 ): Promise<void> {
   const { settings, ui } = context;
   const pairs = parseContext(settings.context ?? []);
@@ -95,14 +101,14 @@ export async function writeSecret(
   const written = isDry
     ? undefined
     : await ui.progress(`writing ${path}`, () => store.write(path, sealed, expected));
-  if (!isDry) await then?.({ store, aws, path, sealed, sha256 });
+  const done = isDry ? undefined : await then?.({ store, aws, path, sealed, sha256 });
   const keys = readSecretHeader(sealed).encryptedDataKeys.map(({ keyName }) => keyName);
   const replaced = found === undefined ? undefined : { etag: found.etag, version: found.version };
-  const facts = { path, location, bytes, keys, ...written, replaced, dryRun: isDry };
+  const facts = { path, location, bytes, keys, ...written, replaced, ...done?.facts, dryRun: isDry };
   if (context.json) ui.printJson(facts);
   else
     ui.print(
-      `${isDry ? 'would have ' : ''}${found === undefined ? 'stored' : 'replaced'} ${quote(path)}, ${formatBytes(bytes)}`,
+      `${isDry ? 'would have ' : ''}${found === undefined ? 'stored' : 'replaced'} ${quote(path)}, ${formatBytes(bytes)}${done?.words ?? ''}`,
     );
 }
 
@@ -121,7 +127,7 @@ function checkReplacement(verb: string, path: string, args: Args, found: ReadObj
   // With the quotes that S3 puts around one, or without.
   const wanted = optionalTextArg(args, 'ifMatch')?.replace(/^"(.*)"$/s, '$1');
   if (wanted !== undefined && found?.etag.replace(/^"(.*)"$/s, '$1') !== wanted) {
-    const what = found === undefined ? 'it is gone' : `its etag is ${quote(found.etag)}`;
+    const what = found === undefined ? 'it is gone' : `its etag is ${found.etag}`;
     throw new OutputError('output-changed', `${cannot}: ${what}, want ${quote(wanted)}`, {
       hint: 'somebody else wrote it since: look at what is there, and decide again',
     });

@@ -73,7 +73,8 @@ function malformed(text: string, why: string): UsageError {
   });
 }
 
-function splitAtCommas(text: string): string[] {
+/** Each pattern of `text` by itself, malformed ones too. */
+export function splitAtCommas(text: string): string[] {
   const parts = [''];
   let depth = 0;
   for (const character of text) {

@@ -74,6 +74,46 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     { exit: 2, code: 'usage', says: /cannot mount: unknown option "--keys"/, hint: /--help/ },
   ],
   [
+    'an unknown option before a positional',
+    ['keygen', '--dry-run', 'zz.key'],
+    { exit: 2, code: 'usage', says: /cannot keygen: unknown option "--dry-run"/, hint: /--help/ },
+  ],
+  [
+    'an unknown option that takes the only positional, after a known one',
+    ['get', '--no-json', '--store', 'x', '--frobnicate', 'db/x'],
+    { exit: 2, code: 'usage', says: /cannot get: unknown option "--frobnicate"/, hint: /--help/ },
+  ],
+  [
+    'an unknown option of two words',
+    ['download', 'a', 'b', '--dry-run'],
+    { exit: 2, code: 'usage', says: /cannot download: unknown option "--dry-run"/, hint: /--help/ },
+  ],
+  [
+    'another choice, to a command of two words',
+    ['keys', 'rotation', 'maybe', 'k'],
+    {
+      exit: 2,
+      code: 'usage',
+      says: /^secretsfs: keys rotation: WHAT is "maybe", want "on"/m,
+      hint: /--help/,
+    },
+  ],
+  [
+    'a bundle opened with an alias',
+    ['unpack', 'web.enc', '-', '--key', 'alias/app'],
+    {
+      exit: 2,
+      code: 'usage',
+      says: /--key is "alias\/app", and a bundle is opened only with keys named by ARN/,
+      hint: /--accept-key ARN; secretsfs inspect shows which/,
+    },
+  ],
+  [
+    'an S3 location for what writes files',
+    ['encrypt', 'dir/secret', 's3://bucket/x', '--key', 'alias/app'],
+    { exit: 2, code: 'usage', says: /encrypt writes files, not to S3/, hint: /secretsfs upload/ },
+  ],
+  [
     'an option without its value',
     ['mount', '--key'],
     { exit: 2, code: 'usage', says: /cannot mount: /, hint: /--help/ },

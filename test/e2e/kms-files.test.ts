@@ -106,6 +106,10 @@ test('what is larger takes the envelope by itself, under several keys too, in ba
     const accept = options.includes('local:local.key') ? ['--accept-key', 'local:local.key'] : [];
     assert.ok(bytes(await bench.must(['decrypt', 'large', '-', ...accept])).equals(secret));
   }
+  const refused = await bench.secretsfs(['reencrypt', 'large', 'new', '--key', alias]);
+  assert.equal(refused.code, 6);
+  assert.match(refused.stderr, /"large" is an envelope, which KMS can't re-encrypt/);
+  assert.ok(refused.stderr.includes(`secretsfs decrypt large - | secretsfs encrypt - NEW --key ${alias}`));
   const small = await bench.must(['encrypt', '-', 'two', '--json', '--key', key, '--key', other], {
     stdin: Buffer.from('x'),
   });
@@ -132,7 +136,7 @@ test('reencrypt goes to another key within KMS, in place and in the form that it
   await bench.must(['encrypt', '-', 'large', '--key', key], { stdin: randomBytes(30_000) });
   const large = await bench.secretsfs(['reencrypt', 'large', 'large', '--key', other]);
   assert.equal(large.code, 6);
-  assert.match(large.stderr, /larger than a KMS ciphertext/);
+  assert.match(large.stderr, /is an envelope, which KMS can't re-encrypt/);
 });
 
 test('a data key is made wrapped, and unwraps with aws and with us', async (t) => {

@@ -18,13 +18,15 @@ test('the program has the secrets as variables, by the names of the docs, and no
   const store = await storeBench(t, moto);
   await typed(
     store,
-    'echo one | secretsfs put prod/db/password; echo two | secretsfs put prod/mail/password',
+    'echo one | secretsfs put prod/db/password; echo two | secretsfs put prod/mail/password; echo app | secretsfs put prod/app/db_name',
   );
   await typed(store, 'printf "a\\nb\\n\\n" | secretsfs upload - prod/lines');
   const show = '-- sh -c \'env | grep -E "^(DB_|MAIL_|PASSWORD|PGPASSWORD|LINES|PROD)" | sort; true\'';
   const cases: [string, string][] = [
     ["'prod/db/*'", 'PASSWORD=one'],
     ["'prod/*/*'", 'DB_PASSWORD=one\nMAIL_PASSWORD=two'],
+    ["'prod/db/*,prod/app/d*'", 'DB_NAME=app\nPASSWORD=one'],
+    ['prod/db/password,prod/app/db_name', 'DB_NAME=app\nPASSWORD=one'],
     ['prod/db/ PGPASSWORD=prod/mail/password', 'PASSWORD=one\nPGPASSWORD=two'],
     ["'**/mail/password'", 'PROD_MAIL_PASSWORD=two'],
   ];

@@ -100,6 +100,19 @@ test('equal contents at two paths have different hashes, and a header taken from
   assert.match(await bench.must(['sync', 'dir', 'x', ...local]), /^~ a\nadded 0, changed 1/);
 });
 
+test('an empty directory empties a prefix only with --force', async (t) => {
+  const { bench } = await setUp(t);
+  await bench.must(['sync', 'dir', 'x']);
+  await mkdir(bench.path('none'));
+  const sync = ['sync', 'none', 'x', '--delete'];
+  for (const args of [sync, [...sync, '--dry-run']])
+    assert.match(
+      refused(await bench.secretsfs(args), 2, 'usage'),
+      /no files, and --delete would remove all below "x"/,
+    );
+  assert.match(await bench.must([...sync, '--force']), /removed 3, unchanged 0\n$/);
+});
+
 test('pack PATTERN… OUT makes a bundle of secrets under a key of its own, and diff finds what differs', async (t) => {
   const { bench, location } = await setUp(t);
   await bench.must(['sync', 'dir', 'app']);

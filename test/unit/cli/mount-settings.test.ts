@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { noticingOptions } from '../../../src/cli/mount-settings.ts';
+import { acceptedKeys, noticingOptions } from '../../../src/cli/mount-settings.ts';
 
 const ARN = 'arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000';
 const S3 = 's3://bucket/web.enc';
@@ -21,6 +21,19 @@ test('what a source says goes before the flat settings; an external id stays wit
   assert.deepEqual(sources[0]?.aws, aws);
   const { region, roleArn, externalId } = sources[1]?.aws ?? {};
   assert.deepEqual([region, roleArn, externalId], ['other', 'theirs', undefined]);
+});
+
+test('where no key that is named can open, it says where that was written, and that an ARN can', () => {
+  const key = ['alias/app'];
+  const asWritten = () => 'key';
+  const said = (env: NodeJS.ProcessEnv) => () => acceptedKeys({ key }, { asWritten, env });
+  assert.throws(said({ KMS_KEY_ID: 'alias/app' }), {
+    code: 'usage',
+    message: /^KMS_KEY_ID is "alias\/app", and/,
+  });
+  assert.throws(said({ KMS_KEY_ID: 'other' }), { code: 'usage', message: /^the key is "alias\/app", and/ });
+  assert.throws(() => acceptedKeys({ key: ['no key'] }), { code: 'usage', message: /names no key/ });
+  assert.deepEqual(acceptedKeys({ key: ['alias/app', ARN] }), [ARN]);
 });
 
 test('beside a queue polling is the safety net, unless it is said how often', () => {
