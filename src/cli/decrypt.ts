@@ -3,7 +3,7 @@ import { parseContext } from '../bundle/name.ts';
 import { recogniseCiphertext, recognisePack } from '../bundle/old-format.ts';
 import { recognise } from '../bundle/recognise.ts';
 import { messageIn, openFile, readFileHeader } from '../bundle/sealed-file.ts';
-import { BundleError, quote, UsageError } from '../errors.ts';
+import { BundleError, KeyError, quote, UsageError } from '../errors.ts';
 import { openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
 import { KMS_PROVIDER_ID } from '../keyring/kms.ts';
 import { openCiphertext, openOldPack } from '../keyring/old-object.ts';
@@ -44,7 +44,9 @@ export const decrypt: Command = {
     await avoidDumps();
     // Base64 is a third more, and has line breaks.
     const { bytes } = await readInputFile(context, input, 2 * bundleBytesMax(FILE_BYTES_MAX));
-    const opened = await open(bytes, input, context);
+    const opened = await open(bytes, input, context).catch((error: unknown) => {
+      throw named(error, input);
+    });
     const contents = args['innerBase64'] === true ? decoded(opened.plaintext, input) : opened.plaintext;
     try {
       const expected = force ? undefined : 'absent';
@@ -95,6 +97,15 @@ async function openMessageOf(message: Buffer, context: Context): Promise<Decrypt
   const pairs = parseContext(settings.context ?? []);
   const plaintext = await openFile(message, { keyring, accepted, context: pairs });
   return { plaintext, format: 'file', key: encryptedDataKeys.map(({ keyName }) => keyName).join(', ') };
+}
+
+/** KMS knows no files, nor what is no ciphertext. */
+function named(error: unknown, input: string): unknown {
+  if (!(error instanceof KeyError) || error.code !== 'data-key-refused') return error;
+  return new KeyError(error.code, `cannot decrypt ${quote(input)}: ${error.message}`, {
+    hint: `${error.hint}, or is no ciphertext at all`,
+    cause: error,
+  });
 }
 
 function needsKeyFile(names: readonly string[]): UsageError {

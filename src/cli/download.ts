@@ -30,7 +30,11 @@ export const download: Command = {
     const force = args['force'] === true;
     if (file === '-') refuseTerminal(context, 'a secret');
     // Before anything of it is opened, or written anywhere.
-    else if (!force && (await lstat(file).catch(() => undefined)) !== undefined) throw fileExists(file);
+    else {
+      const found = await lstat(file).catch(() => undefined);
+      if (found?.isDirectory()) throw isDirectory(file, path);
+      if (!force && found !== undefined) throw fileExists(file);
+    }
     const aws = awsAccess(context);
     const store = openStore(context, aws);
     const opener = await createOpener(context, store, aws);
@@ -74,6 +78,13 @@ async function writePrivately(file: string, plaintext: Buffer, force: boolean): 
   } finally {
     for (const signal of SIGNALS) process.removeListener(signal, later);
   }
+}
+
+function isDirectory(file: string, path: string): OutputError {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  return new OutputError('output-exists', `cannot download: ${quote(file)} is a directory`, {
+    hint: `name the file: ${file.replace(/\/+$/, '')}/${name}`,
+  });
 }
 
 function fileExists(file: string, cause?: OutputError): OutputError {

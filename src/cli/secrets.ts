@@ -146,7 +146,7 @@ function notFound(store: SecretStore, path: string, version: string | undefined)
     {
       hint:
         version === undefined
-          ? 'secretsfs ls shows what there is'
+          ? `secretsfs ls shows what there is; in a bucket with versions secretsfs history ${path} shows what was`
           : `secretsfs history ${path} shows its versions`,
     },
   );

@@ -159,7 +159,18 @@ export class DirectoryStore implements SecretStore {
     try {
       return await OpenDirectory.open(directory, { follow: true });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOTDIR') {
+        throw new SourceError(
+          'source-invalid',
+          `cannot open the store: ${quote(directory)} is not a directory`,
+          {
+            hint: '--store s3://BUCKET/PREFIX or a directory',
+            cause: error,
+          },
+        );
+      }
+      if (code !== 'ENOENT') throw error;
       throw new SourceError(
         'source-not-found',
         `cannot open the store: there is no directory ${quote(directory)}`,

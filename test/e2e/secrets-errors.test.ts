@@ -31,7 +31,8 @@ test('what a person gets wrong is said in one message, with what to do', async (
   await typed(store, `aws s3 cp bundle s3://${bucket}/prod/web.enc.tar`);
   const cases: [string, string, RegExp][] = [
     // Places.
-    ['secretsfs get nope', 'source-not-found', /secretsfs ls/],
+    ['secretsfs get nope', 'source-not-found', /secretsfs ls.*secretsfs history nope/],
+    ['secretsfs ls --store /etc/passwd', 'source-invalid', /"\/etc\/passwd" is not a directory/],
     ['secretsfs get ../a', 'usage', /a part that is \. or \.\./],
     ['secretsfs upload /etc/hostname a/../../b', 'usage', /\.\./],
     ['secretsfs get ""', 'usage', /is empty/],
@@ -56,6 +57,13 @@ test('what a person gets wrong is said in one message, with what to do', async (
     ['echo x | secretsfs put web.enc.tar', 'output-exists', /it is a bundle.*--force/s],
     ['secretsfs get web.enc.tar', 'bundle-format', /it is a bundle.*unpack/s],
     ['touch there && secretsfs download a there', 'output-exists', /--force/],
+    ['secretsfs download b/a .', 'output-exists', /"." is a directory.*name the file: \.\/a/s],
+    ['mkdir -p d; secretsfs download b/a d --force', 'output-exists', /name the file: d\/a/],
+    [
+      'echo junk > junk; secretsfs decrypt junk -',
+      'data-key-refused',
+      /cannot decrypt "junk": .*, or is no ciphertext at all/s,
+    ],
     ['secretsfs download a no/such/dir/file', 'output-failed', /mkdir -p/],
     // Directories.
     ['secretsfs sync big x', 'usage', /"big": it is a file.*secretsfs upload/s],
