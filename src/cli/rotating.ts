@@ -2,16 +2,18 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AwsAccess } from '../aws/access.ts';
+import { ConfigError, errnoWords, quote } from '../errors.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { sealForSneaker } from '../keyring/seal-sneaker.ts';
 import type { KmsSpec } from '../keyring/spec.ts';
 import { type RotationSummary, rotateAll } from '../secrets/rotate-all.ts';
-import { FileJournal } from '../secrets/rotation-journal.ts';
+import { FileJournal, type RotationSubject } from '../secrets/rotation-journal.ts';
 import { type RotationTarget, targetsOf } from '../secrets/rotation-pair.ts';
 import { openSecret, readSecretHeader, sealSecret } from '../secrets/secret.ts';
 import { selectObjects } from '../secrets/select.ts';
 import type { SecretStore, StoredObject } from '../secrets/store.ts';
+import { makeDirectory } from '../system/make-directory.ts';
 import type { SecretOpener } from './secrets.ts';
 import { plural, type Ui } from './ui.ts';
 
@@ -62,9 +64,7 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
   const names = forSneaker === undefined ? keyNames : ['sneaker', ...keyNames];
   const subject = { store: store.location, patterns, keyNames: names, fromKeys: fromKeys ?? [] };
   const kms = new RawKms(aws);
-  const directory = path.join(request.stateDir, 'rotations');
-  const { restart } = request;
-  const journal = dryRun ? NO_JOURNAL : FileJournal.open(directory, subject, { nowMs: Date.now(), restart });
+  const journal = dryRun ? NO_JOURNAL : await openJournal(request, subject);
   if (journal.resumed !== undefined) {
     const began = new Date(journal.startedMs).toISOString();
     ui.warn(
@@ -104,6 +104,22 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
     journal.close(summary !== undefined && summary.failed.length === 0 && summary.left === 0);
   }
   return { ...summary, keys: keyNames, total: objects.length };
+}
+
+/** Throws ConfigError for a state directory that can't be one, and what FileJournal.open() throws. */
+async function openJournal(
+  { stateDir, restart }: RotateRequest,
+  subject: RotationSubject,
+): Promise<FileJournal> {
+  const directory = path.join(stateDir, 'rotations');
+  await makeDirectory(directory).catch((cause: unknown) => {
+    throw new ConfigError(
+      'config-invalid',
+      `cannot keep the journal of the rotation in ${quote(directory)}: ${errnoWords(cause)}`,
+      { hint: 'name a directory of your own: --state-dir DIR, or SECRETSFS_STATE_DIR', cause },
+    );
+  });
+  return FileJournal.open(directory, subject, { nowMs: Date.now(), restart });
 }
 
 /** Of a dry run, which neither leaves anything nor continues it. */

@@ -8,11 +8,12 @@
  * from serving.
  */
 import { constants, type Stats } from 'node:fs';
-import { lstat, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { lstat, open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
 import { ConfigError, errnoWords, quote } from '../errors.ts';
+import { makeDirectory } from '../system/make-directory.ts';
 import { FloorDisk, NO_ANSWER } from './floor-disk.ts';
 import type { Log } from './log.ts';
 
@@ -246,23 +247,4 @@ export function stateDirectory(options: {
   throw new ConfigError('config-invalid', 'cannot place the record of serials: HOME is not set', {
     hint: 'give --state-dir DIR, a directory of this user',
   });
-}
-
-/** Resolves where something stands there, too. A recursive mkdir() says ENOENT for whatever else is wrong. */
-async function makeDirectory(directory: string): Promise<void> {
-  const failed = await errnoOfMaking(directory);
-  if (failed === undefined) return;
-  if ((failed as NodeJS.ErrnoException).code !== 'ENOENT') throw failed;
-  await makeDirectory(path.dirname(directory));
-  const again = await errnoOfMaking(directory);
-  if (again !== undefined) throw again;
-}
-
-async function errnoOfMaking(directory: string): Promise<unknown> {
-  try {
-    await mkdir(directory, { mode: 0o700 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') return error;
-  }
-  return undefined;
 }

@@ -4,9 +4,10 @@
  * can't be read or written is done without.
  */
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, readFile } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../source/output.ts';
+import { makeDirectory } from '../system/make-directory.ts';
 import type { Facts } from './facts.ts';
 import type { StoredObject } from './store.ts';
 
@@ -81,7 +82,7 @@ async function ownDirectory({ XDG_CACHE_HOME, HOME }: NodeJS.ProcessEnv): Promis
   if (cache === undefined) return undefined;
   const directory = `${cache}/secretsfs`;
   if (!(await isWayOurs(directory))) return undefined;
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectory(directory);
   const stat = await lstat(directory);
   const isOurs = stat.isDirectory() && stat.uid === process.geteuid?.() && (stat.mode & 0o022) === 0;
   return isOurs ? directory : undefined;

@@ -4,15 +4,7 @@
  * cut off counts for nothing: then the header of that secret tells.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  appendFileSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, lstatSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, OutputError, quote } from '../errors.ts';
 import { type Lock, lockFile } from '../system/locks.ts';
@@ -53,7 +45,7 @@ export class FileJournal implements RotationJournal {
   }
 
   /**
-   * In `directory`, which is made. With `restart` what an earlier process left is forgotten. Throws OutputError `output-failed`
+   * In `directory`, which is there. With `restart` what an earlier process left is forgotten. Throws OutputError `output-failed`
    * where another process is at the same rotation, ConfigError for a directory that others could write to (what they put there
    * would be believed), and what the file system says.
    */
@@ -62,7 +54,6 @@ export class FileJournal implements RotationJournal {
     subject: RotationSubject,
     { nowMs, restart }: { readonly nowMs: number; readonly restart: boolean },
   ): FileJournal {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
     checkOwn(directory);
     const of = {
       format: FORMAT,

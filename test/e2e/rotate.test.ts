@@ -18,6 +18,7 @@ import {
   startMoto,
   unique,
 } from '../support/moto.ts';
+import { PROGRAM } from '../support/paths.ts';
 import { Bench, type Outcome } from '../support/program.ts';
 import { contentOf, StoredSecrets } from '../support/stored-secrets.ts';
 
@@ -254,6 +255,14 @@ test('what a person can get wrong is said, with what to do, and changes nothing'
     [key, s3('AccessDenied', 403), 4, 'source-denied', /ListBucket/],
     [[...key, '--store', 's3://no-such-bucket-anywhere/x'], undefined, 4, 'source-not-found', /bucket/],
     [[...key, '--store', bench.path('dir'), '--purge-versions'], undefined, 2, 'usage', /keeps none/],
+    [
+      [...key, '--state-dir', '/proc/nothing'],
+      undefined,
+      3,
+      'config-invalid',
+      /cannot keep the journal.*--state-dir/s,
+    ],
+    [[...key, '--state-dir', PROGRAM], undefined, 3, 'config-invalid', /not a directory/],
   ];
   for (const [args, rule, exit, code, says] of cases) {
     proxy.rules = rule === undefined ? [] : [rule];
