@@ -52,7 +52,7 @@ test('what was typed wrong is refused before KMS is asked', async (t) => {
     [[...create, '--policy', 'no.json'], /no Statement/, /keys policy/],
     [[...create, '--policy', 'missing'], /no such file/, /path/],
     [[...create, '--admin', ADMIN, '--region', 'cn-north-1'], /of the partition aws-cn/, /--region/],
-    [['keys', 'rotation', 'maybe', 'alias/web'], /what is "maybe", want "on" or "off" or "now"/, /--help/],
+    [['keys', 'rotation', 'maybe', 'alias/web'], /WHAT is "maybe", want "on" or "off" or "now"/, /--help/],
     [['keys', 'rotation', 'on', 'alias/web', '--every', '10'], /every 10 days/, /90 to 2560/],
     [['keys', 'rotation', 'off', 'alias/web', '--every', '100'], /--every with off/, /keys rotation on/],
     [['keys', 'show', 'local:key'], /managed as a file/, /KMS/],
