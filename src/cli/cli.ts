@@ -238,8 +238,11 @@ function problemOf(
 ): string {
   const [message = ''] = text.split('\n');
   const [, chosen, found, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)$/m.exec(text) ?? [];
-  if (chosen !== undefined)
-    return `${chosen.toUpperCase()} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
+  if (chosen !== undefined) {
+    const isPositional = positionals.some((each) => each.replace(/\W/g, '') === chosen);
+    const name = isPositional ? chosen.toUpperCase() : `--${chosen}`;
+    return `${name} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
+  }
   const option = splitAtDashes(argv)
     .own.map((arg) => arg.replace(/=.*/s, ''))
     .find((arg) => /^--?[a-z]/i.test(arg) && !isOption(arg.replace(/^-+/, '')));

@@ -137,7 +137,7 @@ test('policy says what is wrong with what it was given, and what to write', asyn
     ],
     [
       ['--bundle', 's3://bundles/web', '--key', KEY, '--document', 'all'],
-      /document is "all", want "identity" or "key" or "bucket"/,
+      /--document is "all", want "identity" or "key" or "bucket"/,
       /--help/,
     ],
     [
