@@ -13,8 +13,8 @@ before(async () => {
   proxy = await startFaultProxy(moto.url);
 });
 after(async () => {
-  await proxy.close();
-  await moto.stop();
+  await proxy?.close();
+  await moto?.stop();
 });
 
 const ADMIN = 'arn:aws:iam::123456789012:role/admin';

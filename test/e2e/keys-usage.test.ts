@@ -14,8 +14,8 @@ before(async () => {
   proxy = await startFaultProxy(moto.url);
 });
 after(async () => {
-  await proxy.close();
-  await moto.stop();
+  await proxy?.close();
+  await moto?.stop();
 });
 
 interface Use {

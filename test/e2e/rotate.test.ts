@@ -37,9 +37,9 @@ before(async () => {
   [oldKey, newKey] = await Promise.all([createKey(moto.url), createKey(moto.url)]);
 });
 after(async () => {
-  await proxy.close();
+  await proxy?.close();
   restoreEnv();
-  await moto.stop();
+  await moto?.stop();
 });
 
 interface World {

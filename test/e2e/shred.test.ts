@@ -17,8 +17,8 @@ before(async () => {
   proxy = await startFaultProxy(moto.url);
 });
 after(async () => {
-  await proxy.close();
-  await moto.stop();
+  await proxy?.close();
+  await moto?.stop();
 });
 
 async function setUp(t: TestContext, env?: NodeJS.ProcessEnv): Promise<Bench> {

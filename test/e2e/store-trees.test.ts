@@ -17,8 +17,8 @@ before(async () => {
   key = await createKey(moto.url);
 });
 after(async () => {
-  await proxy.close();
-  await moto.stop();
+  await proxy?.close();
+  await moto?.stop();
 });
 
 async function setUp(t: TestContext): Promise<{ readonly bench: Bench; readonly location: string }> {
