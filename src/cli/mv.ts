@@ -79,17 +79,17 @@ function keysFor(given: readonly string[] | undefined, { keys }: OpenedSecret): 
   throw new UsageError('no key given, and it is under a key file', { hint: '--key local:PATH' });
 }
 
-/** What it was: of kms-secrets, two objects. */
+/** Exactly what was opened: of kms-secrets, two objects, of which the key goes last, since without it the other is nothing. */
 async function removeMoved(
   store: SecretStore,
   from: string,
   to: string,
-  { stored, format }: OpenedSecret,
+  { stored, wrappedKey }: OpenedSecret,
 ): Promise<void> {
   try {
-    if (format !== 'kms-secrets') return await store.remove(from, stored);
+    if (wrappedKey === undefined) return await store.remove(from, stored);
     await store.remove(`${from}.aes`, stored);
-    await store.remove(`${from}.kms`, 'any');
+    await store.remove(`${from}.kms`, wrappedKey);
   } catch (error) {
     if (!(error instanceof OutputError) || error.code !== 'output-changed') throw error;
     const message = `cannot remove ${quote(from)}: somebody else wrote it since it was moved to ${quote(to)}`;

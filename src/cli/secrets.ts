@@ -34,7 +34,10 @@ export interface OpenedSecret {
   readonly keys: readonly string[];
   /** Of ours. */
   readonly header: SecretHeader | undefined;
+  /** Of a secret that is two objects, PATH.aes. */
   readonly stored: ReadObject;
+  /** The other one, PATH.kms. */
+  readonly wrappedKey?: ReadObject;
 }
 
 export interface SecretOpener {
@@ -131,7 +134,7 @@ async function openPair(
   );
   if (opened === undefined) return undefined;
   const { plaintext, format, keyId } = opened;
-  return { plaintext, format, keys: [keyId], header: undefined, stored: sealed };
+  return { plaintext, format, keys: [keyId], header: undefined, stored: sealed, wrappedKey };
 }
 
 function kmsKeysOf(specs: readonly string[]): KmsSpec[] {

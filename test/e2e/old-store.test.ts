@@ -1,11 +1,13 @@
 /** A store that sneaker and kms-secrets left, and one that sneaker still reads. */
 import assert from 'node:assert/strict';
 import { createDecipheriv, randomBytes } from 'node:crypto';
-import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir, readdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { CreateBucketCommand, DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { sealSneaker } from '../../src/bundle/sneaker.ts';
 import { awsCli } from '../support/aws-cli.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { awsEnv, createBucket, createKey, motoS3, startMoto } from '../support/moto.ts';
 import { OLD_CONTEXT, OLD_KEY_ID, OLD_VECTORS, oldFile, oldKms } from '../support/old-vectors.ts';
 import { Bench } from '../support/program.ts';
@@ -146,6 +148,39 @@ test('key files alone are asked of no KMS, whatever lies there', async (t) => {
     assert.equal(stdout, '');
     assert.equal(kms.calls.length, asked, path);
   }
+});
+
+test('mv of a pair leaves a half that somebody replaces meanwhile', async (t) => {
+  const kms = oldKms();
+  const server = await kms.listen();
+  t.after(() => server.stop());
+  const proxy = await startFaultProxy(server.url);
+  t.after(() => proxy.close());
+  const bench = await Bench.create(t, { ...awsEnv(proxy.url), SECRETSFS_STORE: 'dir', KMS_KEY_ID: '' });
+  await bench.must(['keygen', 'key']);
+  await mkdir(bench.path('dir'));
+  const plaintext = randomBytes(32);
+  const Path = `file://${await realpath(bench.path('dir'))}/old`;
+  const wrappedKey = kms.wrap(OLD_KEY_ID, plaintext, { Path });
+  const key = { plaintext, keyId: OLD_KEY_ID, wrappedKey, nonce: randomBytes(12) };
+  const aes = sealSneaker(Buffer.from('content'), key).subarray(4 + wrappedKey.length);
+  const move = ['mv', 'old', 'new', '--force', '--key', 'local:key', '--accept-key', OLD_KEY_ID];
+  for (const half of ['kms', 'aes']) {
+    await writeFile(bench.path('dir/old.kms'), wrappedKey);
+    await writeFile(bench.path('dir/old.aes'), aes);
+    // Both were read when the key is asked.
+    proxy.rules = [() => void writeFileSync(bench.path(`dir/old.${half}`), 'of somebody else')];
+    const { code, stderr } = await bench.secretsfs(move);
+    assert.equal(code, 10, stderr);
+    assert.match(stderr, /somebody else wrote it.*output-changed/);
+    assert.equal(await readFile(bench.path(`dir/old.${half}`), 'utf8'), 'of somebody else');
+    assert.equal(await bench.must(['get', 'new', '--key', 'local:key']), 'content');
+  }
+  proxy.rules = [];
+  await writeFile(bench.path('dir/old.kms'), wrappedKey);
+  await writeFile(bench.path('dir/old.aes'), aes);
+  await bench.must(move);
+  assert.deepEqual((await readdir(bench.path('dir'))).sort(), ['.secretsfs', 'new']);
 });
 
 test('a ciphertext that nothing binds to its path is opened by nothing that was not told, and its key is not asked', async (t) => {
