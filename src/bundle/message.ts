@@ -17,14 +17,14 @@ export const SUITE_ID = 0x0578;
 /** The pair of the context with the public half of the signing key, a compressed P-384 point in base64. */
 export const PUBLIC_KEY_PAIR = 'aws-crypto-public-key';
 
-const MESSAGE_ID_BYTES = 32;
+export const MESSAGE_ID_BYTES = 32;
 const COMMITMENT_BYTES = 32;
-const CONTENT_TYPE_FRAMED = 2;
-const IV_BYTES = 12;
+export const CONTENT_TYPE_FRAMED = 2;
+export const IV_BYTES = 12;
 export const TAG_BYTES = 16;
-const SEQUENCE_FINAL = 0xffffffff;
-const FRAME_HEADER_BYTES = 4 + IV_BYTES;
-const FINAL_FRAME_HEADER_BYTES = 4 + 4 + IV_BYTES + 4;
+export const SEQUENCE_FINAL = 0xffffffff;
+export const FRAME_HEADER_BYTES = 4 + IV_BYTES;
+export const FINAL_FRAME_HEADER_BYTES = 4 + 4 + IV_BYTES + 4;
 
 /** Names as the AWS Encryption SDK's documentation has them. */
 const SUITES: ReadonlyMap<number, string> = new Map([
@@ -308,11 +308,14 @@ export function soleFrameBytes(bytes: Uint8Array, { headerBytes }: MessageHeader
   return view.readUInt32BE(FINAL_FRAME_HEADER_BYTES - 4);
 }
 
-/** What a frame's tag authenticates besides its ciphertext. */
-export function frameAssociatedData(messageId: Uint8Array, frame: Frame): Buffer {
-  const label = frame.final ? 'AWSKMSEncryptionClient Final Frame' : 'AWSKMSEncryptionClient Frame';
+/** What a frame's tag authenticates besides its ciphertext, which is as long as its content. */
+export function frameAssociatedData(
+  messageId: Uint8Array,
+  { sequence, final, bytes }: { readonly sequence: number; readonly final: boolean; readonly bytes: number },
+): Buffer {
+  const label = final ? 'AWSKMSEncryptionClient Final Frame' : 'AWSKMSEncryptionClient Frame';
   const numbers = Buffer.alloc(4 + 8);
-  numbers.writeUInt32BE(frame.sequence, 0);
-  numbers.writeBigUInt64BE(BigInt(frame.ciphertext.length), 4);
+  numbers.writeUInt32BE(sequence, 0);
+  numbers.writeBigUInt64BE(BigInt(bytes), 4);
   return Buffer.concat([messageId, Buffer.from(label), numbers]);
 }

@@ -1,14 +1,12 @@
 /**
  * A sealed message to bytes: a signed AWS Encryption SDK message (docs/format.md) around a plaintext that this module
- * knows nothing of. seal.ts makes one.
+ * knows nothing of. seal-message.ts makes one.
  *
- * Keys, commitment and signature checks come from the SDK's materials, but the message is walked here: whole in memory,
+ * Keys and commitment come from the SDK's materials, but the message is walked here: whole in memory,
  * it can be verified to the last byte before the first one is decrypted, which the SDK's streams can't do, and into one
  * buffer that is ours to wipe.
  */
 import { Buffer } from 'node:buffer';
-import { ECDH } from 'node:crypto';
-import { VerificationKey } from '@aws-crypto/material-management';
 import {
   AlgorithmSuiteIdentifier,
   EncryptedDataKey,
@@ -19,7 +17,6 @@ import {
   NodeDecryptionMaterial,
 } from '@aws-crypto/material-management-node';
 import { KeyError, quote, SecretsfsError } from '../errors.ts';
-import { FRAME_BYTES_MAX } from '../limits.ts';
 import { describeDataKey } from './data-keys.ts';
 import {
   corrupt,
@@ -30,6 +27,7 @@ import {
   type MessageHeader,
   PUBLIC_KEY_PAIR,
 } from './message.ts';
+import { isSignedBy, piecesOf } from './signature.ts';
 
 export interface OpenOptions {
   /** Unwraps the data key. A SecretsfsError that it throws is what is thrown. */
@@ -57,28 +55,24 @@ export async function openMessage(
   const layout = layOut(bytes, message, options.plaintextBytesMax);
 
   const material = await unwrap(message, options.keyring);
-  const { getDecipherInfo, getVerify, dispose } = getDecryptionHelper(material);
+  const { getDecipherInfo, dispose } = getDecryptionHelper(material);
   try {
     const getDecipher = authenticateHeader(message, getDecipherInfo);
-    const verify = getVerify?.();
-    if (verify === undefined) throw corrupt(message, 'its suite has no signature');
-    const totalBytes = layout.signed.length + layout.plaintextBytes;
-    let verified = 0;
-    for (const piece of piecesOf(layout.signed)) {
-      verify.update(piece);
-      verified += piece.length;
-      await options.progress?.(verified, totalBytes);
-    }
-    if (!isVerified(() => verify.awsCryptoVerify(layout.signature)))
-      throw corrupt(message, 'its signature does not match');
+    const { signed, signature, plaintextBytes } = layout;
+    const totalBytes = signed.length + plaintextBytes;
+    const publicKey = message.encryptionContext.get(PUBLIC_KEY_PAIR) ?? '';
+    const isSigned = await isSignedBy(publicKey, signed, signature, (done) =>
+      options.progress?.(done, totalBytes),
+    );
+    if (!isSigned) throw corrupt(message, 'its signature does not match');
 
     // Not from Buffer's pool, which other buffers share: this one holds secrets until its caller wipes it.
-    const plaintext = Buffer.allocUnsafeSlow(layout.plaintextBytes);
+    const plaintext = Buffer.allocUnsafeSlow(plaintextBytes);
     try {
       let done = 0;
       for (const frame of framesOf(bytes, message)) {
         done += decryptFrame(frame, message, getDecipher, plaintext.subarray(done));
-        await options.progress?.(verified + done, totalBytes);
+        await options.progress?.(signed.length + done, totalBytes);
       }
       return plaintext;
     } catch (error) {
@@ -90,18 +84,11 @@ export async function openMessage(
   }
 }
 
-/** ownPairs() let it through. Not the SDK's own decompression, which calculates in JavaScript: 14 ms. */
-function publicKeyOf({ encryptionContext }: MessageHeader): Uint8Array {
-  const point = Buffer.from(encryptionContext.get(PUBLIC_KEY_PAIR) ?? '', 'base64');
-  return new Uint8Array(ECDH.convertKey(point, 'secp384r1', undefined, undefined, 'uncompressed') as Buffer);
-}
-
 async function unwrap(message: MessageHeader, keyring: KeyringNode): Promise<NodeDecryptionMaterial> {
   const suite = new NodeAlgorithmSuite(
     AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY_ECDSA_P384,
   );
   const context = Object.fromEntries(message.encryptionContext);
-  const verificationKey = new VerificationKey(publicKeyOf(message), suite);
   const encryptedDataKeys = message.encryptedDataKeys.map(
     ({ providerId, providerInfo, encryptedDataKey }) =>
       new EncryptedDataKey({
@@ -112,10 +99,7 @@ async function unwrap(message: MessageHeader, keyring: KeyringNode): Promise<Nod
       }),
   );
   try {
-    const material = await keyring.onDecrypt(
-      new NodeDecryptionMaterial(suite, context).setVerificationKey(verificationKey),
-      encryptedDataKeys,
-    );
+    const material = await keyring.onDecrypt(new NodeDecryptionMaterial(suite, context), encryptedDataKeys);
     // Throws where none of them was unwrapped.
     material.getUnencryptedDataKey();
     return material;
@@ -148,14 +132,6 @@ function authenticateHeader(
   }
 }
 
-function isVerified(verify: () => boolean): boolean {
-  try {
-    return verify();
-  } catch {
-    return false;
-  }
-}
-
 /** Decrypts a frame into the beginning of `target` and returns its length. */
 function decryptFrame(
   frame: Frame,
@@ -164,7 +140,7 @@ function decryptFrame(
   target: Buffer,
 ): number {
   const decipher = getDecipher(frame.iv)
-    .setAAD(frameAssociatedData(message.messageId, frame))
+    .setAAD(frameAssociatedData(message.messageId, { ...frame, bytes: frame.ciphertext.length }))
     .setAuthTag(frame.authTag);
   let done = 0;
   for (const piece of piecesOf(frame.ciphertext)) {
@@ -178,9 +154,4 @@ function decryptFrame(
     throw corrupt(message, `frame ${frame.sequence} does not match its data key`, error);
   }
   return done;
-}
-
-/** Node's crypto takes less than 2 GiB at a time, and returns as much as it takes. */
-function* piecesOf(bytes: Buffer): Generator<Buffer, void, undefined> {
-  for (let at = 0; at < bytes.length; at += FRAME_BYTES_MAX) yield bytes.subarray(at, at + FRAME_BYTES_MAX);
 }

@@ -2,11 +2,10 @@
  * The pairs of a message's encryption context that are ours (docs/format.md): which there are, and what they may hold.
  * All of it is read before any key is asked, so nothing of it is authenticated yet.
  */
-import { Buffer } from 'node:buffer';
-import { ECDH } from 'node:crypto';
 import { BundleError, quote } from '../errors.ts';
 import { KINDS, type Kind } from './kind.ts';
 import { type MessageHeader, PUBLIC_KEY_PAIR } from './message.ts';
+import { isPublicKey } from './signature.ts';
 
 export const NAME_PAIR = 'secretsfs-name';
 export const SERIAL_PAIR = 'secretsfs-serial';
@@ -87,15 +86,4 @@ function requireFormat(
 
 function isCreated(text: string): boolean {
   return CREATED.test(text) && !Number.isNaN(Date.parse(text));
-}
-
-function isPublicKey(text: string | undefined): boolean {
-  if (text === undefined) return false;
-  try {
-    const point = Buffer.from(text, 'base64');
-    ECDH.convertKey(point, 'secp384r1', undefined, undefined, 'uncompressed');
-    return point.length === 49 && point.toString('base64') === text;
-  } catch {
-    return false;
-  }
 }

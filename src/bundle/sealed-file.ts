@@ -15,6 +15,7 @@ import { validateContext } from './name.ts';
 import { openMessage } from './open-message.ts';
 import { CREATED_PAIR, FORMAT_PAIR, ownPairs } from './pairs.ts';
 import { checkContext, checkKeys } from './policy.ts';
+import { frameBytesFor, sealMessage } from './seal-message.ts';
 
 export interface FileHeader {
   /** When it was sealed, by the author's clock: ISO 8601, UTC. */
@@ -53,8 +54,6 @@ export async function sealFile(
 ): Promise<Buffer> {
   const { keyring, created, context } = options;
   validateContext(context);
-  // Its streams take longer to load than a small file takes to open.
-  const { frameBytesFor, sealMessage } = await import('./seal.ts');
   const sealed = await sealMessage(plaintext, {
     keyring,
     context: { ...context, [FORMAT_PAIR]: FILE.format, [CREATED_PAIR]: created.toISOString() },

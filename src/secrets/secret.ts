@@ -15,6 +15,7 @@ import { validateContext } from '../bundle/name.ts';
 import { openMessage } from '../bundle/open-message.ts';
 import { CREATED_PAIR, FORMAT_PAIR, HASH_PAIR, ownPairs, PATH_PAIR } from '../bundle/pairs.ts';
 import { checkContext, checkKeys } from '../bundle/policy.ts';
+import { sealMessage } from '../bundle/seal-message.ts';
 import { BundleError, quote, shellQuote, UsageError } from '../errors.ts';
 import { FRAME_BYTES_MIN, LOCATION_BYTES_MAX, SECRET_BYTES_MAX } from '../limits.ts';
 
@@ -103,8 +104,6 @@ export async function sealSecret(plaintext: Uint8Array, options: SealSecretOptio
   }
   if (hash !== undefined && !isHash(hash)) throw new Error('the hash of a secret is not 64 hex digits');
   if (plaintext.length > SECRET_BYTES_MAX) throw secretTooLarge(`${plaintext.length} bytes`);
-  // Its streams take longer to load than a secret takes to open.
-  const { sealMessage } = await import('../bundle/seal.ts');
   const sealed = await sealMessage(plaintext, {
     keyring,
     context: {
