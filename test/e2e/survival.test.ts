@@ -9,7 +9,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { otherProgram } from '../support/other-program.ts';
-import { isStuck, kill, pssOf, stateOf } from '../support/processes.ts';
+import { isStuck, kill, ownBytesOf, stateOf } from '../support/processes.ts';
 import { type Readers, startReaders } from '../support/readers.ts';
 import { type Churn, churnFile, type KernelSpec } from '../support/serve-kernel.ts';
 import { cleanups, type Server, serve, temporaryDirectory } from '../support/server.ts';
@@ -221,7 +221,7 @@ async function readAll(handle: FileHandle): Promise<Buffer> {
 
 async function pssByRole(server: Server): Promise<Map<string, number>> {
   const { processes } = await server.state();
-  return new Map(processes.map(({ role, pid }) => [role, pssOf(pid)]));
+  return new Map(processes.map(({ role, pid }) => [role, ownBytesOf(pid)]));
 }
 
 test('SIGSTOP of the server is noticed and healed', async (t) => {

@@ -27,11 +27,11 @@ export function waitsForFuse(pid: number): boolean {
   );
 }
 
-/** Proportional set size, in bytes; 0 for a process that is gone. */
-export function pssOf(pid: number): number {
+/** What a process has for itself, in bytes; 0 for one that is gone. Its share of Node's own pages, in PSS, changes with every other Node on the machine. */
+export function ownBytesOf(pid: number): number {
   try {
     const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-    return Number(/^Pss:\s*(\d+) kB/m.exec(rollup)?.[1] ?? 0) * 1024;
+    return Number(/^Anonymous:\s*(\d+) kB/m.exec(rollup)?.[1] ?? 0) * 1024;
   } catch {
     return 0;
   }
