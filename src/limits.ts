@@ -109,6 +109,8 @@ export const DEPTH_MAX = 64;
 /** Linux: NAME_MAX and PATH_MAX less its NUL. */
 export const FILE_NAME_BYTES_MAX = 255;
 export const PATH_BYTES_MAX = 4095;
+/** As Linux: following more ends in ELOOP. */
+export const SYMLINKS_FOLLOWED_MAX = 40;
 
 /**
  * Of one extended header of a tar ("x", "g", "L", "K"). A path and a target are 4,095 bytes each, and Linux allows 64 KiB

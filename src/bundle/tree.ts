@@ -4,13 +4,12 @@
  */
 import { Buffer } from 'node:buffer';
 import { quote } from '../errors.ts';
-import { DEPTH_MAX, FILE_NAME_BYTES_MAX, PATH_BYTES_MAX } from '../limits.ts';
+import { DEPTH_MAX, FILE_NAME_BYTES_MAX, PATH_BYTES_MAX, SYMLINKS_FOLLOWED_MAX } from '../limits.ts';
 import type { Member } from './tar.ts';
 
-/** As Linux: following more ends in ELOOP. */
-const SYMLINKS_FOLLOWED_MAX = 40;
 const SPECIAL_BITS = 0o7000;
 const IMPLIED_MODE = 0o755;
+const NOTHING = Buffer.alloc(0);
 
 export type ArchiveEntry = {
   /** Relative, segments separated by one slash each. */
@@ -188,6 +187,17 @@ export class ArchiveTree {
     visit(this.#root);
     return found;
   }
+}
+
+/** Whether no symlink of a tree that was put together of others leads out of it, or nowhere. `entries` are paths of an archive. */
+export function symlinksStayInside(entries: readonly ArchiveEntry[]): boolean {
+  const tree = new ArchiveTree();
+  for (const entry of entries) {
+    const target = entry.kind === 'symlink' ? entry.target : undefined;
+    tree.add({ ...entry, typeflag: '', target, data: NOTHING });
+  }
+  for (const problem of tree.symlinkProblems()) if (problem !== undefined) return false;
+  return true;
 }
 
 class SymlinkProblem extends Error {}

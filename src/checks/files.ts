@@ -5,10 +5,9 @@
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import { entryOf, findPath } from '../generation/assemble.ts';
 import type { Generation } from '../generation/generation.ts';
+import { SYMLINKS_FOLLOWED_MAX } from '../limits.ts';
 import type { Glob } from './glob.ts';
 
-/** As Linux: following more ends in ELOOP. */
-const SYMLINKS_FOLLOWED_MAX = 40;
 /** Work for one name, however often symlinks send it elsewhere: every segment of every target counts. */
 const STEPS_MAX = 4096;
 

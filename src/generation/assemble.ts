@@ -4,6 +4,7 @@
  */
 import { Buffer } from 'node:buffer';
 import type { ArchiveEntry } from '../bundle/archive.ts';
+import { symlinksStayInside } from '../bundle/tree.ts';
 import type { Generation } from './generation.ts';
 
 export interface EntriesOptions {
@@ -60,7 +61,7 @@ export function findPath(generation: Generation, path: string): number {
 /**
  * `candidate` with `kept` in place of what it has at their paths, and the directories that those need. Undefined where a
  * path leads through what is no directory there, or a directory stands in its place: then it can't be told apart from
- * the rest.
+ * the rest; and where a symlink of one would lead out through those of the other.
  */
 export function assemble(
   candidate: readonly ArchiveEntry[],
@@ -77,5 +78,6 @@ export function assemble(
     if (entries.get(entry.path)?.kind === 'directory') return undefined;
     entries.set(entry.path, entry);
   }
-  return [...entries.values()];
+  const assembled = [...entries.values()];
+  return symlinksStayInside(assembled) ? assembled : undefined;
 }

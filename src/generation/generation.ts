@@ -26,6 +26,7 @@ import {
   VERSION,
   WORD_BYTES,
 } from './format.ts';
+import { leadsOut } from './symlinks.ts';
 import { whyInvalid } from './validate.ts';
 
 /** Where the bytes of an image can be read. */
@@ -95,6 +96,7 @@ export class Generation {
     this.nodeCount = nodes;
     this.imageBytes = contentsStart(bytes) + this.contentBytes;
     this.nextIno = this.#long(HEADER.nextIno);
+    if (leadsOut(this)) throw new GenerationError('invalid', 'target');
     // Without contents there need be no padding before them.
     const needed = this.contentBytes === 0 ? bytes : this.imageBytes;
     if (contents.bytes !== undefined && contents.bytes < needed) throw new GenerationError('invalid', 'size');

@@ -215,3 +215,15 @@ test('any tree is taken or refused, and nothing that is in it is said', async ()
     { numRuns: 300 },
   );
 });
+
+test('a live version is kept only where it leads out through no symlink that is new', async () => {
+  const live = { 'd/l': { to: 'sub/../f' }, 'd/sub/x': '', 'd/f': 'was' };
+  const checks = { required: ['d/l'], onBadFile: 'keep' };
+  const taken = await look({ 'd/sub/y': '' }, { checks, live });
+  assert.deepEqual([...taken.files].sort(), [
+    ['d/f', 'was'],
+    ['d/sub/y', ''],
+  ]);
+  const { refused } = await look({ 'd/sub': { to: '..' }, f: 'at the root' }, { checks, live });
+  assert.match(refused ?? 'taken', /^check-failed: "d\/l"/);
+});
