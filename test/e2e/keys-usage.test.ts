@@ -1,11 +1,13 @@
 /** `keys usage` and `keys delete` over everything that people have in buckets and directories, with aws as the second client. */
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { after, before, type TestContext, test } from 'node:test';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { awsEnv, createBucket, createKey, type Moto, motoS3, startMoto } from '../support/moto.ts';
 import { Bench, must } from '../support/program.ts';
+
+const NOBODY = 65_534;
 
 let moto: Moto;
 let proxy: FaultProxy;
@@ -265,6 +267,26 @@ test('a place in which there is nothing keeps a key: it looks like a slip in its
     const refusal = await bench.secretsfs(['keys', 'delete', key, '--days', '7', '--in', place]);
     assert.deepEqual([refusal.code, /key-usage-unseen/.test(refusal.stderr)], [5, true], refusal.stderr);
   }
+});
+
+test('a directory whose files may be listed and not looked at keeps a key', async (t) => {
+  const { bench, pack } = await setUp(t);
+  const [key, other] = [await createKey(moto.url), await createKey(moto.url)];
+  await mkdir(bench.path('place/closed'), { recursive: true });
+  await pack('place/open', other);
+  await pack('place/closed/wrapped', key);
+  await chmod(bench.directory, 0o755);
+  await chmod(bench.path('place/open'), 0o644);
+  await chmod(bench.path('place/closed'), 0o744);
+  const asked = (...command: string[]) =>
+    bench.secretsfs(['keys', ...command, '--in', 'place', '--json'], { uid: NOBODY });
+  const { stdout, stderr } = await asked('usage', key);
+  const { unused, uses, unseen } = JSON.parse(stdout || assert.fail(stderr));
+  assert.deepEqual([unused, uses], [false, []]);
+  const names = unseen.map(({ location }: { location: string }) => location.replace(/^.*\//, ''));
+  assert.deepEqual(names, ['wrapped']);
+  const refusal = await asked('delete', key, '--days', '7');
+  assert.equal(JSON.parse(refusal.stderr).error.code, 'key-usage-unseen');
 });
 
 test('of more objects than S3 lists at once none is missed', async (t) => {

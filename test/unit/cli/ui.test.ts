@@ -38,6 +38,16 @@ test('an error as JSON gives a terminal nothing to obey', () => {
   assert.deepEqual(JSON.parse(text).error.message, 'a\u009bb');
 });
 
+test('facts as JSON give a terminal nothing to obey, and are what they were', () => {
+  const { ui, stdout } = capture();
+  const facts = { name: 'a\u009bb\u001b[2J', context: { '\u202ek': 'v\u2066' } };
+  ui.printJson(facts);
+  const text = stdout();
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  assert.ok(!/[\u001b\u0080-\u009f\u202e\u2066]/.test(text), text);
+  assert.deepEqual(JSON.parse(text), facts);
+});
+
 test('a fact is one line, whatever is in it', () => {
   const { ui, stdout } = capture();
   for (const line of formatTable([
