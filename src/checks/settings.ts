@@ -103,7 +103,8 @@ export function contentChecks(written: (Checks & { readonly exec?: unknown }) | 
   return checks;
 }
 
-const owner = z.union([
+/** A user or a group. */
+export const owner = z.union([
   z.int().min(0).max(OWNER_MAX),
   z.string().regex(/^[A-Za-z0-9_.][A-Za-z0-9_.@\\$-]{0,254}$/, 'must be the name or the number of one'),
 ]);

@@ -17,6 +17,8 @@ import type { RunningMount } from './mount-settings.ts';
 const KERNEL_ONLY = [
   'fastOpen',
   'consistencyWindow',
+  'audit',
+  'access',
   'resend',
   'retireAfter',
   'memoryMax',
@@ -33,7 +35,8 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
     (settings.consistency === 'process' ? 'consistency' : undefined) ??
     (settings.checks?.exec === undefined ? undefined : 'checks.exec');
   if (foreign !== undefined) {
-    const isSection = foreign === 'hooks' || foreign === 'mounts' || foreign === 'checks.exec';
+    const isSection =
+      foreign === 'hooks' || foreign === 'mounts' || foreign === 'access' || foreign === 'checks.exec';
     const written = isSection ? foreign : context.asWritten(foreign);
     throw new ConfigError(
       'config-invalid',

@@ -45,6 +45,17 @@ function kernelOptions(
       },
     );
   }
+  const { access = [], audit } = settings;
+  if (fastOpen === true && (access.length > 0 || audit === true)) {
+    const what = access.length > 0 ? 'access' : asWritten('audit');
+    throw new ConfigError(
+      'config-invalid',
+      `cannot use ${what} with ${asWritten('fastOpen')}: one contradicts the other`,
+      {
+        hint: 'an open that the kernel answers by itself is one that nobody here hears of: leave out one of them',
+      },
+    );
+  }
   const consistencyWindowMs = consistencyWindow(settings);
   const { hooks = [], checks } = settings;
   const execChecks = checks?.exec ?? [];

@@ -11,6 +11,7 @@ import { describeBug, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
 import { endForSure } from './end-for-sure.ts';
+import { resolveAccess } from './file-rules.ts';
 import { bundleOptions, partOptions } from './mount-parts.ts';
 import { AWS_SETTINGS, type RunningMount } from './mount-settings.ts';
 import { versionText } from './version.ts';
@@ -30,6 +31,7 @@ export const mount: Command = {
     'fastOpen',
     'consistency',
     'consistencyWindow',
+    'audit',
     'resend',
     'retireAfter',
     'memoryMax',
@@ -130,6 +132,7 @@ async function optionsOf(
     stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
     version: versionText(),
     driverReason: reason,
+    opens: { rules: await resolveAccess(settings.access ?? []), audit: settings.audit === true },
   };
   return { shared, parts, driver };
 }

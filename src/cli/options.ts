@@ -52,6 +52,7 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     MOUNT,
     'the kernel opens files without asking: for nginx with a variable in ssl_certificate',
   ),
+  audit: flag(MOUNT, 'log who opened which file: each process once a minute for each file'),
   consistency: text(
     MOUNT,
     'process: who opens several files gets them from one generation; none [default: process]',

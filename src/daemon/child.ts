@@ -32,13 +32,15 @@ export function enterChild({ role, fds }: Entering): void {
 
 /**
  * On standard error, a pipe to the supervisor (child-log.ts). What does not fit in there is lost: a supervisor that stands still
- * must not stop the serving, nor one that is gone.
+ * must not stop the serving, nor one that is gone. Whether it fitted.
  */
-export function writeToLog(line: string): void {
+export function writeToLog(line: string): boolean {
   try {
     writeSync(STDERR, line);
+    return true;
   } catch {
     // There is nowhere left to say it.
+    return false;
   }
 }
 

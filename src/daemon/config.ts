@@ -16,6 +16,7 @@ import {
   MOUNT_FILES_MAX,
   UID_BASE_MAX,
 } from '../limits.ts';
+import { accessSchema } from '../opens/settings.ts';
 import { problemOf } from './config-problems.ts';
 import { amount, duration, flag, text, wholeNumber } from './config-values.ts';
 import { metricsSection } from './metrics-settings.ts';
@@ -37,6 +38,7 @@ const schema = z.strictObject({
   fastOpen: flag,
   consistency: z.enum(['process', 'none'], 'must be process or none'),
   consistencyWindow: duration.refine((ms) => ms >= 100 && ms <= 10_000, 'must be from 100ms to 10s'),
+  audit: flag,
   resend: z.enum(['auto', 'off'], 'must be auto or off'),
   retireAfter: duration.refine((ms) => ms >= 1000 && ms <= 7 * 24 * 3_600_000, 'must be from 1s to 168h'),
   memoryMax: amount(MEMORY_BYTES_MAX, 'a size in bytes (or K, M, G)'),
@@ -66,6 +68,7 @@ const sections = {
   mounts: mountsSection,
   checks: checksSchema,
   files: filesSchema,
+  access: accessSchema,
   hooks: hooksSchema,
   metrics: metricsSection,
 };

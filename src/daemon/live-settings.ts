@@ -4,6 +4,7 @@
  * what is live is opened once more then, and stays as it is where it would be refused now.
  */
 import { isDeepStrictEqual } from 'node:util';
+import type { OpensSettings } from '../opens/rules.ts';
 import type { Engine } from './engine.ts';
 import type { ExecChecks } from './exec-checks.ts';
 import type { Hooks } from './hooks.ts';
@@ -33,6 +34,8 @@ export interface LiveMount {
   readonly hooks: Pick<Hooks, 'prepare'>;
   readonly engine: Pick<Engine, 'configure' | 'replaceServers'>;
   readonly rules: ServedRules;
+  /** As servers are told it when they start. */
+  readonly opens: { current: OpensSettings };
   /** Throws ConfigError. */
   makeChecks(options: SupervisorOptions): Promise<ExecChecks | undefined>;
   /** From now on these are the options. `checks`: undefined where those before go on. */
@@ -49,7 +52,7 @@ export async function applyLive(
   next: SupervisorOptions,
   mount: LiveMount,
 ): Promise<void> {
-  const { parts, hooks, engine, rules } = mount;
+  const { parts, hooks } = mount;
   const differs = (option: keyof SupervisorOptions) => !isDeepStrictEqual(before[option], next[option]);
   const partsDiffer = (...options: readonly (keyof PartOptions)[]) =>
     next.parts.some((part, i) =>
@@ -59,10 +62,10 @@ export async function applyLive(
     const putHooks = await hooks.prepare(next.hooks);
     const checks =
       differs('execChecks') || partsDiffer('rules') ? { now: await mount.makeChecks(next) } : undefined;
-    if (differs('consistencyWindowMs') || partsDiffer('rules'))
-      await replaceServers(before, next, engine, rules);
+    if (differs('consistencyWindowMs') || differs('opens') || partsDiffer('rules'))
+      await replaceServers(before, next, mount);
     // From here on nothing fails.
-    engine.configure({ retireAfterMs: next.retireAfterMs, nodesMax: nodesMax(next.parts) });
+    mount.engine.configure({ retireAfterMs: next.retireAfterMs, nodesMax: nodesMax(next.parts) });
     parts.configure(next);
     mount.commit(next, checks);
     putHooks();
@@ -72,14 +75,14 @@ export async function applyLive(
   else if (partsDiffer('sources', 'aws')) mount.look(false);
 }
 
-/** They are told of both when they start. */
+/** They are told of it when they start. */
 async function replaceServers(
   before: SupervisorOptions,
   next: SupervisorOptions,
-  engine: LiveMount['engine'],
-  rules: ServedRules,
+  { engine, rules, opens: served }: LiveMount,
 ): Promise<void> {
-  const tell = ({ parts, consistencyWindowMs }: SupervisorOptions) => {
+  const tell = ({ parts, consistencyWindowMs, opens }: SupervisorOptions) => {
+    served.current = opens;
     rules.set(mountRules(parts));
     engine.configure({ consistencyWindowMs });
   };

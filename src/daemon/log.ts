@@ -13,6 +13,8 @@ export type ServerEvent =
   | 'reply-refused'
   | 'generation-unreadable'
   | 'metrics-not-listening'
+  | 'file-opened'
+  | 'open-refused'
   | 'bug';
 
 export type Event =

@@ -1,6 +1,7 @@
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
+import type { OpensSettings } from '../opens/rules.ts';
 import type { AwsSettings } from './agent-channel.ts';
 import type { MetricsOptions } from './metrics-settings.ts';
 
@@ -55,6 +56,8 @@ export interface SharedOptions {
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;
   readonly metrics: MetricsOptions;
+  /** `access:` and `audit`, with users and groups looked up. */
+  readonly opens: OpensSettings;
   readonly runtimeDir: string;
   /** Where the floor of serials is kept. */
   readonly stateDir: string;

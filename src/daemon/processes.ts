@@ -2,15 +2,16 @@
 
 import { closeSync, openSync } from 'node:fs';
 import type { FileRule } from '../checks/ownership.ts';
+import type { OpensSettings } from '../opens/rules.ts';
 import type { ProcessUser, ProcessUsers } from '../system/process-users.ts';
-import { ChildLog } from './child-log.ts';
+import { type Allowed, AUDIT, ChildLog, ORDINARY } from './child-log.ts';
 import { type Child, type ChildOptions, spawnChild } from './children.ts';
 import { PARTS_VARIABLE } from './composer-task.ts';
 import type { ControlSockets } from './control-sockets.ts';
 import type { EnginePorts } from './engine-ports.ts';
 import type { Log } from './log.ts';
 import { OOM_SCORES, setOomScore } from './oom.ts';
-import { IMAGE_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, OPENS_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
 import { TELLER_CAPABILITIES } from './teller-capabilities.ts';
 import type { TrialPorts } from './trial.ts';
 import { RUNNER_CAPABILITIES } from './trial-capabilities.ts';
@@ -19,10 +20,10 @@ import { FILES_VARIABLE } from './unsealer-channel.ts';
 /** One for each log: a process that takes another's place may say what that one left. */
 const childLogs = new WeakMap<Log, ChildLog>();
 
-function relayTo(log: Log): ChildOptions['hear'] {
+function relayTo(log: Log, says: Allowed = ORDINARY): ChildOptions['hear'] {
   const childLog = childLogs.get(log) ?? new ChildLog(log);
   childLogs.set(log, childLog);
-  return (stderr, child) => childLog.relay(stderr, child);
+  return (stderr, child) => childLog.relay(stderr, child, says);
 }
 
 export interface EngineProcessesOptions {
@@ -31,6 +32,8 @@ export interface EngineProcessesOptions {
     readonly current: readonly FileRule[];
     readonly before?: readonly FileRule[] | undefined;
   };
+  /** Whom the server lets open what, and what it says of that. */
+  readonly opens: { readonly current: OpensSettings };
   /** For tests, whose program is another: where the processes' files are. */
   readonly directory?: string | undefined;
 }
@@ -38,7 +41,7 @@ export interface EngineProcessesOptions {
 export function engineProcesses(
   users: ProcessUsers,
   log: Log,
-  { rules, directory }: EngineProcessesOptions,
+  { rules, opens, directory }: EngineProcessesOptions,
 ): Pick<EnginePorts, 'spawnServer' | 'spawnProber' | 'spawnTeller' | 'spawnNotifier'> {
   const spawnTeller = (role: 'prober' | 'teller', clone: number) => {
     const child = spawnChild({
@@ -62,12 +65,13 @@ export function engineProcesses(
         role: 'server',
         script: 'server.mjs',
         directory,
-        hear: relayTo(log),
+        hear: relayTo(log, opens.current.audit ? AUDIT : ORDINARY),
         user: users.server,
         fds: [fuse, store, 'channel', ...(dropPipe === undefined ? [] : [dropPipe])],
         emptyNetwork: true,
         environment: {
           [RULES_VARIABLE]: JSON.stringify(rules.current),
+          [OPENS_VARIABLE]: JSON.stringify(opens.current),
           ...(rules.before && { [RULES_BEFORE_VARIABLE]: JSON.stringify(rules.before) }),
         },
       });
@@ -112,7 +116,7 @@ export function engineProcesses(
 export function trialProcesses(
   users: ProcessUsers,
   log: Log,
-  { rules, directory }: EngineProcessesOptions,
+  { rules, directory }: Omit<EngineProcessesOptions, 'opens'>,
 ): Pick<TrialPorts, 'spawnServer' | 'spawnRunner'> {
   return {
     spawnServer({ fuse, store, image }) {

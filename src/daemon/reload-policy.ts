@@ -42,6 +42,8 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   consistencyWindow: 'live',
   checks: 'live',
   files: 'live',
+  access: 'live',
+  audit: 'live',
   hooks: 'live',
   metrics: 'live',
   mounts: 'restart',

@@ -18,6 +18,8 @@ export const FDS_VARIABLE = 'SECRETSFS_FDS';
 export const RULES_VARIABLE = 'SECRETSFS_RULES';
 /** The same for those by which the live generation was made, where `files:` has changed since. */
 export const RULES_BEFORE_VARIABLE = 'SECRETSFS_RULES_BEFORE';
+/** `access:` and `audit` of the config as JSON (OpensSettings). */
+export const OPENS_VARIABLE = 'SECRETSFS_OPENS';
 /** Of a server: it has a descriptor more, of the one image that it serves, whatever its store has. */
 export const IMAGE_VARIABLE = 'SECRETSFS_IMAGE';
 /** 0 and 1 are /dev/null, 2 is the log. */

@@ -67,6 +67,7 @@ export function warmUp(vfs: Vfs, params: Params, policy: Policy, reply: Uint8Arr
       groups: { find: () => false, group: 0, startedMs: 0 },
       nowMs: monotonicClock(),
     },
+    guard: undefined,
     dropPages: quiet,
     log: { malformed: quiet, unknown: quiet, bug: quiet },
   });

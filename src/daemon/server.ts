@@ -22,6 +22,8 @@ import { Staging } from '../fuse/kernel/staging.ts';
 import { STALE_ANSWERS_WORDS } from '../fuse/kernel/stale-answers.ts';
 import type { Generation } from '../generation/generation.ts';
 import { whyNotPrivate } from '../generation/succession.ts';
+import { type OpenGuard, openGuard } from '../opens/guard.ts';
+import type { OpensSettings } from '../opens/rules.ts';
 import { ImageError, openImage } from '../store/image.ts';
 import {
   CONTROL,
@@ -45,7 +47,7 @@ import { schedYield } from '../system/wait.ts';
 import { PASSES_WORDS } from '../vfs/pass-words.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild } from './child.ts';
-import { IMAGE_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
+import { IMAGE_VARIABLE, OPENS_VARIABLE, RULES_BEFORE_VARIABLE, RULES_VARIABLE } from './roles.ts';
 import { type FromServer, parseToServer, type ToServer } from './server-channel.ts';
 import { ServerGenerations } from './server-generations.ts';
 import { ServerLog } from './server-log.ts';
@@ -160,6 +162,8 @@ function run(log: ServerLog): boolean {
     counters: status.subarray(STATUS.requestsLow, STATUS.lookupsHigh + 1),
     consistency,
     dropPages: (nodeid) => pages.drop(nodeid),
+    // Whoever looks at a candidate was told to.
+    guard: isTrial ? undefined : guardOf(log),
     log,
   });
   const device = new NativeDevice(FUSE_FD, { ...request, bytes: READ_BUFFER_BYTES }, reply);
@@ -172,6 +176,17 @@ function run(log: ServerLog): boolean {
   const latencies = new Latencies(new Float64Array(status.buffer, LATENCIES_AT, LATENCY_CELLS));
   serve({ session, device, pages, latencies, handOver, nowMs: () => performance.now(), log });
   return true;
+}
+
+function guardOf(log: ServerLog): OpenGuard | undefined {
+  const settings: OpensSettings = JSON.parse(process.env[OPENS_VARIABLE] ?? '{"rules":[],"audit":false}');
+  if (settings.rules.length === 0 && !settings.audit) return undefined;
+  if (settings.audit) log.expectMuch();
+  return openGuard(settings, {
+    sight: new Threads(),
+    nowMs: monotonicClock(),
+    say: (what, event) => log.open(what, event),
+  });
 }
 
 /** What it remembers is in the store. /proc is opened while it is there to be opened. */

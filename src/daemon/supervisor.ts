@@ -17,6 +17,7 @@ import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import type { Activated } from '../hooks/changes.ts';
 import type { Snapshot } from '../metrics/snapshot.ts';
+import type { OpensSettings } from '../opens/rules.ts';
 import { FileLane } from '../system/file-lane.ts';
 import { keepDescriptors } from '../system/files.ts';
 import { staySmall, trimMemory } from '../system/footprint.ts';
@@ -70,6 +71,7 @@ export class Supervisor {
   readonly #hooks: Hooks;
   readonly #tally: Tally;
   readonly #rules: ServedRules;
+  readonly #opens: { current: OpensSettings };
   readonly #lane = new FileLane();
   readonly #ready = deferred();
   readonly #ending = deferred();
@@ -98,6 +100,7 @@ export class Supervisor {
     this.#tally = new Tally(ports.nowMs);
     this.#mountpoint = options.mountpoint;
     this.#rules = new ServedRules(mountRules(options.parts));
+    this.#opens = { current: options.opens };
     this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
     this.#parts = new Parts(options, {
       ...ports,
@@ -212,7 +215,7 @@ export class Supervisor {
         preserve: options.preserve,
       },
       {
-        ...engineProcesses(users, log, { rules: this.#rules }),
+        ...engineProcesses(users, log, { rules: this.#rules, opens: this.#opens }),
         prove: async (proposed) => this.#checks?.prove(proposed),
         log,
         nowMs,
@@ -252,6 +255,7 @@ export class Supervisor {
       hooks: this.#hooks,
       engine: this.#running,
       rules: this.#rules,
+      opens: this.#opens,
       makeChecks: (options) => this.#makeChecks(options),
       commit: (options, checks) => {
         this.#options = options;

@@ -8,6 +8,7 @@ import { poll, schedYield } from './wait.ts';
 
 // asm-generic/fcntl.h
 const F_GETFL = 3;
+const F_SETPIPE_SZ = 1031;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
@@ -63,6 +64,11 @@ export function writerTo(fd: number): (buffer: Uint8Array, bytes: number) => num
     const result = Number(write(fd, buffer, bytes));
     return result >= 0 ? result : -base.koffi.errno();
   };
+}
+
+/** Where more is not allowed, it stays as it is. */
+export function growPipe(fd: number, bytes: number): void {
+  libc().bind('int fcntl(int, int, int)')(fd, F_SETPIPE_SZ, bytes);
 }
 
 /** Of the open file, not of the descriptor: whoever shares it sees it too. */

@@ -28,10 +28,10 @@ export class Threads {
 
   /** False for a thread that is gone, or that may not be seen. */
   find(thread: number): boolean {
-    const group = Number(/^Tgid:\s*(\d+)$/m.exec(this.#read(`${thread}/status`))?.[1] ?? 0);
+    const group = Number(/^Tgid:\s*(\d+)$/m.exec(this.read(thread, 'status'))?.[1] ?? 0);
     if (group === 0) return false;
     // The name in parentheses may have anything in it.
-    const [, rest] = /^.*\) (.*)$/s.exec(this.#read(`${group}/stat`)) ?? [];
+    const [, rest] = /^.*\) (.*)$/s.exec(this.read(group, 'stat')) ?? [];
     const ticks = Number(rest?.split(' ')[START_TIME]);
     if (!(ticks >= 0)) return false;
     this.group = group;
@@ -45,9 +45,9 @@ export class Threads {
     closeQuietly(this.#procFd);
   }
 
-  /** '' where it can't be read. */
-  #read(path: string): string {
-    const fd = openat(this.#procFd, path, constants.O_RDONLY | O_CLOEXEC) as number;
+  /** /proc/THREAD/NAME, up to 4096 bytes of it; '' where it can't be read. */
+  read(thread: number, name: 'status' | 'stat' | 'cgroup'): string {
+    const fd = openat(this.#procFd, `${thread}/${name}`, constants.O_RDONLY | O_CLOEXEC) as number;
     if (fd < 0) return '';
     try {
       return this.#buffer.toString('latin1', 0, readSync(fd, this.#buffer, 0, this.#buffer.length, 0));

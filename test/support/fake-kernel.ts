@@ -219,6 +219,7 @@ export class FakeKernel {
       staging: this.staging,
       counters: this.counters,
       consistency: undefined,
+      guard: undefined,
       dropPages: (nodeid) => this.dropped.push(nodeid),
       log: {
         malformed: (opcode, bytes, count) => this.logged.push(`malformed ${opcode} ${bytes} ${count}`),

@@ -113,7 +113,11 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       preserve: true,
     },
     {
-      ...engineProcesses(users, log, { rules: { current: [] }, directory: DIST }),
+      ...engineProcesses(users, log, {
+        rules: { current: [] },
+        opens: { current: { rules: [], audit: false } },
+        directory: DIST,
+      }),
       log: { ...log, info: tellRetired, error: noteHung },
       nowMs: () => Date.now() + shiftMs,
       onAlive: () => {

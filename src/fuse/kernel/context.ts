@@ -1,5 +1,6 @@
 /** What the handlers of a session share, and what they answer with. */
 import type { Generation } from '../../generation/generation.ts';
+import type { OpenGuard } from '../../opens/guard.ts';
 import type { Passes } from '../../vfs/consistency.ts';
 import type { Vfs } from '../../vfs/vfs.ts';
 import type { Params } from './init.ts';
@@ -25,6 +26,8 @@ export interface Context {
   /** COUNTER_WORDS of them, where others can see them. */
   readonly counters: Uint32Array;
   readonly generations: GenerationWatch;
+  /** Undefined: who may open what is the kernel's to decide, by owner and mode. */
+  readonly guard: OpenGuard | undefined;
   /** Says that nobody has this open any more, so that its cached pages can go. Only called with `cache: 'none'`. */
   readonly dropPages: (nodeid: number) => void;
 }

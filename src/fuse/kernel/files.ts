@@ -190,7 +190,8 @@ export class Files {
 
   /** The handle is the inode that is served. */
   #opened(generation: Generation, ino: number, flags: number): number {
-    const { request, reply, counters, passes, standing, nowMs } = this.#context;
+    const { request, reply, counters, passes, standing, nowMs, guard } = this.#context;
+    if (guard?.(generation, generation.find(ino), request) === false) return -ERRNO.EACCES;
     count64(counters, COUNTER.opens, COUNTER.opensHigh);
     if (passes !== undefined) {
       const path = standing.ofInode(ino);

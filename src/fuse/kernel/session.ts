@@ -9,6 +9,7 @@
  */
 import { describeBug } from '../../errors.ts';
 import { FILE_NAME_BYTES_MAX } from '../../limits.ts';
+import type { OpenGuard } from '../../opens/guard.ts';
 import { Passes, type PassesOptions } from '../../vfs/consistency.ts';
 import { ERRNO } from '../../vfs/errno.ts';
 import type { Vfs } from '../../vfs/vfs.ts';
@@ -56,6 +57,8 @@ export interface SessionOptions {
   /** Who opens several files gets them from one generation. Undefined: from what is live. */
   readonly consistency: Consistency | undefined;
   readonly dropPages: (nodeid: number) => void;
+  /** Decides about opens, beside the kernel. The only part that may look at a clock, and at /proc. */
+  readonly guard: OpenGuard | undefined;
   readonly log: SessionLog;
 }
 

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { ChildLog } from '../../../src/daemon/child-log.ts';
+import { AUDIT, ChildLog } from '../../../src/daemon/child-log.ts';
 import { settled } from '../../support/fake-child.ts';
 import { FakeLog } from '../../support/fake-log.ts';
 import { FakeTimers } from '../../support/fake-timers.ts';
@@ -168,4 +168,37 @@ test('whatever a child says, no line of the log is long, or under another name',
     }),
     { numRuns: 50 },
   );
+});
+
+const OPENED = {
+  path: 'tls/web.key',
+  opener: 9,
+  uid: 0,
+  gid: 0,
+  unit: 'nginx.service',
+  generation: 3,
+  lost: 2,
+};
+
+test('who opens what is the server’s to tell, nobody else’s', async () => {
+  const { stderr, log, childLog } = setUp();
+  const agent = new PassThrough();
+  childLog.relay(agent, { role: 'agent', pid: 8 });
+  const line = JSON.stringify({ event: 'file-opened', ...OPENED, mode: 4 });
+  stderr.write(`${line}\n`);
+  agent.write(`${line}\n`);
+  await settled();
+  assert.deepEqual(log.lines, [
+    { level: 'info', event: 'file-opened', fields: { ...OPENED, ...WHO } },
+    { level: 'warn', event: 'child-output', fields: { text: line, process: 'agent', pid: 8 } },
+  ]);
+});
+
+test('where a server is to say it, a reload of thousands of files is heard whole', async () => {
+  const { log, childLog } = setUp();
+  const stderr = new PassThrough();
+  childLog.relay(stderr, { role: 'server', pid: 7 }, AUDIT);
+  stderr.write(`${JSON.stringify({ event: 'file-opened', ...OPENED })}\n`.repeat(5_000));
+  await settled();
+  assert.equal(log.lines.length, 5_000);
 });

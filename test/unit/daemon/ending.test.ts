@@ -39,6 +39,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
       runtimeDir: directory,
       stateDir: directory,
       metrics: { listen: undefined, fileLabels: false },
+      opens: { rules: [], audit: false },
       version: '1',
       driverReason: '',
       cache: 'page',

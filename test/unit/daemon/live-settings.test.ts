@@ -5,6 +5,7 @@ import type { PartOptions } from '../../../src/daemon/mount-options.ts';
 import { ServedRules } from '../../../src/daemon/served-rules.ts';
 import type { SupervisorOptions } from '../../../src/daemon/supervisor-options.ts';
 import { ConfigError, MountError } from '../../../src/errors.ts';
+import type { OpensSettings } from '../../../src/opens/rules.ts';
 
 const PART = {
   directory: undefined,
@@ -23,6 +24,7 @@ const BEFORE = {
   retireAfterMs: 1000,
   consistencyWindowMs: 2000,
   metrics: { listen: undefined, fileLabels: false },
+  opens: { rules: [], audit: false },
 } as unknown as SupervisorOptions;
 const RULES = [{ match: 'a', mode: 0o640 }];
 
@@ -34,6 +36,7 @@ function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) 
   };
   const windows: (number | undefined)[] = [];
   const rules = new ServedRules([]);
+  const opens = { current: { rules: [], audit: false } as OpensSettings };
   const mount: LiveMount = {
     parts: { between: (act) => act(), configure: note('parts') },
     hooks: {
@@ -54,6 +57,7 @@ function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) 
       },
     },
     rules,
+    opens,
     async makeChecks() {
       note('checks')();
       return undefined;
@@ -64,7 +68,7 @@ function setUp(failing: 'hooks' | 'checks' | 'servers' | undefined = undefined) 
   };
   const apply = (change: Partial<PartOptions>, ofMount: Partial<SupervisorOptions> = {}) =>
     applyLive(BEFORE, { ...BEFORE, ...ofMount, parts: [{ ...PART, ...change }] }, mount);
-  return { did, windows, rules, apply };
+  return { did, windows, rules, opens, apply };
 }
 const COMMITTED = ['hooks', 'engine', 'parts', 'commit', 'put hooks'];
 
@@ -98,6 +102,17 @@ test('servers are replaced before anything else, knowing the rules of what is li
   assert.deepEqual([rules.current, rules.before, windows], [RULES, [], [500]]);
   rules.activated();
   assert.equal(rules.before, undefined);
+});
+
+test('servers are replaced where others may open files, and told so first', async () => {
+  const changed = { rules: [{ match: 'a', allow: [{ uid: 5 }] }], audit: true };
+  const { did, opens, apply } = setUp();
+  await apply({}, { opens: changed });
+  assert.deepEqual(did, ['hooks', 'servers', ...COMMITTED.slice(1)]);
+  assert.deepEqual(opens.current, changed);
+  const failing = setUp('servers');
+  await assert.rejects(failing.apply({}, { opens: changed }));
+  assert.deepEqual(failing.opens.current, { rules: [], audit: false });
 });
 
 for (const failing of ['hooks', 'checks', 'servers'] as const) {

@@ -241,7 +241,7 @@ test('parseToServer() takes the two orders that there are', () => {
 
 test('the server’s log lines are JSON with a level, a time and an event', () => {
   const lines: string[] = [];
-  const log = new ServerLog((line) => lines.push(line));
+  const log = new ServerLog((line) => lines.push(line) > 0);
   log.malformed(3, 41, 1);
   log.unknown(77, 2);
   log.bug('Error at place', 1);

@@ -250,6 +250,7 @@ test('the loop serves over a real descriptor, from and into mapped memory', (t) 
     params: { minor: 45, flags: 0, flags2: 0, maxReadBytes: 1024 * 1024 },
     policy: { cache: 'page', fastOpen: false },
     consistency: undefined,
+    guard: undefined,
     staging: new Staging(),
     request: new Uint8Array(input.memory),
     reply: new Uint8Array(output.memory),

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Caller, type OpenEvent, openGuard } from '../../../src/opens/guard.ts';
+import type { OpensSettings } from '../../../src/opens/rules.ts';
+import { directory, file, Lineage, nodeAt } from '../../support/entries.ts';
+
+interface Process {
+  readonly group: number;
+  readonly startedMs?: number;
+  readonly status?: string;
+  readonly cgroup?: string;
+}
+
+function setUp(settings: Partial<OpensSettings>, processes: Readonly<Record<number, Process>> = {}) {
+  const generation = new Lineage().next([
+    directory('tls'),
+    file('tls/web.key', 'k'),
+    file('tls/web.crt', 'c'),
+    file('other', 'o'),
+  ]);
+  const said: [string, OpenEvent][] = [];
+  const looks: string[] = [];
+  const seen = { ...processes };
+  let nowMs = 0xffff_f000;
+  const guard = openGuard(
+    { rules: [], audit: false, ...settings },
+    {
+      sight: {
+        group: 0,
+        startedMs: 0,
+        find(thread) {
+          const process = seen[thread];
+          Object.assign(this, { group: process?.group ?? 0, startedMs: process?.startedMs ?? 1 });
+          return process !== undefined;
+        },
+        read(thread, name) {
+          looks.push(`${thread}/${name}`);
+          return seen[thread]?.[name] ?? '';
+        },
+      },
+      nowMs: () => nowMs,
+      say: (what, event) => said.push([what, event]),
+    },
+  );
+  return {
+    said,
+    looks,
+    seen,
+    open: (path: string, caller: Partial<Caller>) =>
+      guard(generation, nodeAt(generation, path), { thread: 0, uid: 0, gid: 0, ...caller }),
+    pass(ms: number) {
+      nowMs = (nowMs + ms) >>> 0;
+    },
+  };
+}
+
+const NGINX = { group: 70, cgroup: '0::/system.slice/nginx.service\n', status: 'Groups:\t4 33 \n' };
+const SHELL = { group: 80, cgroup: '0::/user.slice/user-0.slice/session-1.scope\n', status: 'Groups:\t \n' };
+
+test('a file that no rule matches is left to owner and mode, and nobody looks at /proc for it', () => {
+  const { open, looks, said } = setUp({ rules: [{ match: 'tls/**', allow: [{ unit: 'nginx.service' }] }] });
+  assert.equal(open('other', { thread: 7, uid: 1000 }), true);
+  assert.deepEqual([looks, said], [[], []]);
+});
+
+test('a rule lets pass whoever is all that one of its entries names, and nobody else, root neither', () => {
+  const rules = [
+    { match: 'tls/web.crt', allow: [{ uid: 101 }, { gid: 33 }] },
+    {
+      match: 'tls/*',
+      allow: [
+        { uid: 0, unit: 'nginx.*' },
+        { uid: 5, gid: 6 },
+      ],
+    },
+  ];
+  const { open } = setUp({ rules }, { 71: NGINX, 81: SHELL });
+  for (const [path, caller, may] of [
+    ['tls/web.key', { thread: 71, uid: 0 }, true],
+    ['tls/web.key', { thread: 71, uid: 101 }, false],
+    ['tls/web.key', { thread: 81, uid: 0 }, false],
+    ['tls/web.key', { thread: 0, uid: 0 }, false],
+    ['tls/web.key', { thread: 99, uid: 0 }, false],
+    ['tls/web.key', { uid: 5, gid: 6 }, true],
+    ['tls/web.key', { uid: 5, gid: 7 }, false],
+    ['tls/web.crt', { uid: 101, gid: 101 }, true],
+    ['tls/web.crt', { uid: 9, gid: 33 }, true],
+    // By a supplementary group.
+    ['tls/web.crt', { thread: 71, uid: 9, gid: 9 }, true],
+    ['tls/web.crt', { thread: 81, uid: 0, gid: 0 }, false],
+  ] as const) {
+    assert.equal(open(path, caller), may, `${path} ${JSON.stringify(caller)}`);
+  }
+});
+
+test('a refusal is said with whom and what, once a minute for each process and file', () => {
+  const rules = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
+  const { open, said, pass, seen } = setUp({ rules }, { 81: SHELL, 82: SHELL });
+  const tried = (path: string, thread: number) => {
+    assert.equal(open(path, { thread, uid: 7, gid: 8 }), false);
+    return said.splice(0).map(([what, { path, opener }]) => `${what} ${path} ${opener}`);
+  };
+  open('tls/web.key', { thread: 81, uid: 7, gid: 8 });
+  assert.deepEqual(said.splice(0), [
+    [
+      'open-refused',
+      { path: 'tls/web.key', opener: 80, uid: 7, gid: 8, unit: 'session-1.scope', generation: 1 },
+    ],
+  ]);
+  // Another thread of the same process; another file; a minute less a moment; a minute.
+  assert.deepEqual(tried('tls/web.key', 82), []);
+  assert.deepEqual(tried('tls/web.crt', 82), ['open-refused tls/web.crt 80']);
+  pass(59_999);
+  assert.deepEqual(tried('tls/web.key', 81), []);
+  pass(1);
+  assert.deepEqual(tried('tls/web.key', 81), ['open-refused tls/web.key 80']);
+  // Another process that got its number.
+  seen[81] = { ...SHELL, startedMs: 5 };
+  assert.deepEqual(tried('tls/web.key', 81), ['open-refused tls/web.key 80']);
+  assert.deepEqual(tried('tls/web.key', 0), ['open-refused tls/web.key 0']);
+  assert.equal(open('tls/web.key', { thread: 81, uid: 101 }), true);
+  assert.deepEqual(said, []);
+});
+
+test('with audit, what passes is said as well', () => {
+  const { open, said } = setUp({ audit: true }, { 71: NGINX });
+  assert.equal(open('tls/web.key', { thread: 71, uid: 0, gid: 0 }), true);
+  assert.equal(open('tls/web.key', { thread: 71, uid: 0, gid: 0 }), true);
+  assert.deepEqual(said, [
+    [
+      'file-opened',
+      { path: 'tls/web.key', opener: 70, uid: 0, gid: 0, unit: 'nginx.service', generation: 1 },
+    ],
+  ]);
+});
+
+test('what is remembered is bounded, and the newest is kept', () => {
+  const { open, said, seen } = setUp({ audit: true });
+  for (let thread = 1; thread <= 20_000; thread++) seen[thread] = { group: thread };
+  for (let thread = 1; thread <= 20_000; thread++) open('other', { thread });
+  assert.equal(said.length, 20_000);
+  open('other', { thread: 20_000 });
+  assert.equal(said.length, 20_000);
+  open('other', { thread: 1 });
+  assert.equal(said.length, 20_001);
+});
