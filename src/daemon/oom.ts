@@ -1,8 +1,8 @@
 /** Who goes when memory runs out: not the process that holds everything together. proc_pid_oom_score_adj(5). */
 import { writeFileSync } from 'node:fs';
 
-/** The kernel takes everybody else first. */
-const SUPERVISOR = -900;
+/** Never: in a small control group less is outweighed by what a process holds, and everything else can be started again. */
+const SUPERVISOR = -1000;
 /** An unsealer or a trial costs one attempt, an agent nothing that is served; the others are started again. */
 export const OOM_SCORES = { server: -800, helper: -800, unsealer: 800, trial: 800, agent: 300 } as const;
 
