@@ -176,6 +176,7 @@ async function parse(
     });
   const build = (yargs: Argv): Argv => {
     let built = command.build?.(yargs) ?? yargs;
+    if (command.shown !== undefined) built = built.usage(`secretsfs ${command.shown}\n\n${describe}`);
     for (const setting of command.settings) {
       const options = FLAGS[setting];
       if (options !== undefined) built = built.option(flagName(setting), options);

@@ -26,6 +26,8 @@ export interface Context {
 export interface Command {
   /** As yargs writes it: `pack <out>`. */
   readonly usage: string;
+  /** As help shows it, where yargs knows no way to say it: `pack [pattern..] <out>`. */
+  readonly shown?: string;
   /** The settings that this command takes as flags. */
   readonly settings: readonly SettingName[];
   /** Of its own options and positionals, those that may be given more than once. */

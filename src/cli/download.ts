@@ -2,9 +2,9 @@
 import { lstat } from 'node:fs/promises';
 import { OutputError, quote } from '../errors.ts';
 import { parsePath } from '../secrets/location.ts';
-import { writeFileAtomically } from '../source/output.ts';
+import { checkWritable, type WriteOptions, writeFileAtomically } from '../source/output.ts';
 import { awsAccess } from './bundles.ts';
-import { type Command, optionalTextArg, textArg } from './command.ts';
+import { type Command, DRY_RUN, isDryRun, optionalTextArg, textArg } from './command.ts';
 import { createOpener, SECRET_SETTINGS } from './secrets.ts';
 import { openStore } from './stores.ts';
 import { refuseTerminal, writeStdout } from './streams.ts';
@@ -23,11 +23,12 @@ export const download: Command = {
         requiresArg: true,
         describe: 'the full place it was sealed for, where you copied it from there yourself',
       })
-      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' }),
+      .option('force', { type: 'boolean', default: false, describe: 'replace a file that exists' })
+      .options(DRY_RUN),
   async run(args, context) {
     const path = parsePath(textArg(args, 'path'));
     const file = textArg(args, 'file');
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     if (file === '-') refuseTerminal(context, 'a secret');
     // Before anything of it is opened, or written anywhere.
     else {
@@ -45,33 +46,39 @@ export const download: Command = {
       }),
     );
     try {
-      if (file === '-') await writeStdout(context, plaintext);
-      else await writePrivately(file, plaintext, force);
+      if (file !== '-') await writePrivately(file, dryRun ? undefined : plaintext, force);
+      else if (!dryRun) await writeStdout(context, plaintext);
     } finally {
       plaintext.fill(0);
     }
-    if (file === '-') return;
+    if (file === '-' && !dryRun) return;
     const { etag, version } = stored;
     const bytes = plaintext.length;
-    const facts = { path, file, bytes, format, keys, etag, version, created: header?.created };
+    const facts = { path, file, bytes, format, keys, etag, version, created: header?.created, dryRun };
     if (context.json) context.ui.printJson(facts);
-    else context.ui.print(`downloaded ${quote(path)}, ${formatBytes(bytes)}, to ${file}`);
+    else
+      context.ui.print(
+        `${dryRun ? 'would have ' : ''}downloaded ${quote(path)}, ${formatBytes(bytes)}, to ${file}`,
+      );
   },
 };
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-async function writePrivately(file: string, plaintext: Buffer, force: boolean): Promise<void> {
+/** Without `plaintext` it is only looked whether it could be. */
+async function writePrivately(file: string, plaintext: Buffer | undefined, force: boolean): Promise<void> {
+  const options: WriteOptions = {
+    mode: 0o600,
+    expected: force ? undefined : 'absent',
+    // Plaintext goes where it was sent and nowhere else.
+    links: 'replace',
+  };
   // A Ctrl-C must not leave plaintext under a name that nobody knows: what was begun is finished.
   const later = () => undefined;
   for (const signal of SIGNALS) process.on(signal, later);
   try {
-    await writeFileAtomically(file, plaintext, {
-      mode: 0o600,
-      expected: force ? undefined : 'absent',
-      // Plaintext goes where it was sent and nowhere else.
-      links: 'replace',
-    });
+    if (plaintext === undefined) await checkWritable(file, options);
+    else await writeFileAtomically(file, plaintext, options);
   } catch (error) {
     if (force || !(error instanceof OutputError) || error.code !== 'output-changed') throw error;
     throw fileExists(file, error);

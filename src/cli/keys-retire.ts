@@ -1,5 +1,5 @@
 import { KeyError, quote, UsageError } from '../errors.ts';
-import type { Use } from '../keys/usage.ts';
+import type { Usage, Use } from '../keys/usage.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, isDryRun } from './command.ts';
 import { keyArg, openKeys, withDryRun, withKey } from './key-access.ts';
@@ -36,7 +36,7 @@ export const keysRetire: Command = {
     }
     const dryRun = isDryRun(args);
     const aws = awsAccess(context);
-    if (!dryRun) await proveKey(to, aws);
+    await proveKey(to, aws);
     const newest = new NewestVersions({ to, aws }, context);
     const request = { key, to, aws, dryRun, purge: args['purgeVersions'] === true, newest };
     const retire = async (uses: readonly Use[]): Promise<Retired[]> =>
@@ -51,7 +51,7 @@ export const keysRetire: Command = {
     const before = await lookForUses(key, args, context);
     const live = await retire(before.uses.filter(({ current }) => current));
     // What was live is an older version now, and one goes only when the newest is safe.
-    const after = dryRun ? before : await lookForUses(key, args, context);
+    const after = dryRun ? supposed(before, live) : await lookForUses(key, args, context);
     const retired = [...live, ...(await retire(after.uses.filter(({ current }) => !current)))];
     const { unseen } = after;
     const left = retired.filter(({ outcome }) => outcome === 'left');
@@ -73,6 +73,15 @@ export const keysRetire: Command = {
     );
   },
 };
+
+/** What would be found after a dry run, were it none: where versions are kept, each that is replaced stays as an older one. */
+function supposed({ uses, ...rest }: Usage, live: readonly Retired[]): Usage {
+  const isKept = ({ current, version, location, what }: Use) =>
+    current &&
+    version !== null &&
+    live.some((each) => each.outcome !== 'left' && each.location === location && each.what === what);
+  return { ...rest, uses: [...uses, ...uses.filter(isKept).map((use) => ({ ...use, current: false }))] };
+}
 
 function lineOf({ location, version, what, outcome, why }: Retired, dryRun: boolean): string {
   const place =

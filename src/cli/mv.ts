@@ -1,66 +1,129 @@
-import { parseContext } from '../bundle/name.ts';
-import { OutputError, quote, UsageError } from '../errors.ts';
-import { openWrapping } from '../keyring/keyring.ts';
-import { parseKeyArn } from '../keyring/spec.ts';
-import { parsePath } from '../secrets/location.ts';
-import { sealSecret } from '../secrets/secret.ts';
-import type { Expected, SecretStore } from '../secrets/store.ts';
-import { awsAccess } from './bundles.ts';
-import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
-import { createOpener, type OpenedSecret, SECRET_SETTINGS } from './secrets.ts';
-import { openStore, STORE_WRITING_SETTINGS } from './stores.ts';
-
 /**
  * A secret is bound to its place, so moving one is opening it, sealing it for the new place and removing the old one, in
  * this order: whenever it is interrupted, there is one that opens.
  */
+import { parseContext } from '../bundle/name.ts';
+import { OutputError, quote, UsageError } from '../errors.ts';
+import { openWrapping } from '../keyring/keyring.ts';
+import { parseKeyArn } from '../keyring/spec.ts';
+import { mapConcurrently } from '../secrets/concurrent.ts';
+import { type Move, planMoves } from '../secrets/moves.ts';
+import { sealSecret } from '../secrets/secret.ts';
+import type { Expected, SecretStore } from '../secrets/store.ts';
+import { awsAccess } from './bundles.ts';
+import { type Command, type Context, DRY_RUN, isDryRun, listArg } from './command.ts';
+import { onInterrupt } from './interrupt.ts';
+import { createOpener, type OpenedSecret, SECRET_SETTINGS, type SecretOpener } from './secrets.ts';
+import { openStore, STORE_WRITING_SETTINGS } from './stores.ts';
+import { plural } from './ui.ts';
+
+/** Of looks at what is there; moves go one after another. */
+const LOOKS_AT_ONCE = 32;
+
+interface Moving {
+  readonly store: SecretStore;
+  readonly opener: SecretOpener;
+  readonly aws: ReturnType<typeof awsAccess>;
+  readonly settings: Context['settings'];
+  readonly isDry: boolean;
+}
+
+type LookedMove = Move & { readonly expected: 'absent' | Expected };
+
 export const mv: Command = {
-  usage: 'mv <from> <to>',
+  usage: 'mv <pattern..>',
+  shown: 'mv <pattern..> <to>',
   settings: [...new Set([...SECRET_SETTINGS, ...STORE_WRITING_SETTINGS])],
   build: (yargs) =>
     yargs
-      .positional('from', { type: 'string', demandOption: true, describe: 'path of a secret' })
-      .positional('to', { type: 'string', demandOption: true, describe: 'its new path; DIR/ keeps the name' })
+      .positional('pattern', {
+        type: 'string',
+        demandOption: true,
+        describe:
+          'path of a secret, and its new one; or patterns, and PREFIX/: each keeps what it has below the fixed part of its pattern',
+      })
       .options(DRY_RUN)
       .option('force', { type: 'boolean', default: false, describe: 'replace what is there' }),
   async run(args, context) {
-    const { settings, ui } = context;
-    const from = parsePath(textArg(args, 'from'));
-    const to = targetOf(from, textArg(args, 'to'));
+    const { settings, ui, json } = context;
+    const patterns = listArg(args, 'pattern');
+    const target = patterns.pop();
+    if (target === undefined || patterns.length === 0)
+      throw new UsageError('cannot mv: no TO given', {
+        hint: 'secretsfs mv PATH NEWPATH, or PATTERN PREFIX/',
+      });
     const isDry = isDryRun(args);
     const aws = awsAccess(context);
     const store = openStore(context, aws);
     const opener = await createOpener(context, store, aws);
-    const expected = await lookAtTarget(store, to, args['force'] === true);
-    const opened = await opener.open(from);
-    let sealed: Buffer;
+    const moves = await planMoves(store, patterns, target);
+    const force = args['force'] === true;
+    // All of them before the first is moved: a slip in one name moves nothing.
+    const looked = await mapConcurrently(moves, LOOKS_AT_ONCE, async (move): Promise<LookedMove> => {
+      return { ...move, expected: await lookAtTarget(store, move.to, force) };
+    });
+    const done: LookedMove[] = [];
+    const interrupt = onInterrupt();
     try {
-      const { keyring } = await openWrapping(keysFor(settings.key, opened), aws);
-      sealed = await sealSecret(opened.plaintext, {
-        keyring,
-        location: store.locate(to),
-        created: new Date(),
-        // Those of an old format are what it was opened with.
-        context: opened.header?.context ?? parseContext(settings.context ?? []),
-        hash: opened.header?.hash,
+      await ui.progress(`moving ${plural(looked.length, 'secret')}`, async (report) => {
+        for (const move of looked) {
+          if (interrupt.signal.aborted) return;
+          await moveOne(move, { store, opener, aws, settings, isDry });
+          done.push(move);
+          report(done.length / looked.length);
+        }
       });
     } finally {
-      opened.plaintext.fill(0);
+      interrupt.end();
+      if (!json)
+        for (const { from, to } of done)
+          ui.print(`${isDry ? 'would move' : 'moved'} ${quote(from)} to ${quote(to)}`);
     }
-    if (!isDry) {
-      await store.write(to, sealed, expected);
-      await removeMoved(store, from, to, opened);
-    }
-    const replaced = expected === 'absent' ? null : expected.etag;
-    if (context.json) ui.printJson({ dryRun: isDry, from, to, location: store.locate(to), replaced });
-    else ui.print(`${isDry ? 'would move' : 'moved'} ${quote(from)} to ${quote(to)}`);
+    if (json) ui.printJson({ dryRun: isDry, ...factsOf(done, store) });
+    if (done.length === looked.length) return;
+    throw new OutputError(
+      'output-failed',
+      `interrupted: ${looked.length - done.length} of ${plural(looked.length, 'secret')} are where they were`,
+      { hint: 'the same command again goes on with what is left' },
+    );
   },
 };
 
-function targetOf(from: string, text: string): string {
-  const to = parsePath(text.endsWith('/') ? `${text}${from.split('/').at(-1)}` : text);
-  if (to !== from) return to;
-  throw new UsageError(`cannot move ${quote(from)}: that is where it is`, { hint: 'give another path' });
+/** Of one alone, its own facts, too. */
+function factsOf(done: readonly LookedMove[], store: SecretStore): object {
+  const moved = done.map(({ from, to, expected }) => {
+    const replaced = expected === 'absent' ? null : expected.etag;
+    return { from, to, location: store.locate(to), replaced };
+  });
+  return { ...(moved.length === 1 ? moved[0] : {}), moved };
+}
+
+async function moveOne(
+  { from, to, expected }: LookedMove,
+  { store, opener, aws, settings, isDry }: Moving,
+): Promise<void> {
+  const opened = await opener.open(from);
+  let sealed: Buffer;
+  try {
+    const { keyring } = await openWrapping(keysFor(settings.key, opened), aws);
+    sealed = await sealSecret(opened.plaintext, {
+      keyring,
+      location: store.locate(to),
+      created: new Date(),
+      // Those of an old format are what it was opened with.
+      context: opened.header?.context ?? parseContext(settings.context ?? []),
+      hash: opened.header?.hash,
+    });
+  } finally {
+    opened.plaintext.fill(0);
+  }
+  if (isDry) {
+    await store.check(to, 'write');
+    await store.check(from, 'remove');
+    return;
+  }
+  await store.write(to, sealed, expected);
+  await removeMoved(store, from, to, opened);
 }
 
 async function lookAtTarget(store: SecretStore, to: string, force: boolean): Promise<'absent' | Expected> {

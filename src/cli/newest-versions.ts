@@ -22,9 +22,14 @@ export class NewestVersions {
     this.#context = context;
   }
 
+  /** As if what is newest there had been brought under the new key already: of a dry run. */
+  suppose(use: Use): void {
+    this.#refusals.set(idOf(use), Promise.resolve(undefined));
+  }
+
   /** Why it does not, where it does not. Each place is opened once. Throws ConfigError. */
   refusal(use: Use): Promise<string | undefined> {
-    const id = `${use.what === 'bundle'} ${use.location}`;
+    const id = idOf(use);
     const known = this.#refusals.get(id);
     if (known !== undefined) return known;
     const refusal = this.#open(use).then(
@@ -55,4 +60,8 @@ export class NewestVersions {
     const { plaintext } = await openSecret(stored.bytes, { ...reader, location });
     plaintext.fill(0);
   }
+}
+
+function idOf({ what, location }: Use): string {
+  return `${what === 'bundle'} ${location}`;
 }

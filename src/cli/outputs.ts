@@ -8,7 +8,7 @@ import type { BundleHeader } from '../bundle/header.ts';
 import { checkLocation, isS3Url } from '../daemon/location.ts';
 import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { FileSource } from '../source/file.ts';
-import { writeFileAtomically } from '../source/output.ts';
+import { checkWritable, writeFileAtomically } from '../source/output.ts';
 import { S3Source } from '../source/s3.ts';
 import { parseS3Url } from '../source/s3-url.ts';
 import type { Context } from './command.ts';
@@ -18,6 +18,8 @@ export interface Output {
   /** The bundle that will be replaced. */
   readonly replaces: BundleHeader | undefined;
   write(bytes: Buffer): Promise<void>;
+  /** Throws what write() would, as far as that can be told without writing: of S3 nothing. */
+  check(): Promise<void>;
 }
 
 export async function lookAtOutput(
@@ -27,7 +29,11 @@ export async function lookAtOutput(
 ): Promise<Output> {
   if (out === '-') {
     refuseTerminal(context, 'a bundle');
-    return { replaces: undefined, write: (bytes) => writeStdout(context, bytes) };
+    return {
+      replaces: undefined,
+      write: (bytes) => writeStdout(context, bytes),
+      check: async () => undefined,
+    };
   }
   if (!isS3Url(checkLocation(out))) {
     const head = await new FileSource(out).readHead().catch((cause: unknown) => {
@@ -43,6 +49,7 @@ export async function lookAtOutput(
       replaces: head === undefined ? undefined : replaceable(out, head.bytes, options),
       // Sealed, it may be read by anybody.
       write: (bytes) => writeFileAtomically(out, bytes, { mode: 0o644, expected }),
+      check: () => checkWritable(out, { expected }),
     };
   }
   const url = parseS3Url(out);
@@ -56,6 +63,7 @@ export async function lookAtOutput(
   return {
     replaces: head === undefined ? undefined : replaceable(out, head.bytes, options),
     write: (bytes) => source.putObject(bytes, head === undefined ? 'absent' : { etag: head.etag }),
+    check: async () => undefined,
   };
 }
 

@@ -17,6 +17,7 @@ import { formatBytes, plural } from './ui.ts';
 
 export const pack: Command = {
   usage: 'pack <out..>',
+  shown: 'pack [pattern..] <out>',
   settings: [
     'name',
     'key',
@@ -100,6 +101,7 @@ export const pack: Command = {
     }
     const facts = { name, serial, out, files, plainBytes };
     if (sealed === undefined) {
+      await output.check();
       if (context.json) ui.printJson({ ...facts, dryRun });
       else ui.print(`would pack ${words(facts)}${shred ? ', and shred what was packed' : ''}`);
       return;

@@ -2,7 +2,7 @@
 import { lstat } from 'node:fs/promises';
 import { OutputError, quote, SourceError } from '../errors.ts';
 import { FileSource } from '../source/file.ts';
-import { type WriteOptions, writeFileAtomically } from '../source/output.ts';
+import { checkWritable, type WriteOptions, writeFileAtomically } from '../source/output.ts';
 import type { Context } from './command.ts';
 import { readStdin, writeStdout } from './streams.ts';
 
@@ -43,16 +43,13 @@ export async function writeOutputFile(
   options: {
     readonly kind: 'plaintext' | 'ciphertext';
     readonly expected: WriteOptions['expected'];
-    /** Nothing is written. */
+    /** Nothing is written: it is looked whether it could be. */
     readonly dryRun: boolean;
   },
 ): Promise<void> {
-  if (options.dryRun) return;
-  if (name === '-') return writeStdout(context, bytes);
-  const { kind, expected } = options;
-  await writeFileAtomically(
-    name,
-    bytes,
-    kind === 'plaintext' ? { mode: 0o600, expected, links: 'replace' } : { mode: 0o644, expected },
-  );
+  const { kind, expected, dryRun } = options;
+  const how: WriteOptions =
+    kind === 'plaintext' ? { mode: 0o600, expected, links: 'replace' } : { mode: 0o644, expected };
+  if (name !== '-') await (dryRun ? checkWritable(name, how) : writeFileAtomically(name, bytes, how));
+  else if (!dryRun) await writeStdout(context, bytes);
 }

@@ -10,7 +10,7 @@ import { seal } from '../bundle/seal.ts';
 import { quote, UsageError } from '../errors.ts';
 import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import { awsAccess, OPENING_SETTINGS, openBundle } from './bundles.ts';
-import { type Command, type Context, optionalTextArg, textArg } from './command.ts';
+import { type Command, type Context, DRY_RUN, isDryRun, optionalTextArg, textArg } from './command.ts';
 import { acceptedKeys } from './mount-settings.ts';
 import { lookAtOutput } from './outputs.ts';
 import { chosenSerial, nextSerial } from './serials.ts';
@@ -35,10 +35,11 @@ export const reseal: Command = {
         type: 'boolean',
         default: false,
         describe: 'replace what is not a bundle of this name',
-      }),
+      })
+      .options(DRY_RUN),
   async run(args, context) {
     const out = textArg(args, 'out');
-    const force = args['force'] === true;
+    const [force, dryRun] = [args['force'] === true, isDryRun(args)];
     const nowMs = Date.now();
     const chosen = chosenSerial('reseal', optionalTextArg(args, 'serial'), nowMs);
     const { header, plaintext } = await openBundle(context);
@@ -64,13 +65,14 @@ export const reseal: Command = {
     } finally {
       plaintext.fill(0);
     }
-    await context.ui.progress(`writing ${out}`, () => output.write(sealed));
-    if (out === '-') return;
+    if (dryRun) await output.check();
+    else await context.ui.progress(`writing ${out}`, () => output.write(sealed));
+    if (out === '-' && !dryRun) return;
     const facts = { name, serial, from: { serial: header.serial, created: header.created }, out };
-    if (context.json) context.ui.printJson({ ...facts, bytes: sealed.length });
+    if (context.json) context.ui.printJson({ ...facts, bytes: sealed.length, dryRun });
     else
       context.ui.print(
-        `resealed ${quote(name)}, the content of serial ${header.serial} (${header.created}), as serial ${serial}, to ${out}`,
+        `${dryRun ? 'would have ' : ''}resealed ${quote(name)}, the content of serial ${header.serial} (${header.created}), as serial ${serial}, to ${out}`,
       );
   },
 };

@@ -43,6 +43,7 @@ export const restore: Command = {
       });
     }
     const isDry = isDryRun(args);
+    if (isDry) await store.check(path, 'write');
     const written = isDry
       ? undefined
       : await store.write(path, older.bytes, now === undefined ? 'absent' : { etag: now.etag });

@@ -51,10 +51,9 @@ export async function retireUse(use: Use, request: RetireRequest, context: Conte
     if (!use.current) {
       if (!request.purge)
         return ended('left', 'it is an older version: --purge-versions removes it for good');
-      if (request.dryRun) return ended('purged');
       const refusal = await request.newest.refusal(use);
       if (refusal !== undefined) return ended('left', `${NOT_PURGED}: ${refusal}`);
-      await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
+      if (!request.dryRun) await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
       return ended('purged');
     }
     if (elsewhere !== undefined) return ended('left', elsewhere);
@@ -67,8 +66,8 @@ export async function retireUse(use: Use, request: RetireRequest, context: Conte
     }
     if (file !== undefined)
       return ended('left', `it is sealed for the key file ${file.key}, too: secretsfs rotate`);
-    if (request.dryRun) return ended(what === 'bundle' ? 'resealed' : 'rotated');
-    if (what === 'bundle') await resealBundle(use, request, context);
+    if (request.dryRun) await supposeRetired(use, request, context);
+    else if (what === 'bundle') await resealBundle(use, request, context);
     else await rotateSecret(use, request);
     return ended(what === 'bundle' ? 'resealed' : 'rotated');
   } catch (error) {
@@ -197,6 +196,15 @@ async function rotateSecret(use: Use, request: RetireRequest): Promise<void> {
   );
   if (outcome.outcome === 'failed') throw outcome.error;
   if (outcome.outcome === 'other-keys') throw changed(use.location, key);
+}
+
+/** Changes nothing, and throws what could not be written. */
+async function supposeRetired(use: Use, { aws, newest }: RetireRequest, context: Context): Promise<void> {
+  const { location, what, name } = use;
+  if (what === 'bundle')
+    await (await lookAtOutput(context, location, { name: name ?? '', aws, force: false })).check();
+  else await storeOf(use, aws).check(pathOf(use), 'write');
+  newest.suppose(use);
 }
 
 /** Seals something with the new key and opens it, before anything is replaced. Throws KeyError where either can't be. */

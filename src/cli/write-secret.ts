@@ -98,6 +98,7 @@ export async function writeSecret(
     plaintext.fill(0);
   }
   const expected = found === undefined ? 'absent' : { etag: found.etag };
+  if (isDry) await store.check(path, 'write');
   const written = isDry
     ? undefined
     : await ui.progress(`writing ${path}`, () => store.write(path, sealed, expected));

@@ -7,8 +7,8 @@ import { constants } from 'node:fs';
 import { lchown, mkdir, open, rmdir, symlink, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { ArchiveEntry } from '../bundle/archive.ts';
-import { errnoWords, OutputError, quote } from '../errors.ts';
 import { isNotDirectory, OpenDirectory } from '../system/open-directory.ts';
+import { cannotWrite, notDirectory, refuseOpenToAll, treeOf, type UnpackedNode } from './unpacked-tree.ts';
 
 const IMPLIED_MODE = 0o755;
 /** Until all that is in it is written, nobody else may get into a directory that we made. */
@@ -23,10 +23,7 @@ export interface WriteTreeOptions {
   readonly signal: AbortSignal;
 }
 
-interface Node {
-  /** Undefined for a directory that only the path of another entry tells of. */
-  entry: ArchiveEntry | undefined;
-  readonly children: Map<string, Node>;
+interface Node extends UnpackedNode {
   /** What we made of it, and so have to undo. */
   made?: 'directory' | 'file';
   /** Of a directory that was opened: undoing must not get into another one. */
@@ -59,26 +56,6 @@ export async function writeTree(
   }
 }
 
-function treeOf(entries: readonly ArchiveEntry[]): Node {
-  const root: Node = { entry: undefined, children: new Map() };
-  for (const entry of entries) {
-    let node = root;
-    for (const segment of entry.path.split('/')) {
-      // readArchive() and readTree() give no others.
-      if (segment === '' || segment === '.' || segment === '..')
-        throw new Error('an entry outside of its tree');
-      let child = node.children.get(segment);
-      if (child === undefined) {
-        child = { entry: undefined, children: new Map() };
-        node.children.set(segment, child);
-      }
-      node = child;
-    }
-    node.entry = entry;
-  }
-  return root;
-}
-
 async function writeRoot(given: string, tree: Node, writing: Writing): Promise<void> {
   // With a slash at its end, a symlink's name would be followed.
   const directory = given.replace(/(?<=.)\/+$/, '');
@@ -97,21 +74,6 @@ async function writeRoot(given: string, tree: Node, writing: Writing): Promise<v
     if (made) await rmdir(directory).catch(() => undefined);
     throw cause;
   }
-}
-
-/**
- * In a directory that everybody may write to, without the sticky bit, any user can put a file of theirs in the place of
- * one that root has just unpacked, for root's services to read. Group members are trusted: many systems give each user
- * a group, and a umask of 002.
- */
-async function refuseOpenToAll(root: OpenDirectory): Promise<void> {
-  const { mode } = await root.stat();
-  if (process.geteuid?.() !== 0 || (mode & 0o002) === 0 || (mode & 0o1000) !== 0) return;
-  throw new OutputError(
-    'output-denied',
-    `cannot unpack to ${quote(root.shown)}: every user may write to it and replace what is in it`,
-    { hint: `chmod o-w ${quote(root.shown)}, or give another directory` },
-  );
 }
 
 async function writeChildren(directory: OpenDirectory, node: Node, writing: Writing): Promise<void> {
@@ -237,35 +199,4 @@ async function undoBelow(parent: OpenDirectory, name: string, node: Node): Promi
   } finally {
     await directory.close();
   }
-}
-
-function notDirectory(shown: string, cause?: unknown): OutputError {
-  return new OutputError('output-exists', `cannot unpack: ${quote(shown)} is not a directory`, {
-    hint: 'remove it, or unpack into another directory',
-    cause,
-  });
-}
-
-function cannotWrite(shown: string, cause: unknown): unknown {
-  const { code } = cause as NodeJS.ErrnoException;
-  if (typeof code !== 'string' || cause instanceof OutputError) return cause;
-  const place = quote(shown);
-  if (code === 'EEXIST') {
-    return new OutputError('output-exists', `cannot unpack: ${place} exists`, {
-      hint: 'unpack into an empty directory, or --force to replace files',
-      cause,
-    });
-  }
-  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  const message = `cannot unpack to ${place}: ${errnoWords(cause)}`;
-  return new OutputError(denied ? 'output-denied' : 'output-failed', message, {
-    hint: hintFor(code, shown),
-    cause,
-  });
-}
-
-function hintFor(code: string, shown: string): string {
-  if (code === 'ENOSPC' || code === 'EDQUOT') return 'make room: nothing of it was kept';
-  if (code === 'ENOENT') return `mkdir -p ${quote(path.dirname(path.resolve(shown)))}`;
-  return 'give a directory that you may write to';
 }

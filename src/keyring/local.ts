@@ -4,7 +4,8 @@
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { constants, fstatSync, readSync } from 'node:fs';
-import { open, unlink } from 'node:fs/promises';
+import { access, lstat, open, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { KeyringNode } from '@aws-crypto/material-management-node';
 import { RawAesKeyringNode, RawAesWrappingSuiteIdentifier } from '@aws-crypto/raw-aes-keyring-node';
 import { LOCAL_KEY_NAME_LENGTH, LOCAL_PROVIDER_ID } from '../bundle/data-keys.ts';
@@ -77,6 +78,17 @@ export async function generateKeyFile(path: string): Promise<string> {
   } finally {
     key.fill(0);
     await file.close();
+  }
+}
+
+/** Throws what generateKeyFile() would, and makes nothing. */
+export async function checkKeyFile(file: string): Promise<void> {
+  try {
+    const there = await lstat(file).catch(() => undefined);
+    if (there !== undefined) throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
+    await access(`${dirname(file)}/.`, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw cannotWrite(file, error);
   }
 }
 

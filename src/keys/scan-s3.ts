@@ -133,7 +133,7 @@ function candidateOf(aws: AwsAccess, { bucket, key, versionId, current, size }: 
   const version = versionId === 'null' && current ? undefined : versionId;
   return {
     location,
-    version: versionId === 'null' ? undefined : versionId,
+    version,
     current,
     size,
     async read(offset, bytes) {

@@ -2,7 +2,8 @@
  * Who writes to a directory store: one process at a time, by flock(2) on a file in `.secretsfs`, which ends with the
  * process. What another one left unfinished there is removed by the next.
  */
-import { mkdir, readdir, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, readdir, unlink } from 'node:fs/promises';
 import { OutputError, quote } from '../errors.ts';
 import { lockFile } from '../system/locks.ts';
 import type { OpenDirectory } from '../system/open-directory.ts';
@@ -33,6 +34,16 @@ export async function holdingStore<T>(
     }
   } finally {
     await own.close();
+  }
+}
+
+/** Throws an error of the system where holdingStore() could not begin; changes nothing. */
+export async function mayHold(root: OpenDirectory): Promise<void> {
+  const own = await root.openChild(RESERVED).catch(unless('ENOENT'));
+  try {
+    await access((own ?? root).self, constants.W_OK | constants.X_OK);
+  } finally {
+    await own?.close();
   }
 }
 

@@ -6,10 +6,11 @@
 import { rename, unlink } from 'node:fs/promises';
 import { errnoWords, OutputError, quote, SecretsfsError, SourceError, UsageError } from '../errors.ts';
 import { OpenDirectory } from '../system/open-directory.ts';
-import { holdingStore } from './directory-lock.ts';
+import { holdingStore, mayHold } from './directory-lock.ts';
 import {
   etagOf,
   listFiles,
+  mayChange,
   readFile,
   removeEmpty,
   unless,
@@ -56,6 +57,18 @@ export class DirectoryStore implements SecretStore {
     if (options.version !== undefined) throw this.#keepsNoVersions();
     return this.#reading(place, (root) => {
       return within(root, path, (directory, name) => readFile(directory, name, options));
+    });
+  }
+
+  async check(path: string, verb: 'write' | 'remove'): Promise<void> {
+    await this.#changing(path, verb, async () => {
+      const root = await this.#openRoot();
+      try {
+        await mayHold(root);
+        await mayChange(root, path.split('/').slice(0, -1));
+      } finally {
+        await root.close();
+      }
     });
   }
 
@@ -136,14 +149,18 @@ export class DirectoryStore implements SecretStore {
     verb: string,
     work: (root: OpenDirectory, own: OpenDirectory) => Promise<T>,
   ): Promise<T> {
-    const place = this.locate(path);
     const turn = this.#turn.then(async () => {
       const root = await this.#openRoot();
       return holdingStore(root, (own) => work(root, own)).finally(() => root.close());
     });
     this.#turn = turn.catch(() => undefined);
+    return this.#changing(path, verb, () => turn);
+  }
+
+  async #changing<T>(path: string, verb: string, work: () => Promise<T>): Promise<T> {
+    const place = this.locate(path);
     try {
-      return await turn;
+      return await work();
     } catch (error) {
       if (!isErrno(error)) throw error;
       const code = DENIED.has(error.code) ? 'output-denied' : 'output-failed';

@@ -1,7 +1,7 @@
 /** The files of a directory store: finding, reading and putting them in place, every step from an open directory. */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, type Dirent } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises';
+import { access, type FileHandle, lstat, mkdir, open, readdir, rmdir, unlink } from 'node:fs/promises';
 import { quote, SourceError } from '../errors.ts';
 import { STORED_BYTES_MAX } from '../limits.ts';
 import { isNotDirectory, type OpenDirectory } from '../system/open-directory.ts';
@@ -49,6 +49,18 @@ export async function within<T>(
     const found = await within(child, rest.join('/'), work, { make });
     if (make) await root.sync();
     return found;
+  } finally {
+    await child.close();
+  }
+}
+
+/** Throws an error of the system where nothing can be made, or removed, in the directory `parts` of `root`, or the nearest above that is there. */
+export async function mayChange(root: OpenDirectory, parts: readonly string[]): Promise<void> {
+  const [name, ...rest] = parts;
+  const child = name === undefined ? undefined : await root.openChild(name).catch(unless('ENOENT'));
+  if (child === undefined) return access(root.self, constants.W_OK | constants.X_OK);
+  try {
+    await mayChange(child, rest);
   } finally {
     await child.close();
   }

@@ -73,6 +73,18 @@ function malformed(text: string, why: string): UsageError {
   });
 }
 
+/** Whether a pattern is one path, taken literally. */
+export function isOnePath(pattern: string): boolean {
+  return !/[*?{]|\/$/.test(pattern);
+}
+
+/** What stands above the first wildcard of a pattern, with the slash at its end, or above the last part of a path; '' for nothing. */
+export function fixedPart(pattern: string): string {
+  const relative = pattern.replace(/^\/+/, '');
+  const fixed = isOnePath(relative) ? relative : (/^[^*?{]*/.exec(relative)?.[0] ?? '');
+  return fixed.slice(0, fixed.lastIndexOf('/') + 1);
+}
+
 /** Each pattern of `text` by itself, malformed ones too. */
 export function splitAtCommas(text: string): string[] {
   const parts = [''];

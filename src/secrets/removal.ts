@@ -33,7 +33,7 @@ export async function planRemoval(
   }
   if (halves.length === HALVES.length) return halves;
   throw new SourceError('source-not-found', `cannot remove ${quote(path)}: there is no such secret`, {
-    hint: 'secretsfs ls shows what there is; rm takes paths, not patterns',
+    hint: 'secretsfs ls shows what there is; DIR/ is everything below DIR',
   });
 }
 

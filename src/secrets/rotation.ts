@@ -103,8 +103,10 @@ async function attemptOne(target: RotationTarget, options: RotationOptions): Pro
       if (options.concerns?.(header) === false) return { path, outcome: 'other-keys' };
     }
     if (stored !== undefined && halves !== undefined) throw thereAreBoth(path);
-    if (dryRun)
+    if (dryRun) {
+      await store.check(path, 'write');
       return { path, outcome: 'rotated', versions: stored?.version === undefined ? 'none' : 'kept' };
+    }
     const { plaintext, context } = await options.open(path, stored);
     let sealed: Buffer;
     try {

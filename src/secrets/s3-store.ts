@@ -102,14 +102,16 @@ export class S3Store implements SecretStore {
     }
   }
 
+  async check(path: string, verb: 'write' | 'remove'): Promise<void> {
+    const { bucket } = this.#target(path);
+    if (verb === 'write') await this.#refusePublic(bucket);
+  }
+
   async write(path: string, bytes: Buffer, expected: 'absent' | Expected): Promise<Written> {
     const target = this.#target(path);
     const { PutObjectCommand } = await import('../aws/sdk-s3.ts');
     const client = await this.#aws.s3();
-    if (this.#options.allowPublic !== true) {
-      this.#allowed ??= refusePublicBucket(this.#aws, target.bucket);
-      await this.#allowed;
-    }
+    await this.#refusePublic(target.bucket);
     const command = new PutObjectCommand({
       Bucket: target.bucket,
       Key: target.key,
@@ -168,6 +170,12 @@ export class S3Store implements SecretStore {
         );
       }
     }
+  }
+
+  async #refusePublic(bucket: string): Promise<void> {
+    if (this.#options.allowPublic === true) return;
+    this.#allowed ??= refusePublicBucket(this.#aws, bucket);
+    await this.#allowed;
   }
 
   #target(path: string): S3Target {

@@ -73,6 +73,11 @@ export interface SecretStore {
   /** undefined: there is none. Throws SourceError, `source-too-large` for more than `bytesMax`. */
   read(path: string, options?: ReadOptions): Promise<ReadObject | undefined>;
   /**
+   * Changes nothing, and throws what write() or remove() would, as far as that can be told: a bucket that is public, a directory that may
+   * not be written to. Whether S3 lets us write, only a write shows.
+   */
+  check(path: string, verb: 'write' | 'remove'): Promise<void>;
+  /**
    * Puts the whole of `bytes` there, durably and in one step, or nothing. Always conditional. Throws OutputError:
    * `output-changed` when somebody was faster.
    */

@@ -73,8 +73,10 @@ export async function sync(files: readonly SyncFile[], options: SyncOptions): Pr
   }).finally(() => key?.fill(0));
   const names = new Set(files.map(({ path }) => path));
   const extra = [...there.values()].filter(({ path }) => !names.has(path.slice(prefix.length + 1)));
-  if (options.remove && !dryRun)
-    await mapConcurrently(extra, AT_ONCE, ({ path, etag }) => store.remove(path, { etag }));
+  if (options.remove)
+    await mapConcurrently(extra, AT_ONCE, ({ path, etag }) =>
+      dryRun ? store.check(path, 'remove') : store.remove(path, { etag }),
+    );
   const extraPaths = extra.map(({ path }) => path.slice(prefix.length + 1));
   const those = (which: string) =>
     outcomes.filter(({ outcome }) => outcome === which).map(({ path }) => path);
@@ -99,7 +101,10 @@ async function syncKey({
 }: SyncOptions): Promise<Buffer | undefined> {
   const path = `${prefix}/${SYNC_KEY}`;
   if ((await headerAt(store, path)) !== undefined) return checkKey(await open(path), store.locate(path));
-  if (dryRun) return undefined;
+  if (dryRun) {
+    await store.check(path, 'write');
+    return undefined;
+  }
   const key = randomBytes(KEY_BYTES);
   const sealed = await sealSecret(key, { keyring, location: store.locate(path), created: now(), context });
   await store.write(path, sealed, 'absent');
@@ -130,7 +135,8 @@ async function syncFile(
   const hash = key && hashOf(key, path, data);
   if (hash !== undefined && found?.header?.hash === hash && found.header.location === store.locate(at))
     return 'unchanged';
-  if (!dryRun) {
+  if (dryRun) await store.check(at, 'write');
+  else {
     const sealed = await sealSecret(data, {
       keyring,
       location: store.locate(at),

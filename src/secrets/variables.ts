@@ -3,6 +3,7 @@
  * may write to the store; so it neither replaces a variable nor is one that tells a program what to load.
  */
 import { quote, UsageError } from '../errors.ts';
+import { fixedPart } from './patterns.ts';
 
 export interface Wanted {
   /** As selectObjects() takes it. */
@@ -25,9 +26,7 @@ export function parseWanted(text: string): Wanted {
 
 /** What a variable is called for the secret at `path` that `pattern` matched: what is below the pattern's own directory. */
 export function variableName(path: string, pattern: string): string {
-  const relative = pattern.replace(/^\/+/, '');
-  const fixed = /[*?{]|\/$/.test(relative) ? (/^[^*?{]*/.exec(relative)?.[0] ?? '') : relative;
-  const below = path.slice(fixed.lastIndexOf('/') + 1);
+  const below = path.slice(fixedPart(pattern).length);
   const name = below.toUpperCase().replace(/[^A-Z0-9_]/g, '_');
   return /^[0-9]/.test(name) ? `_${name}` : name;
 }

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, readlink, rename, stat, unlink } from 'node:fs/promises';
+import { access, type FileHandle, link, lstat, open, readlink, rename, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { OutputError, quote } from '../errors.ts';
 import { fileIdentity } from '../system/file-identity.ts';
@@ -49,6 +49,23 @@ export async function writeFileAtomically(file: string, bytes: Buffer, options: 
   await syncDirectory(directory);
 }
 
+/**
+ * Throws what writeFileAtomically() would, as far as that can be told without writing: another file than is expected, a directory
+ * that is missing or may not be written to, what is no file.
+ */
+export async function checkWritable(file: string, options: Omit<WriteOptions, 'mode'>): Promise<void> {
+  const target = await resolveTarget(file, options.links ?? 'follow-trusted');
+  try {
+    // As a path: a directory that may be searched and not listed can be written to.
+    await access(`${path.dirname(target)}/.`, constants.W_OK | constants.X_OK);
+    const { expected } = options;
+    if (expected === 'absent') await checkAbsent(target);
+    else if (expected !== undefined) await checkRevision(target, expected.revision, file);
+  } catch (error) {
+    throw outputError(error, file);
+  }
+}
+
 async function replace(
   temporary: string,
   target: string,
@@ -67,25 +84,28 @@ async function replace(
       // A file system without hard links: a look before the rename must do.
       if (!['EPERM', 'EOPNOTSUPP', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? ''))
         throw error;
-      if ((await lstat(target).catch(() => undefined)) !== undefined) {
-        throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
-      }
+      await checkAbsent(target);
       await rename(temporary, target);
     }
   } else {
-    const now = await stat(target, { bigint: true }).catch(() => undefined);
-    const revision = now === undefined ? undefined : fileIdentity(now);
-    if (revision !== expected.revision) {
-      throw new OutputError(
-        'output-changed',
-        `cannot write ${quote(file)}: somebody else wrote it since we looked`,
-        {
-          hint: 'run the command again',
-        },
-      );
-    }
+    await checkRevision(target, expected.revision, file);
     await rename(temporary, target);
   }
+}
+
+async function checkAbsent(target: string): Promise<void> {
+  if ((await lstat(target).catch(() => undefined)) === undefined) return;
+  throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
+}
+
+async function checkRevision(target: string, expected: string, file: string): Promise<void> {
+  const now = await stat(target, { bigint: true }).catch(() => undefined);
+  if (now !== undefined && fileIdentity(now) === expected) return;
+  throw new OutputError(
+    'output-changed',
+    `cannot write ${quote(file)}: somebody else wrote it since we looked`,
+    { hint: 'run the command again' },
+  );
 }
 
 /**

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { PutBucketVersioningCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { awsEnv, createBucket, createKey, type Moto, motoS3, startMoto } from '../support/moto.ts';
 import { Bench } from '../support/program.ts';
 
@@ -61,14 +61,18 @@ test('bundles and secrets come under the new key, older versions go when told to
     'password secret rotated',
     'web.enc bundle resealed',
   ];
-  assert.deepEqual(short(dry.retired), wanted);
+  // The versions that the retiring itself makes older ones.
+  const older = ['both.enc bundle left', 'password secret left', 'web.enc bundle left'];
+  assert.deepEqual(short(dry.retired), [...wanted, ...older].sort());
+  const dryPurge = JSON.parse(await bench.must([...retire, '--dry-run', '--purge-versions', '--json']));
+  const gone = older.map((line) => line.replace('left', 'purged'));
+  assert.deepEqual(short(dryPurge.retired), [...wanted, ...gone].sort());
   assert.deepEqual(await inspect(web), before);
 
   const first = await bench.secretsfs([...retire, '--json']);
   assert.equal(first.code, 5, first.stderr);
   const { error } = JSON.parse(first.stderr);
   assert.equal(error.code, 'key-in-use');
-  const older = ['both.enc bundle left', 'password secret left', 'web.enc bundle left'];
   assert.deepEqual(short(JSON.parse(first.stdout).retired), [...wanted, ...older].sort());
   const opened = await inspect(web);
   assert.ok(opened.serial > before.serial);
@@ -98,10 +102,7 @@ test('bundles and secrets come under the new key, older versions go when told to
   }
 
   const purged = JSON.parse(await bench.must([...retire, '--purge-versions', '--json']));
-  assert.deepEqual(
-    short(purged.retired),
-    older.map((line) => line.replace('left', 'purged')),
-  );
+  assert.deepEqual(short(purged.retired), gone);
   const usage = JSON.parse(await bench.must(['keys', 'usage', key, ...places, '--json']));
   assert.deepEqual([usage.uses, usage.unused], [[], true]);
   await bench.must(['keys', 'delete', key, '--days', '7', ...places]);
@@ -127,6 +128,7 @@ test('an older version stays where what is newest is damaged, was left, or was r
     await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: 'garbage' }));
 
   const retire = ['keys', 'retire', key, '--to', to, '--in', `s3://${bucket}`, '--purge-versions'];
+  const dry = JSON.parse(await bench.must([...retire, '--dry-run', '--json']));
   const { stdout } = await bench.secretsfs([...retire, '--json']);
   const wanted = [
     'garbage secret left',
@@ -138,6 +140,7 @@ test('an older version stays where what is newest is damaged, was left, or was r
     'whole secret rotated',
   ];
   const { retired } = JSON.parse(stdout);
+  assert.deepEqual(short(dry.retired), wanted);
   assert.deepEqual(short(retired), wanted);
   const why = (name: string) => retired.find((each: Retired) => each.location.endsWith(name)).why;
   assert.match(why('/garbage'), /^it is an older version, and goes only when .* \(bundle-invalid\)$/);
@@ -192,4 +195,21 @@ test('a key that can not take over takes nothing over', async (t) => {
     assert.equal(error.code, code);
     assert.match(error.hint, hint);
   }
+});
+
+test('a version from before the bucket kept any goes by its name, and not what is newest', async (t) => {
+  const bench = await Bench.create(t, awsEnv(moto.url));
+  const bucket = await createBucket(moto.url);
+  const [key, to] = [await createKey(moto.url), await createKey(moto.url)];
+  const store = ['--store', `s3://${bucket}`];
+  await bench.must(['put', 'a', '--key', key, ...store], { stdin: Buffer.from('content') });
+  const s3 = motoS3(moto.url);
+  t.after(() => s3.destroy());
+  await s3.send(
+    new PutBucketVersioningCommand({ Bucket: bucket, VersioningConfiguration: { Status: 'Enabled' } }),
+  );
+  await bench.must(['keys', 'retire', key, '--to', to, '--in', `s3://${bucket}`, '--purge-versions']);
+  assert.equal(await bench.must(['get', 'a', ...store]), 'content');
+  const history = JSON.parse(await bench.must(['history', 'a', '--json', ...store]));
+  assert.equal(history.length, 1);
 });

@@ -159,7 +159,7 @@ test('rm removes what it names, all or nothing of it, and nothing with --dry-run
   for (const key of ['a', 'b', 'ab', 'a/c']) await put(`team/${key}`, key);
   assert.equal(await bench.must(['rm', '--dry-run', 'a', '/b']), 'would remove "a"\nwould remove "b"\n');
   assertRefused(await bench.secretsfs(['rm', 'a', 'nope']), 4, 'source-not-found', /cannot remove "nope"/);
-  assertRefused(await bench.secretsfs(['rm', 'a*']), 4, 'source-not-found', /cannot remove "a\*"/);
+  assertRefused(await bench.secretsfs(['rm', 'a', 'x*']), 4, 'source-not-found', /"x\*".* nothing matches/);
   assertRefused(await bench.secretsfs(['rm', '../x']), 2, 'usage', /\.\.\/x/);
   const keys = async () =>
     (await aws('s3', 'ls', '--recursive', `s3://${bucket}/team/`)).split('\n').length - 1;
@@ -175,6 +175,37 @@ test('rm removes what it names, all or nothing of it, and nothing with --dry-run
   assert.deepEqual(
     (await json<ListedJson[]>('ls')).map((each) => each.path),
     ['a/c', 'ab'],
+  );
+});
+
+test('rm takes patterns and lists, each secret once, and says with --dry-run what it would remove', async (t) => {
+  const { bench, put } = await place(t);
+  for (const key of ['a', 'ab', 'b', 'd/x', 'd/e/y', 'old.aes', 'old.kms']) await put(`team/${key}`, key);
+  const dry = 'would remove "d/e/y"\nwould remove "d/x"\nwould remove "ab"\nwould remove "a"\n';
+  assert.equal(await bench.must(['rm', '--dry-run', 'd/', 'a?,a', 'd/e/*']), dry);
+  assert.equal(await bench.must(['rm', 'd/', 'a?,a', 'd/e/*']), dry.replaceAll('would remove', 'removed'));
+  assert.equal(await bench.must(['rm', '*', 'old']), 'removed "b"\nremoved "old.aes"\nremoved "old.kms"\n');
+  assertRefused(await bench.secretsfs(['rm', '**']), 4, 'source-not-found', /nothing matches/);
+});
+
+test('rm that is refused half-way says what is gone, and leaves what somebody wrote since', async (t) => {
+  const { bench, put, json } = await place(t);
+  for (const key of ['a', 'b']) await put(`team/${key}`, key);
+  const proxy = await startFaultProxy(moto.url);
+  t.after(() => proxy.close());
+  proxy.rules = [
+    ({ method, path }) =>
+      method === 'DELETE' && /\/b($|\?)/.test(path)
+        ? { kind: 'error', status: 412, code: 'PreconditionFailed' }
+        : undefined,
+  ];
+  const env = { ...bench.env, AWS_ENDPOINT_URL: proxy.url };
+  const outcome = await bench.secretsfs(['rm', '*'], { env });
+  assertRefused({ ...outcome, stdout: '' }, 10, 'output-changed', /team\/b/);
+  assert.equal(outcome.stdout, 'removed "a"\n');
+  assert.deepEqual(
+    (await json<ListedJson[]>('ls')).map((each) => each.path),
+    ['b'],
   );
 });
 
@@ -316,6 +347,45 @@ test('mv seals a secret for its new place, under the key that it had or another,
   // By any other client it is moved, too, but does not open.
   await aws('s3', 'mv', '--quiet', `s3://${bucket}/team/prod/b`, `s3://${bucket}/team/e`);
   assertRefused(await bench.secretsfs(['mv', 'e', 'f']), 6, 'secret-path', /sealed for/);
+});
+
+test('mv moves what patterns match below a prefix, each under what it has below the fixed part of its pattern', async (t) => {
+  const { bench, json } = await place(t);
+  const keyArn = await createKey(moto.url);
+  for (const at of ['prod/db/a', 'prod/db/b', 'prod/web/a', 'c'])
+    await bench.must(['put', at, '--key', keyArn], { stdin: Buffer.from(at) });
+  const paths = async () => (await json<ListedJson[]>('ls')).map((each) => each.path);
+  const before = await paths();
+  for (const [args, message] of [
+    [['prod/*/a', 'old'], /"old": several can't have one path/],
+    [['c', 'prod/db/a', 'old'], /several can't have one path/],
+    [['prod/db/a,c', 'old'], /several can't have one path/],
+    [['prod/db/*', 'prod/web/*', 'old/'], /"prod\/db\/a" would go there, too/],
+    [['prod/**', 'c', 'prod/db/a', 'prod/'], /that is where it is/],
+    [['prod/**', ''], /is empty/],
+    [['c'], /no TO given/],
+  ] as const)
+    assertRefused(await bench.secretsfs(['mv', ...args]), 2, 'usage', message);
+  assertRefused(await bench.secretsfs(['mv', 'c', 'x*', 'old/']), 4, 'source-not-found', /nothing matches/);
+  assertRefused(await bench.secretsfs(['mv', 'prod/web/*', 'prod/db/']), 10, 'output-exists', /prod\/db\/a/);
+  assert.deepEqual(await paths(), before);
+
+  const dry = 'would move "prod/db/a" to "old/db/a"\nwould move "prod/db/b" to "old/db/b"\n';
+  assert.equal(await bench.must(['mv', 'prod/d*/**', 'old/', '--dry-run']), dry);
+  assert.deepEqual(await paths(), before);
+  assert.equal(await bench.must(['mv', 'prod/d*/**', 'old/']), dry.replaceAll('would move', 'moved'));
+  assert.equal(await bench.must(['get', 'old/db/a']), 'prod/db/a');
+  const { moved } = await json<{ moved: { from: string; to: string }[] }>(
+    'mv',
+    'old/db/*,c',
+    'prod/',
+    '--force',
+  );
+  assert.deepEqual(
+    moved.map(({ from, to }) => `${from} ${to}`),
+    ['old/db/a prod/a', 'old/db/b prod/b', 'c prod/c'],
+  );
+  assert.deepEqual(await paths(), ['prod/a', 'prod/b', 'prod/c', 'prod/web/a']);
 });
 
 test('mv leaves what somebody wrote to the old path meanwhile, and says that both are there', async (t) => {

@@ -56,6 +56,8 @@ export class MemoryStore implements SecretStore {
     return version;
   }
 
+  async check(): Promise<void> {}
+
   async write(path: string, bytes: Buffer, expected: 'absent' | Expected): Promise<Written> {
     await this.step('write', path);
     const there = this.current(path);

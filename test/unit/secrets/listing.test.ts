@@ -25,6 +25,7 @@ function watched(store: SecretStore, deny: ReadonlySet<string> = new Set()) {
     versioned: store.versioned,
     locate: (name) => store.locate(name),
     list: (prefix, options) => store.list(prefix, options),
+    check: (name, verb) => store.check(name, verb),
     write: (name, bytes, expected) => store.write(name, bytes, expected),
     remove: (name, expected, version) => store.remove(name, expected, version),
     versions: (name) => store.versions(name),
