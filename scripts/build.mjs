@@ -103,3 +103,5 @@ await chmod(`${root}dist/secretsfs.mjs`, 0o755);
 for (const file of processFiles) {
   if (file.endsWith('.sh')) await copyFile(`${root}src/processes/${file}`, `${root}dist/${file}`);
 }
+// The manual pages: dist/man.
+await import('./man.mjs');

@@ -13,7 +13,7 @@ import type { Command, Context } from './command.ts';
 import { COMMANDS, findCommand, type KnownCommand } from './commands.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { ConfigGiven } from './config-source.ts';
-import { FLAGS } from './options.ts';
+import { COMMON_FLAGS, FLAGS } from './options.ts';
 import { createUi, type Ui } from './ui.ts';
 import { versionText } from './version.ts';
 
@@ -192,13 +192,12 @@ async function parse(
     .command(['$0', ...positionals].join(' '), describe, build, (args) => {
       parsed = args;
     })
-    .option('json', { type: 'boolean', describe: 'print facts as JSON', default: false })
-    .option('config', { type: 'string', requiresArg: true, describe: 'YAML file with settings' })
+    .options({ json: COMMON_FLAGS.json, config: COMMON_FLAGS.config })
     .parserConfiguration({ 'duplicate-arguments-array': true, 'strip-dashed': true, 'parse-numbers': false })
     .strict()
     .version(false)
-    .help('help')
-    .alias('help', 'h')
+    .help('help', COMMON_FLAGS.help.describe)
+    .alias('help', COMMON_FLAGS.help.alias)
     .wrap(Math.min(110, columns))
     .exitProcess(false);
   return new Promise((resolve, reject) => {

@@ -20,6 +20,13 @@ const list = (group: string, describe: string): Options => ({
 });
 const flag = (group: string, describe: string): Options => ({ group, describe, type: 'boolean' });
 
+/** Of every command. */
+export const COMMON_FLAGS = {
+  json: { type: 'boolean', describe: 'print facts as JSON', default: false },
+  config: { type: 'string', requiresArg: true, describe: 'YAML file with settings' },
+  help: { type: 'boolean', alias: 'h', describe: 'Show help' },
+} as const satisfies Readonly<Record<string, Options>>;
+
 /** A setting that is only ever a positional has no flag. */
 export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   name: text('Options:', "the bundle's name; pack and mount take it from the file's name by default"),
