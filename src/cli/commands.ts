@@ -231,6 +231,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     describe: 'print the least IAM policy of who packs a bundle',
     load: async () => (await import('./policy-role.ts')).policyAuthor,
   },
+  {
+    name: 'completion',
+    describe: 'print the script that completes commands in a shell',
+    load: async () => (await import('./completion.ts')).completion,
+  },
   { name: 'version', describe: 'show the version', load: async () => (await import('./version.ts')).version },
 ];
 

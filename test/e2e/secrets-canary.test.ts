@@ -139,6 +139,7 @@ const GROUPS: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     await run('decrypt sealed/file in/secret', { code: 10 });
     await run('decrypt in/secret out/file', { code: 5 });
     await run('reencrypt in/secret sealed/again', { code: 5 });
+    await run('completion bash');
     await run('version --json');
   },
 
