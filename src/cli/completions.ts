@@ -4,7 +4,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { listNames, runtimeDirectory } from '../control/directory.ts';
+import { listNames, lookDirectory } from '../control/directory.ts';
 import { COMMANDS, findCommand } from './commands.ts';
 import { type Flag, type Signature, signatureOf } from './signature.ts';
 
@@ -210,7 +210,7 @@ async function configsIn(directory: string): Promise<string[]> {
 async function mountsOf(chosen: string | undefined, { env, uid }: Surroundings): Promise<string[]> {
   try {
     const named = chosen ?? (env['SECRETSFS_RUNTIME_DIR'] || undefined);
-    return await listNames(runtimeDirectory({ chosen: named, uid, env }));
+    return await listNames(lookDirectory({ chosen: named, uid, env }));
   } catch {
     // Nowhere to look: then there is nothing to offer.
     return [];

@@ -3,7 +3,7 @@ import { readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { Argv } from 'yargs';
 import { ask, type Results } from '../control/client.ts';
-import { listNames, runtimeDirectory } from '../control/directory.ts';
+import { listNames, lookDirectory } from '../control/directory.ts';
 import type { Operation, Status } from '../control/protocol.ts';
 import type { SettingName } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
@@ -32,7 +32,7 @@ export async function askMount<O extends Operation>(
 export const STATUS_MS_MAX = 5_000;
 
 export function controlDirectory({ settings, env }: Context): string {
-  return runtimeDirectory({ chosen: settings.runtimeDir, uid: process.getuid?.() ?? -1, env });
+  return lookDirectory({ chosen: settings.runtimeDir, uid: process.getuid?.() ?? -1, env });
 }
 
 export interface Running {

@@ -21,37 +21,45 @@ export function padEnd(text: string, width: number): string {
 }
 
 /** Columns of what facts are written to; undefined where that is no terminal, and lines may be as long as they are. */
-export function columnsOf(stdout: { readonly isTTY?: boolean; readonly columns?: number }): number | undefined {
+export function columnsOf(stdout: {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}): number | undefined {
   return stdout.isTTY === true ? Math.max(COLUMNS_MIN, stdout.columns || COLUMNS_DEFAULT) : undefined;
 }
 
 /** Lines of at most `columns` cells, broken at blanks, and within a word that is longer by itself. Never none. */
 export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
-  let line = '';
+  let line: string | undefined;
   for (const word of text.split(' ')) {
-    const joined = line === '' ? word : `${line} ${word}`;
+    const joined: string = line === undefined ? word : `${line} ${word}`;
     if (widthOf(joined) <= columns) {
       line = joined;
       continue;
     }
-    if (line !== '') lines.push(line);
+    if (line !== undefined) lines.push(line);
     const pieces = cut(word, columns);
-    line = pieces.pop() ?? '';
+    line = pieces.pop();
     lines.push(...pieces);
   }
-  return [...lines, line];
+  return line === undefined ? lines : [...lines, line];
 }
 
-function cut(word: string, columns: number): string[] {
+/** The same, broken wherever it is full. */
+export function cut(text: string, columns: number): string[] {
   const pieces: string[] = [];
   let piece = '';
-  for (const character of word) {
-    if (piece !== '' && widthOf(piece) + widthOf(character) > columns) {
+  let width = 0;
+  for (const character of text) {
+    const more = widthOf(character);
+    if (piece !== '' && width + more > columns) {
       pieces.push(piece);
       piece = '';
+      width = 0;
     }
     piece += character;
+    width += more;
   }
   return [...pieces, piece];
 }

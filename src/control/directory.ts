@@ -4,6 +4,7 @@
  * are at RUNTIME_DIR/NAME/metrics.sock, for root and that group. The file modes are the whole of the access
  * control: Node can't ask who is at the other end of a socket.
  */
+import { existsSync } from 'node:fs';
 import { lstat, mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { ControlError, errnoWords, quote } from '../errors.ts';
@@ -14,6 +15,23 @@ export const METRICS_SOCKET = 'metrics.sock';
 /** sun_path of unix(7), less its NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
+const OF_ROOT = '/run/secretsfs';
+
+/**
+ * Where running mounts are looked for. Somebody who never had one of his own means root's, which let a group see their status
+ * (statusGroup). `ofRoot`: where those are.
+ */
+export function lookDirectory(
+  options: Parameters<typeof runtimeDirectory>[0] & { readonly ofRoot?: string },
+): string {
+  const { chosen, uid, env, ofRoot = OF_ROOT } = options;
+  if (chosen !== undefined || uid === 0) return runtimeDirectory(options);
+  const own = env['XDG_RUNTIME_DIR'] ? runtimeDirectory(options) : undefined;
+  return (own === undefined || !existsSync(own)) && existsSync(ofRoot)
+    ? ofRoot
+    : (own ?? runtimeDirectory(options));
+}
+
 /** The directory of all sockets: /run/secretsfs for root, $XDG_RUNTIME_DIR/secretsfs for anybody else. */
 export function runtimeDirectory(options: {
   readonly chosen?: string | undefined;
@@ -21,7 +39,7 @@ export function runtimeDirectory(options: {
   readonly env: NodeJS.ProcessEnv;
 }): string {
   if (options.chosen !== undefined) return path.resolve(options.chosen);
-  if (options.uid === 0) return '/run/secretsfs';
+  if (options.uid === 0) return OF_ROOT;
   const base = options.env['XDG_RUNTIME_DIR'];
   if (base === undefined || base === '') {
     throw new ControlError(

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describe } from '../../../src/cli/status.ts';
+import { stripVTControlCharacters } from 'node:util';
+import { exitCodeOf, problemsOf } from '../../../src/cli/status-health.ts';
+import { statusLines } from '../../../src/cli/status-text.ts';
+import { formatAge } from '../../../src/cli/status-times.ts';
+import { picture } from '../../../src/cli/status-watch.ts';
+import { widthOf } from '../../../src/cli/width.ts';
 import type { Status } from '../../../src/control/protocol.ts';
+import { FULL_STATUS } from '../../support/statuses.ts';
+
+/** As it is where stdout is no terminal. */
+const NOW_MS = Date.parse('2026-11-22T03:04:05.000Z');
+const describe = (status: Status, nowMs = NOW_MS) => statusLines(status, nowMs, undefined);
 
 const OLD: Status = {
   instance: 'web',
@@ -23,6 +33,7 @@ const OLD: Status = {
 test('a status of a daemon that tells nothing of processes shows none', () => {
   assert.deepEqual(describe(OLD), [
     'web: live',
+    '  running     version 1, pid 1, since 2026-11-22T00:00:00.000Z, 3 h 4 min ago',
     '  mountpoint  /m',
     '  bundle      /b (name web)',
     '  driver      fuse-native (as --driver says)',
@@ -46,10 +57,10 @@ test('a status shows how it serves, what lingers and why, the memory and every p
     ],
     memory: { storeBytes: 4096, maxBytes: null, availableBytes: 1024 * 1024 },
   });
-  assert.deepEqual(lines.slice(4), [
+  assert.deepEqual(lines.slice(5), [
     '  serving     no page cache, each open asks the server, FUSE 7.45, the kernel sends lost requests again',
     '  consistency process: files opened within 2000 ms are of one generation',
-    '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z: 3 inodes are in use',
+    '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z, 2 h 4 min ago: 3 inodes are in use',
     '  memory      store 4.0 KiB, 1.0 MiB available',
     '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 2 restarts',
     '  process     agent 8 as 1879048193 since 2026-11-22T00:00:00.000Z',
@@ -57,7 +68,7 @@ test('a status shows how it serves, what lingers and why, the memory and every p
 });
 
 test('a status says what was asked of the kernel and what it agreed to', () => {
-  const serving = (more: Partial<Status>) => describe({ ...OLD, cache: 'page', fastOpen: true, ...more })[4];
+  const serving = (more: Partial<Status>) => describe({ ...OLD, cache: 'page', fastOpen: true, ...more })[5];
   const older = { protocol: '7.38', resend: false };
   assert.equal(serving({ resend: true }), '  serving     page cache, the kernel opens by itself');
   assert.equal(
@@ -80,7 +91,7 @@ test('certificates are shown with the days that are left, the first to end first
     notAfter: until(days),
   }));
   const warnings = [{ path: 'a\nb', rule: 'pair', expected: 'x', found: 'y' }];
-  const lines = describe({ ...OLD, certificates, warnings, kept: ['k'] }, nowMs).slice(5);
+  const lines = describe({ ...OLD, certificates, warnings, kept: ['k'] }, nowMs).slice(6);
   assert.deepEqual(lines, [
     '  certificate "c-1", serial 0a, until 2026-11-21T00:00:00.000Z: expired',
     '  certificate "c3", serial 0a, until 2026-11-25T00:00:00.000Z: 3 days left',
@@ -91,4 +102,95 @@ test('certificates are shown with the days that are left, the first to end first
     '  kept        "k": its live version, the new one is refused',
     '  warning     "a\\nb" (pair): found y, want x',
   ]);
+});
+
+test('a status says what is live, how old it is, and when the next look is', () => {
+  const lines = statusLines(FULL_STATUS, Date.parse('2026-11-01T00:02:00.000Z'), undefined);
+  for (const line of [
+    '  generation  3, serial 42, active since 2026-11-01T00:00:05.500Z, 1 min ago',
+    '  sealed      2026-11-01T00:00:01.000Z, 1 min ago',
+    '  revision    r',
+    '              since 2026-11-01T00:01:00.000Z, 1 min ago, 1 attempt',
+  ])
+    assert.ok(lines.includes(line), `${line}\n${lines.join('\n')}`);
+  const nextCheck = '2026-11-22T03:04:17.000Z';
+  assert.deepEqual(describe({ ...OLD, nextCheck }).at(-1), `  next check  ${nextCheck}, in 12 s`);
+  assert.match(describe({ ...OLD, nextCheck: '2026-11-22T03:04:00.000Z' }).at(-1) ?? '', /, now$/);
+});
+
+test('a status fits terminals of 40, 80 and 200 columns, and says the same on each', () => {
+  const certificates = [
+    { path: `${'deep/'.repeat(30)}\u4e2d\u6587.pem`, serial: '0a', notAfter: '2027-01-01T00:00:00.000Z' },
+  ];
+  const status: Status = {
+    ...FULL_STATUS,
+    parts: [],
+    certificates,
+    error: {
+      code: 'key-denied',
+      message: 'cannot unwrap',
+      hint: `grant kms:Decrypt on ${'arn:'.repeat(30)}`,
+      since: '',
+      attempts: 3,
+    },
+  };
+  const wide = statusLines(status, NOW_MS, undefined);
+  for (const columns of [20, 40, 80, 200]) {
+    const lines = statusLines(status, NOW_MS, columns);
+    for (const line of lines) assert.ok(widthOf(line) <= columns, `${columns}: ${line}`);
+    assert.equal(lines.join('').replaceAll(' ', ''), wide.join('').replaceAll(' ', ''));
+  }
+  assert.deepEqual(
+    statusLines(
+      { ...OLD, lastCheck: { at: '2026-11-22T03:00:00.000Z', outcome: 'unchanged' } },
+      NOW_MS,
+      40,
+    ).slice(-2),
+    ['  last check  2026-11-22T03:00:00.000Z,', '              4 min ago: unchanged'],
+  );
+});
+
+test('what is wrong with a mount is named by codes, the worst first', () => {
+  const codes = (status: Status) => problemsOf(status, NOW_MS).map(({ code }) => code);
+  assert.deepEqual(codes(OLD), []);
+  assert.deepEqual(codes({ ...OLD, state: 'starting' }), ['wait-timeout']);
+  assert.deepEqual(codes(FULL_STATUS), ['source-not-found', 'hook-failed', 'hook-failed']);
+  const error = { code: 'key-denied', message: 'm', since: '', attempts: 1 };
+  const [past, ahead] = ['2026-11-22T03:04:05.000Z', '2026-11-22T03:04:06.000Z'];
+  const certificates = [past, ahead].map((notAfter) => ({ path: 'a', serial: '1', notAfter }));
+  const config = {
+    ...{ path: 'c', loadedAt: '', state: 'refused' as const, restartNeeded: [] },
+    error: { code: 'config-invalid', message: 'm' },
+  };
+  assert.deepEqual(codes({ ...OLD, error, certificates, config, successorProblem: 'x' }), [
+    ...['key-denied', 'check-clock', 'config-invalid', 'upgrade-refused'],
+  ]);
+});
+
+test('a problem ends with the exit code of its class, also one of a newer daemon', () => {
+  assert.equal(exitCodeOf({ code: 'key-denied', text: '' }), 5);
+  assert.equal(exitCodeOf({ code: 'wait-timeout', text: '' }), 9);
+  assert.equal(exitCodeOf({ code: 'of-tomorrow', text: '' }), 8);
+});
+
+test('ages have the two units that say something', () => {
+  const second = 1000;
+  for (const [seconds, text] of [
+    [-5, '0 s'],
+    [0.4, '0 s'],
+    [59, '59 s'],
+    [61, '1 min'],
+    [3_600, '1 h'],
+    [3_660, '1 h 1 min'],
+    [86_400 + 59 * 60, '1 d'],
+    [3 * 86_400 + 3_600, '3 d 1 h'],
+  ] as const)
+    assert.equal(formatAge(seconds * second), text);
+});
+
+test('a picture fills the terminal, leaves nothing of the one before, and gives it nothing to obey', () => {
+  const shown = picture(['a', 'b\u001b[31m', 'c'], 20, 3).split('\u001b[');
+  assert.deepEqual(shown, ['', '?2026h', 'Ha', 'K\r\nb\\u001b[31m', 'K\r\nc', 'K', 'J', '?2026l']);
+  const full = stripVTControlCharacters(picture(['a', 'b', 'c', 'd'], 20, 3));
+  assert.equal(full, 'a\r\nb\r\n... and 2 lines more');
 });

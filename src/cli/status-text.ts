@@ -1,0 +1,198 @@
+/** A status in words. Each line has what it is about in its first 14 cells; what is too long for the screen goes on below that. */
+import type { PartStatus, Status } from '../control/protocol.ts';
+import { quote } from '../errors.ts';
+import { since, until } from './status-times.ts';
+import { formatBytes, plural } from './ui.ts';
+import { hang } from './width.ts';
+
+const DAY_MS = 24 * 3_600_000;
+/** The first to end; --json has all. */
+const CERTIFICATES_SHOWN = 5;
+
+/** As wide as a terminal of `columns`; undefined: as wide as it is. */
+export function statusLines(mount: Status, nowMs: number, columns: number | undefined): string[] {
+  return describe(mount, nowMs).flatMap((line) => {
+    // But for a directory of a part that is longer.
+    const lead = line[13] === ' ' ? line.slice(0, 14) : (/^ +\S+ /.exec(line)?.[0] ?? '');
+    return hang(lead, line.slice(lead.length), columns);
+  });
+}
+
+function describe(mount: Status, nowMs: number): string[] {
+  const { live, error, lastCheck } = mount;
+  const { parts = [] } = mount;
+  const lines = [
+    `${mount.instance}: ${mount.state}`,
+    `  running     version ${mount.version}, pid ${mount.pid}, since ${since(mount.started, nowMs)}`,
+    `  mountpoint  ${mount.mountpoint}`,
+    ...(parts.length === 0 ? [`  bundle      ${mount.bundle} (name ${mount.name})`] : []),
+    `  driver      ${mount.driver} (${mount.driverReason})`,
+    ...describeServing(mount),
+  ];
+  if (live !== null) {
+    const lock = live.locked ? 'locked in memory' : 'not locked: see --allow-swap in docs/threat-model.md';
+    lines.push(
+      `  generation  ${live.id}, serial ${live.serial}, active since ${since(live.activated, nowMs)}`,
+      `  sealed      ${since(live.created, nowMs)}`,
+      `  revision    ${live.revision}`,
+      `  content     ${plural(live.files, 'file')}, ${formatBytes(live.bytes)}, ${lock}`,
+    );
+  }
+  for (const { id, bytes, reason, heldSince } of mount.lingering) {
+    const held = heldSince === undefined ? '' : ` since ${since(heldSince, nowMs)}`;
+    lines.push(
+      `  lingering   generation ${id}, ${formatBytes(bytes)}${held}: ${reason ?? 'open files still hold it'}`,
+    );
+  }
+  lines.push(
+    ...describeConfig(mount),
+    ...describeMachine(mount),
+    ...describeChecks(mount, nowMs),
+    ...describeHooks(mount),
+  );
+  const problem = mount.floor?.problem ?? null;
+  if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
+  if (lastCheck !== null) lines.push(`  last check  ${since(lastCheck.at, nowMs)}: ${lastCheck.outcome}`);
+  lines.push(...describeNoticing(mount, nowMs), ...parts.flatMap((part) => describePart(part, nowMs)));
+  // Of several bundles, each has told its own.
+  if (error !== null && parts.length === 0) {
+    lines.push(`  error       ${error.message} (${error.code})`);
+    lines.push(`              since ${since(error.since, nowMs)}, ${plural(error.attempts, 'attempt')}`);
+    if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  }
+  return lines;
+}
+
+function describePart(part: PartStatus, nowMs: number): string[] {
+  const { directory, name, bundle, state, live, error, floor, queue } = part;
+  const serial =
+    live === null ? 'nothing yet' : `serial ${live.serial}, active since ${since(live.activated, nowMs)}`;
+  const lines = [
+    `  ${`${directory}/`.padEnd(11)} ${state}: ${serial}`,
+    `    bundle    ${bundle} (name ${name})`,
+  ];
+  if (floor.problem !== null)
+    lines.push(`    warning   the serial is forgotten at the next start: ${floor.problem}`);
+  if (queue !== null) lines.push(`    queue     ${queue.state}`);
+  if (error !== null) {
+    lines.push(`    error     ${error.message} (${error.code})`);
+    lines.push(`              since ${since(error.since, nowMs)}, ${plural(error.attempts, 'attempt')}`);
+    if (error.hint !== undefined) lines.push(`    hint      ${error.hint}`);
+  }
+  return lines;
+}
+
+function describeConfig({ config }: Status): string[] {
+  if (config == null) return [];
+  const { path, loadedAt, state, error, restartNeeded } = config;
+  const lines = [
+    `  config      ${path}, in force since ${loadedAt}${state === 'current' ? '' : `: ${state}`}`,
+  ];
+  if (error !== null) lines.push(`  config      ${error.message} (${error.code})`);
+  if (error?.hint !== undefined) lines.push(`  hint        ${error.hint}`);
+  if (restartNeeded.length > 0)
+    lines.push(`  config      a restart is needed for: ${restartNeeded.join(', ')}`);
+  return lines;
+}
+
+function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Status, nowMs: number): string[] {
+  const lines: string[] = [];
+  if (nextCheck != null) lines.push(`  next check  ${until(nextCheck, nowMs)}`);
+  if (nextAttempt != null) {
+    const why = nextAttempt.limited ? ': as many were opened as --unseal-limit lets' : '';
+    lines.push(`  next try    ${until(nextAttempt.at, nowMs)}${why}`);
+  }
+  // One alone is the mount's bundle, and its error the mount's.
+  for (const { bundle, state, error } of sources.length > 1 ? sources : []) {
+    lines.push(
+      `  source      ${bundle}: ${state}${error === null ? '' : `: ${error.message} (${error.code})`}`,
+    );
+  }
+  if (queue != null) {
+    const said = queue.error === null ? plural(queue.messages, 'message') : queue.error.message;
+    lines.push(`  queue       ${queue.state}: ${said}`);
+  }
+  return lines;
+}
+
+function describeServing(mount: Status): string[] {
+  const { cache, fastOpen, resend, negotiated, consistency, consistencyWindowMs } = mount;
+  if (cache === undefined) return [];
+  const parts = [
+    cache === 'page' ? 'page cache' : 'no page cache',
+    fastOpen === true ? 'the kernel opens by itself' : 'each open asks the server',
+  ];
+  if (negotiated != null) parts.push(`FUSE ${negotiated.protocol}`, describeLost(resend, negotiated.resend));
+  const lines = [`  serving     ${parts.join(', ')}`];
+  if (consistency === 'process')
+    lines.push(`  consistency process: files opened within ${consistencyWindowMs} ms are of one generation`);
+  if (consistency === 'none') lines.push('  consistency none: each file is opened as it is live');
+  return lines;
+}
+
+/** Where requests come from that a server had taken and not answered when it died. */
+function describeLost(wanted: boolean | undefined, agreed: boolean): string {
+  if (agreed) return 'the kernel sends lost requests again';
+  return `lost requests are taken over (${wanted === true ? 'this kernel cannot send them again' : '--resend off'})`;
+}
+
+function describeChecks({ warnings = [], certificates = [], kept = [] }: Status, nowMs: number): string[] {
+  const soonest = [...certificates].sort((a, b) => Date.parse(a.notAfter) - Date.parse(b.notAfter));
+  const lines = soonest.slice(0, CERTIFICATES_SHOWN).map(({ path, serial, notAfter }) => {
+    const days = Math.floor((Date.parse(notAfter) - nowMs) / DAY_MS);
+    const left = days < 0 ? 'expired' : `${plural(days, 'day')} left`;
+    return `  certificate ${quote(path)}, serial ${serial}, until ${notAfter}: ${left}`;
+  });
+  const more = certificates.length - lines.length;
+  if (more > 0) lines.push(`  certificate and ${more} more: --json has all`);
+  for (const path of kept)
+    lines.push(`  kept        ${quote(path)}: its live version, the new one is refused`);
+  for (const { path, rule, expected, found } of warnings) {
+    lines.push(`  warning     ${quote(path)} (${rule}): found ${found}, want ${expected}`);
+  }
+  return lines;
+}
+
+function describeMachine({ memory, processes = [], successorProblem }: Status): string[] {
+  const lines: string[] = [];
+  if (memory !== undefined) {
+    const { storeBytes, maxBytes, availableBytes } = memory;
+    const parts = [`store ${formatBytes(storeBytes)}`];
+    if (maxBytes != null) parts.push(`at most ${formatBytes(maxBytes)}`);
+    if (availableBytes != null) parts.push(`${formatBytes(availableBytes)} available`);
+    lines.push(`  memory      ${parts.join(', ')}`);
+  }
+  for (const { role, pid, user, started, restarts } of processes) {
+    const again = restarts === 0 ? '' : `, ${plural(restarts, 'restart')}`;
+    lines.push(`  process     ${role} ${pid} as ${user} since ${started}${again}`);
+  }
+  if (successorProblem != null) {
+    lines.push(
+      `  warning     no successor is ready: ${successorProblem}`,
+      '  hint        install a version of the program that can serve this mount: it is tried again',
+    );
+  }
+  return lines;
+}
+
+/** Of those that do what they should, how many; of the others, each. */
+function describeHooks({ hooks = [], probes = [] }: Status): string[] {
+  const lines: string[] = [];
+  const failed = hooks.filter(({ outcome }) => outcome === 'failed');
+  const astray = probes.filter(({ verdict }) => verdict === 'wrong' || verdict === 'unreachable');
+  if (hooks.length > 0) {
+    const served = probes.filter(({ verdict }) => verdict === 'served').length;
+    const seen =
+      probes.length === 0 ? '' : `, served as it should be at ${served} of ${plural(probes.length, 'place')}`;
+    lines.push(`  hooks       ${hooks.length - failed.length} of ${hooks.length} in order${seen}`);
+  }
+  for (const { name, error } of failed) lines.push(`  hook        ${name} failed: ${error}`);
+  for (const { hook, name, verdict, servedSerial, expectedSerial, since, error } of astray) {
+    const what =
+      verdict === 'wrong'
+        ? `serves serial ${servedSerial} since ${since}, want ${expectedSerial}`
+        : `can't be reached: ${error}`;
+    lines.push(`  probe       ${hook}: the agent says that ${name} ${what}`);
+  }
+  return lines;
+}
