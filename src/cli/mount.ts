@@ -46,6 +46,7 @@ export const mount: Command = {
     'minSerial',
     'preserve',
     'allowSwap',
+    'timeoutStart',
     'statusGroup',
     'runtimeDir',
     'stateDir',
@@ -130,6 +131,8 @@ async function optionsOf(
     metrics: metricsOptions(settings.metrics),
     runtimeDir: runtimeDirectory({ chosen: settings.runtimeDir, uid, env }),
     stateDir: stateDirectory({ chosen: settings.stateDir, uid, env }),
+    // Who is told what it waits for may wait; a person at a terminal wants to know what is wrong.
+    startTimeoutMs: settings.timeoutStart ?? (env['NOTIFY_SOCKET'] ? Number.POSITIVE_INFINITY : 0),
     version: versionText(),
     driverReason: reason,
     opens: { rules: await resolveAccess(settings.access ?? []), audit: settings.audit === true },

@@ -92,6 +92,10 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
   minSerial: text(MOUNT, 'refuse a bundle whose serial is lower than this'),
   preserve: flag(MOUNT, 'keep the packed modes and numeric owners'),
   allowSwap: flag(MOUNT, 'mount although the machine may write the secrets to its swap'),
+  timeoutStart: text(
+    MOUNT,
+    'how long to wait at the start for network, credentials and bundle, for example 5m; infinity [default: 0s; infinity where systemd is told]',
+  ),
   statusGroup: text(MOUNT, 'group that may read the status and no more'),
   runtimeDir: text(
     'Options:',

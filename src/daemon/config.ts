@@ -24,6 +24,12 @@ import { mountsSection } from './mounts-settings.ts';
 import { accessSettings, formats, noticingSettings, sourceSection } from './source-settings.ts';
 import { storeSettings } from './store-settings.ts';
 
+/** 0 is no time at all, infinity no end. */
+const timeoutStart = z.union([
+  z.literal('infinity').transform(() => Number.POSITIVE_INFINITY),
+  duration.refine((ms) => ms <= 7 * 24 * 3_600_000, 'must be at most 168h, or infinity'),
+]);
+
 /** Every setting, by its name in the YAML file. --kebab-case and SECRETSFS_UPPER_CASE follow from it. */
 const schema = z.strictObject({
   bundle: text,
@@ -48,6 +54,7 @@ const schema = z.strictObject({
   maxFiles: amount(MOUNT_FILES_MAX, 'a number'),
   preserve: flag,
   allowSwap: flag,
+  timeoutStart,
   minSerial: wholeNumber,
   statusGroup: text,
   runtimeDir: text,

@@ -22,6 +22,7 @@ export type Event =
   | 'child-output'
   | 'child-output-lost'
   | 'starting'
+  | 'start-waits'
   | 'stale-mount-cleared'
   | 'ready'
   | 'unsealed'

@@ -61,6 +61,8 @@ export interface SharedOptions {
   readonly runtimeDir: string;
   /** Where the floor of serials is kept. */
   readonly stateDir: string;
+  /** How long a start waits for what others can mend: 0 not at all, Infinity for ever. */
+  readonly startTimeoutMs: number;
   readonly version: string;
   /** Why this driver, in words. */
   readonly driverReason: string;

@@ -36,9 +36,11 @@ import type { MountOptions } from './mount-options.ts';
 import { describeNative, describeNativeGeneration } from './mount-status.ts';
 import { operationsOf, unknownPart } from './operations.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
-import { retryTimes } from './retries.ts';
+import { retryTimes, sharedWaitMs } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import type { Opened } from './rotation-ports.ts';
+import { extendStart } from './start-notices.ts';
+import { StartWait } from './start-wait.ts';
 import { takeHere } from './take.ts';
 import type { Tally } from './tally.ts';
 import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
@@ -68,6 +70,7 @@ export class Mount {
   readonly #rotation: Rotation<Held>;
   readonly #floors: FloorFile;
   readonly #tally: Tally;
+  readonly #startWait: StartWait;
   readonly #ready = deferred();
   readonly #ending = deferred();
   readonly #ended = deferred();
@@ -98,6 +101,11 @@ export class Mount {
       log: ports.log,
       clockMs: ports.nowMs,
     });
+    this.#startWait = new StartWait({
+      timeoutMs: options.startTimeoutMs,
+      ...{ log: ports.log, nowMs: ports.nowMs, timers: realTimers, random: Math.random },
+      waiting: (what) => this.#notify(`STATUS=waits: ${what}`),
+    });
     this.#rotation = new Rotation<Held>({
       log: ports.log,
       nowMs: ports.nowMs,
@@ -112,6 +120,8 @@ export class Mount {
         bytesMax: bundleBytesMax(tarBytesMax(options)),
         open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
       }),
+      isOptional: this.#startWait.isPatient,
+      onSettled: () => this.#startWait.wake(),
       checked: (outcome, code) => this.#tally.checked(outcome, code),
       activate: ({ generation }) => {
         const changes = this.#active.activate(generation);
@@ -127,7 +137,8 @@ export class Mount {
    * left of it.
    */
   async start(): Promise<void> {
-    this.#starting = this.#start();
+    const extending = extendStart((state) => this.#notify(state));
+    this.#starting = this.#start().finally(() => extending.close());
     try {
       await this.#starting;
     } catch (error) {
@@ -195,8 +206,16 @@ export class Mount {
     // With its socket, both are nobody else's.
     await Promise.all([forgetRollback(directory), this.#floors.load()]);
     log.info('starting', { bundle, mountpoint });
-    const { live } = await this.#rotation.refresh();
-    if (this.#activation.vfs === undefined) throw new Error('a refresh succeeded without a generation');
+    await this.#startWait.until({
+      begin: () => this.#rotation.refresh(),
+      isThere: () => this.#rotation.state().live !== undefined,
+      failure: () => this.#rotation.state().failure?.error,
+      asksOthers: this.#options.unsealsPerMinute !== undefined || sources.some(({ polled }) => polled),
+      spreadMs: (isFirst) => sharedWaitMs(retryTimes(this.#options).sharedMs, isFirst, Math.random),
+    });
+    const { live } = this.#rotation.state();
+    if (live === undefined || this.#activation.vfs === undefined)
+      throw new Error('a refresh succeeded without a generation');
     await checkStillThere(mountpoint);
     this.#native = await mountNative(mountpoint, this.#activation.vfs, {
       source: instance,
@@ -242,6 +261,7 @@ export class Mount {
     const { log, aws, closeSources } = this.#ports;
     this.#notify('STOPPING=1');
     // A start that is under way comes to its end first, quickly: its fetch is ended here.
+    this.#startWait.stop();
     const rotation = this.#rotation.stop();
     await this.#starting.catch(() => undefined);
     await rotation;

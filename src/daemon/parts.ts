@@ -18,6 +18,7 @@ import { type Composed, Composition } from './composition.ts';
 import type { Engine } from './engine.ts';
 import { FloorFile } from './floor.ts';
 import { FloorDisk } from './floor-disk.ts';
+import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
 import { activatedBy } from './mount-hooks.ts';
 import type { PartOptions } from './mount-options.ts';
@@ -26,6 +27,7 @@ import { named, Part, partLog, type RefreshedPart, rotationSettings } from './pa
 import { mountRules, prefixedFindings } from './part-paths.ts';
 import { Rotation } from './rotation.ts';
 import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-ports.ts';
+import { StartWait } from './start-wait.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import type { takeInStore } from './taking.ts';
 import type { Tally } from './tally.ts';
@@ -51,6 +53,8 @@ export interface PartsPorts extends SupervisorPorts {
   activated(activated: Activated): void;
   /** What is known of sources may be something else. */
   onSettled(): void;
+  /** The start waits for this, in one line. */
+  waiting(what: string): void;
 }
 
 export class Parts {
@@ -60,11 +64,15 @@ export class Parts {
   readonly #composition: Composition | undefined;
   readonly #turn = new UnsealTurn();
   readonly #disk = new FloorDisk();
+  readonly #startWait: StartWait;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions, ports: PartsPorts) {
     this.#options = options;
     this.#ports = ports;
+    const { log, nowMs, waiting } = ports;
+    const clocks = { nowMs, timers: realTimers, random: Math.random };
+    this.#startWait = new StartWait({ timeoutMs: options.startTimeoutMs, log, ...clocks, waiting });
     const named = options.parts.flatMap(({ directory, ...part }) =>
       directory === undefined ? [] : [{ directory, ...part }],
     );
@@ -111,7 +119,7 @@ export class Parts {
   async start(): Promise<void> {
     const composition = this.#composition;
     if (composition === undefined) {
-      await this.all[0]?.rotation.refresh();
+      await this.#first(this.all[0] as Part);
       return;
     }
     const required: Promise<unknown>[] = [];
@@ -120,7 +128,7 @@ export class Parts {
     // In turn: no other one keeps those waiting that are required.
     const isLater = ({ options }: Part) => Number(!options.required);
     for (const part of [...this.all].sort((a, b) => isLater(a) - isLater(b))) {
-      const refreshed = part.rotation.refresh();
+      const refreshed = part.options.required ? this.#first(part) : part.rotation.refresh();
       refreshed.catch((error: unknown) => this.#logBug(error));
       runs.set(part, refreshed);
       const there = Promise.race([composition.arrival(part.name), refreshed]);
@@ -197,13 +205,14 @@ export class Parts {
   /** Ends what is under way and lets nothing start again; resolves when nothing runs. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
+    this.#startWait.stop();
     const stopped = this.all.map(({ rotation }) => rotation.stop());
     this.#composition?.stop();
     await Promise.all(stopped);
   }
 
   #make(options: PartOptions): Part {
-    const { log: all, nowMs, clockMs, tally, onSettled } = this.#ports;
+    const { log: all, nowMs, clockMs, tally } = this.#ports;
     const { directory, name, minSerial } = options;
     const { stateDir, instance } = this.#options;
     const log = directory === undefined ? all : partLog(all, directory);
@@ -215,15 +224,32 @@ export class Parts {
       ...{ name, minSerial, uid: 0, log, clockMs },
     });
     const rotation = new Rotation<InStore>({
-      ...{ log, nowMs, timers: realTimers, random: Math.random, floors, onSettled },
+      ...{ log, nowMs, timers: realTimers, random: Math.random, floors },
       ...rotationSettings(options),
-      isOptional: !options.required,
+      onSettled: () => {
+        this.#ports.onSettled();
+        this.#startWait.wake();
+      },
+      isOptional: !options.required || this.#startWait.isPatient,
       checked: (outcome, code) => tally.checked(outcome, code),
       take: (asked) => this.#take(part.options, log, asked),
       activate: (opened) => this.#activate(part, log, opened),
     });
     const part = new Part(options, floors, rotation);
     return part;
+  }
+
+  /** Returns when it went live for the first time. Throws why it will not. */
+  #first({ rotation, options }: Part): Promise<void> {
+    const { sources, unsealsPerMinute } = options;
+    return this.#startWait.until({
+      begin: () => rotation.refresh(),
+      isThere: () => rotation.state().live !== undefined,
+      failure: () => rotation.state().failure?.error,
+      asksOthers: unsealsPerMinute !== undefined || sources.some(({ bundle }) => !isLocalFile(bundle)),
+      // It tries what failed by itself, and the agent tells it what is new.
+      spreadMs: () => Number.POSITIVE_INFINITY,
+    });
   }
 
   #take(part: PartOptions, log: Log, asked: TakeOptions) {

@@ -57,6 +57,7 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   preserve: 'restart',
   uidBase: 'restart',
   allowSwap: 'restart',
+  timeoutStart: 'restart',
   statusGroup: 'restart',
   runtimeDir: 'restart',
   stateDir: 'restart',

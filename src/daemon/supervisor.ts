@@ -47,6 +47,7 @@ import { Parts } from './parts.ts';
 import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
 import { checkScripts } from './scripts.ts';
 import { ServedRules } from './served-rules.ts';
+import { extendStart } from './start-notices.ts';
 import type { SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import {
   bundleOf,
@@ -86,6 +87,7 @@ export class Supervisor {
   readonly #watches: BundleWatches;
   readonly #ownId = randomBytes(6).toString('hex');
   #mounted = false;
+  #isWaiting = false;
   #mountWatch: { close(): void } | undefined;
   #config: ConfigLive | undefined;
   #agentTimer: NodeJS.Timeout | undefined;
@@ -112,6 +114,7 @@ export class Supervisor {
       activated: (activated) => this.#activated(activated),
       tally: this.#tally,
       onSettled: () => this.#tellAgent(),
+      waiting: (what) => this.#waiting(what),
     });
     this.#watches = new BundleWatches(this.#lane, this.#parts);
   }
@@ -121,7 +124,8 @@ export class Supervisor {
    * left of it.
    */
   async start(): Promise<void> {
-    this.#starting = this.#start();
+    const extending = extendStart((state) => this.#notify(state));
+    this.#starting = this.#start().finally(() => extending.close());
     try {
       await this.#starting;
     } catch (error) {
@@ -292,6 +296,13 @@ export class Supervisor {
   #activated(activated: Activated): void {
     this.#hooks.activated(activated);
     this.#notify(`STATUS=serial ${activated.serial} at ${this.#mountpoint}`);
+  }
+
+  /** The agent may not see what is root's alone. */
+  #waiting(what: string): void {
+    if (!this.#isWaiting) this.#watches.watch(this.#options.parts);
+    this.#isWaiting = true;
+    this.#notify(`STATUS=waits: ${what}`);
   }
 
   #startAgent(): void {

@@ -38,6 +38,7 @@ test('a mount says that its end begins before anything can hang in it', async (t
       statusGid: undefined,
       runtimeDir: directory,
       stateDir: directory,
+      startTimeoutMs: 0,
       metrics: { listen: undefined, fileLabels: false },
       opens: { rules: [], audit: false },
       version: '1',
