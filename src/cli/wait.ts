@@ -1,24 +1,31 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../control/client.ts';
 import { parseDuration } from '../daemon/config-values.ts';
-import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
+import { ControlError, type ErrorCode, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, optionalTextArg, textArg } from './command.ts';
 import { ABOUT_A_MOUNT, controlDirectory, resolveInstance } from './targets.ts';
 
 /** A daemon that has not started yet has no socket to be told by: looking is cheap. */
 const LOOK_EVERY_MS = 100;
+const NOT_YET: readonly ErrorCode[] = ['control-not-running', 'wait-timeout', 'control-protocol'];
 const TIMEOUT_MS_MAX = 24 * 3_600_000;
 
 export const wait: Command = {
   usage: 'wait [mount]',
   ...ABOUT_A_MOUNT,
   build: (yargs) =>
-    ABOUT_A_MOUNT.build(yargs).option('timeout', {
-      type: 'string',
-      requiresArg: true,
-      default: '60s',
-      describe: 'how long to wait at most, for example 90s or 5m; a number alone is seconds',
-    }),
+    ABOUT_A_MOUNT.build(yargs)
+      .option('timeout', {
+        type: 'string',
+        requiresArg: true,
+        default: '60s',
+        describe: 'how long to wait at most, for example 90s or 5m; a number alone is seconds',
+      })
+      .option('restarts', {
+        type: 'boolean',
+        default: false,
+        describe: 'wait on when the mount ends: somebody starts it again',
+      }),
   async run(args, context) {
     const timeoutMs = parseTimeout(textArg(args, 'timeout'));
     const runtimeDir = controlDirectory(context);
@@ -44,13 +51,8 @@ export const wait: Command = {
         return context.ui.print(`${instance}: ready at ${status.mountpoint}`);
       } catch (error) {
         if (!(error instanceof SecretsfsError)) throw error;
-        if (
-          error.code !== 'control-not-running' &&
-          error.code !== 'wait-timeout' &&
-          error.code !== 'control-protocol'
-        ) {
-          throw error;
-        }
+        const isOver = error.code === 'mount-failed';
+        if (!NOT_YET.includes(error.code) && !(isOver && args['restarts'] === true)) throw error;
         last = error;
         await sleep(LOOK_EVERY_MS);
       }
