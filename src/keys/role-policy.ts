@@ -1,9 +1,11 @@
 /**
- * The least that a role needs: an instance, which mounts one bundle, and an author, who packs it. As an identity's policy, and
+ * The least that a role needs: an instance, which mounts one bundle, and an author, who packs it; or the same of a store of single
+ * secrets (store-policy.ts). As an identity's policy, and
  * for a principal of another account also as what the key's and the bucket's own policies have to say. docs/keys.md.
  */
 import { isSameKey, type KeyArn } from '../keyring/spec.ts';
 import {
+  type Conditions,
   literally,
   ofBundle,
   oneOrMany,
@@ -12,16 +14,19 @@ import {
   type Statement,
 } from './policy-document.ts';
 import type { Principal } from './principals.ts';
+import { type StoreSubject, storeKeyUses, storeStatements } from './store-policy.ts';
 
 export type Role = 'instance' | 'author';
 
 export interface Task {
   readonly role: Role;
-  /** The bundle's name, which its data keys are bound to. */
+  /** The bundle's name, which its data keys are bound to; of a store, its place. */
   readonly name: string;
   /** Of one partition, at least one. In the author's order: the first makes the data key. */
   readonly keys: readonly KeyArn[];
-  /** undefined: the bundle is a file. */
+  /** In place of a bundle. */
+  readonly store?: StoreSubject | undefined;
+  /** undefined: the bundle is a file, or it is about a store. */
   readonly bundle: { readonly bucket: string; readonly key: string; readonly versionId?: string } | undefined;
   /** The key with which the bucket itself encrypts. */
   readonly sseKey?: KeyArn | undefined;
@@ -38,26 +43,31 @@ function keyResource(key: KeyArn): string {
   return `arn:${key.partition}:kms:${region}:${key.account}:key/${key.id}`;
 }
 
-interface KeyUse {
+export interface KeyUse {
   readonly sid: string;
   readonly action: string;
   readonly keys: readonly KeyArn[];
+  readonly condition: Conditions;
 }
 
 /** What is done with which keys. Whoever may open needs nothing else; whoever may seal can not open. */
-function keyUses({ role, keys }: Pick<Task, 'role' | 'keys'>): readonly KeyUse[] {
-  if (role === 'instance') return [{ sid: 'OpenBundle', action: 'kms:Decrypt', keys }];
+function keyUses({ role, keys, name, store }: Task): readonly KeyUse[] {
+  if (store !== undefined) return storeKeyUses(role, store, keys);
+  const condition = ofBundle(name);
+  if (role === 'instance') return [{ sid: 'OpenBundle', action: 'kms:Decrypt', keys, condition }];
   const [first, ...others] = keys;
   const make = {
     sid: 'MakeDataKey',
     action: 'kms:GenerateDataKey',
     keys: first === undefined ? [] : [first],
+    condition,
   };
-  const wrap = { sid: 'WrapDataKey', action: 'kms:Encrypt', keys: others };
+  const wrap = { sid: 'WrapDataKey', action: 'kms:Encrypt', keys: others, condition };
   return others.length === 0 ? [make] : [make, wrap];
 }
 
-function bucketStatements({ role, bundle, keys }: Task): readonly Omit<Statement, 'Principal'>[] {
+function bucketStatements({ role, bundle, store, keys }: Task): readonly Omit<Statement, 'Principal'>[] {
+  if (store !== undefined) return storeStatements(role, store, keys[0]?.partition ?? 'aws');
   if (bundle === undefined) return [];
   const bucketArn = `arn:${keys[0]?.partition ?? 'aws'}:s3:::${bundle.bucket}`;
   const read = bundle.versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion';
@@ -116,12 +126,12 @@ function noticingStatements({ queue, topic, account: own }: Task): readonly Stat
 export function identityPolicy(task: Task): PolicyDocument {
   return policyDocument([
     ...keyUses(task).map(
-      ({ sid, action, keys }): Statement => ({
+      ({ sid, action, keys, condition }): Statement => ({
         Sid: sid,
         Effect: 'Allow',
         Action: action,
         Resource: oneOrMany([...new Set(keys.map(keyResource))]),
-        Condition: ofBundle(task.name),
+        Condition: condition,
       }),
     ),
     ...bucketStatements(task),
@@ -136,9 +146,9 @@ export function keyStatements(task: Task, key: KeyArn, principal: Principal): re
   const own = keyUses(task)
     .filter(({ keys }) => keys.some((each) => isSameKey(each, key)))
     .map(
-      ({ sid, action }): Statement => ({
+      ({ sid, action, condition }): Statement => ({
         Sid: `${sid}${sidOf(task.name)}`,
-        ...{ Effect: 'Allow', Principal, Action: action, Resource: '*', Condition: ofBundle(task.name) },
+        ...{ Effect: 'Allow', Principal, Action: action, Resource: '*', Condition: condition },
       }),
     );
   const sse = task.sseKey !== undefined && isSameKey(task.sseKey, key) ? sseStatements(task) : [];

@@ -118,7 +118,7 @@ test('policy says what is wrong with what it was given, and what to write', asyn
   for (const [args, says, hint] of [
     [[], /no bundle given/, /--bundle s3:/],
     [['--bundle', 's3://bundles/web'], /no key given/, /--key/],
-    [['--bundle', 's3://bundles/web', '--key', 'alias/web'], /not a key's ARN/, /describe-key/],
+    [['--bundle', 's3://bundles/web', '--key', 'alias/web'], /not a key's ARN/, /keys show/],
     [['--bundle', 's3://bundles/web', '--key', 'local:key'], /no policy of AWS rules a key file/, /KMS/],
     [
       ['--bundle', 's3://bundles/web', '--key', KEY, '--key', china],

@@ -1,6 +1,6 @@
 /**
  * Decides as AWS does what policies allow, so far as the policies of this project go: Allow and no Deny, exact principals
- * and accounts, wildcards, StringEquals. What it does not know it throws for. After
+ * and accounts, wildcards, StringEquals and StringLike. What it does not know it throws for. After
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html and
  * https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html
  */
@@ -42,8 +42,15 @@ function holds(statement: Statement, request: Request): boolean {
     ...request.context,
   };
   return Object.entries(statement.Condition ?? {}).every(([operator, tests]) => {
-    if (operator !== 'StringEquals') throw new Error(`unknown operator ${operator}`);
-    return Object.entries(tests).every(([key, values]) => list(values).includes(context[key] ?? '\0'));
+    if (operator !== 'StringEquals' && operator !== 'StringLike')
+      throw new Error(`unknown operator ${operator}`);
+    return Object.entries(tests).every(([key, values]) => {
+      const found = context[key];
+      if (found === undefined) return false;
+      return list(values).some((value) =>
+        operator === 'StringLike' ? matches(value, found) : value === found,
+      );
+    });
   });
 }
 

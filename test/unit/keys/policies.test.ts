@@ -128,6 +128,55 @@ test('across accounts it takes the policies of the role, the key and the bucket 
   }
 });
 
+test('of a store across accounts and partitions: what is below its prefix, for both policies together, and nothing beside it', () => {
+  for (const [partition, region] of [
+    ['aws', 'eu-west-1'],
+    ['aws-cn', 'cn-north-1'],
+    ['aws-us-gov', 'us-gov-west-1'],
+  ] as const) {
+    const own = key(`arn:${partition}:kms:${region}:${OWNER}:key/${KEY_ID}`);
+    const principal = role('app', OTHER, partition);
+    const s3Store = { bucket: 'secrets', prefix: 'a*/prod' };
+    const store = { location: 's3://secrets/a*/prod', s3: s3Store, versions: false, purge: false };
+    const may = (side: 'instance' | 'author') => {
+      const task: Task = { role: side, name: store.location, keys: [own], bundle: undefined, store };
+      const base = keyPolicy(OWNER, partition, NOBODY);
+      const keyed = { ...base, Statement: [...base.Statement, ...keyStatements(task, own, principal)] };
+      const [identity, bucket] = [identityPolicy(task), bucketPolicy(task, principal)];
+      for (const each of [keyed, bucket]) assert.deepEqual(problemsOf(each, 'resource'), []);
+      return (action: string, path: string, without: 'identity' | 'resource' | 'nothing' = 'nothing') => {
+        const isKms = action.startsWith('kms:');
+        const place = { 'kms:EncryptionContext:secretsfs-path': `s3://secrets/${path}` };
+        const resource = isKms ? own.text : `arn:${partition}:s3:::secrets/${path}`;
+        const asked = { principal: principal.arn, action, resource, context: isKms ? place : {} };
+        return isAllowed(asked, {
+          owner: OWNER,
+          ...(without === 'identity' ? {} : { identity }),
+          ...(without === 'resource' ? {} : { resource: isKms ? keyed : bucket }),
+        });
+      };
+    };
+    const [reader, writer] = [may('instance'), may('author')];
+    for (const [mayI, action] of [
+      [reader, 'kms:Decrypt'],
+      [reader, 's3:GetObject'],
+      [writer, 'kms:GenerateDataKey'],
+      [writer, 's3:PutObject'],
+      [writer, 's3:DeleteObject'],
+    ] as const) {
+      assert.equal(mayI(action, 'a*/prod/db/x'), true, `${partition} ${action}`);
+      for (const beside of ['a*/prod', 'a*/production/x', 'ab/prod/x', 'x'])
+        assert.equal(mayI(action, beside), false, `${action} ${beside}`);
+      for (const without of ['identity', 'resource'] as const)
+        assert.equal(mayI(action, 'a*/prod/db/x', without), false, `${action} without ${without}`);
+    }
+    assert.equal(writer('kms:Decrypt', 'a*/prod/db/x'), false);
+    assert.equal(writer('kms:Decrypt', 'a*/prod/gpg/.secretsfs-sync-key'), true);
+    for (const action of ['kms:GenerateDataKey', 's3:PutObject', 's3:DeleteObject', 's3:GetObjectVersion'])
+      assert.equal(reader(action, 'a*/prod/db/x'), false, action);
+  }
+});
+
 test('of several keys the first makes the data key and the others wrap it; an instance may open with each', () => {
   const second = key(`arn:aws:kms:us-east-1:${OWNER}:key/${KEY_ID}`);
   const task: Task = { ...WEB, role: 'author', keys: [KEY, second] };
