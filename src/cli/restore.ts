@@ -1,4 +1,4 @@
-import { OutputError, quote, SourceError } from '../errors.ts';
+import { OutputError, quote, SourceError, shellQuote } from '../errors.ts';
 import { parsePath } from '../secrets/location.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
@@ -32,14 +32,14 @@ export const restore: Command = {
         'source-not-found',
         `cannot restore ${quote(path)}: it has no version ${quote(version)} to read`,
         {
-          hint: `secretsfs history ${path} shows its versions; one that is marked deleted holds nothing`,
+          hint: `secretsfs history ${shellQuote(path)} shows its versions; one that is marked deleted holds nothing`,
         },
       );
     }
     const now = await store.read(path, { headBytes: 1 });
     if (now?.version === version || now?.etag === older.etag) {
       throw new OutputError('output-exists', `cannot restore ${quote(path)}: that is what is there`, {
-        hint: `secretsfs history ${path} shows what was before`,
+        hint: `secretsfs history ${shellQuote(path)} shows what was before`,
       });
     }
     const isDry = isDryRun(args);

@@ -5,7 +5,7 @@ import type { AcceptedKey } from '../bundle/header.ts';
 import { parseContext } from '../bundle/name.ts';
 import type { OldFormat } from '../bundle/old-format-names.ts';
 import type { SettingName } from '../daemon/config.ts';
-import { quote, SourceError } from '../errors.ts';
+import { quote, SourceError, shellQuote } from '../errors.ts';
 import { asksKms, openDiscovering, openUnwrapping } from '../keyring/keyring.ts';
 import { openOldSecret } from '../keyring/old-object.ts';
 import { ofOwnAccount } from '../keyring/own-account.ts';
@@ -149,8 +149,8 @@ function notFound(store: SecretStore, path: string, version: string | undefined)
     {
       hint:
         version === undefined
-          ? `secretsfs ls shows what there is; in a bucket with versions secretsfs history ${path} shows what was`
-          : `secretsfs history ${path} shows its versions`,
+          ? `secretsfs ls shows what there is; in a bucket with versions secretsfs history ${shellQuote(path)} shows what was`
+          : `secretsfs history ${shellQuote(path)} shows its versions`,
     },
   );
 }

@@ -2,7 +2,7 @@
  * Secrets as variables of an environment: which name each gets. PURE. A name that was made from a path is the word of whoever
  * may write to the store; so it neither replaces a variable nor is one that tells a program what to load.
  */
-import { quote, UsageError } from '../errors.ts';
+import { quote, shellQuote, UsageError } from '../errors.ts';
 import { fixedPart } from './patterns.ts';
 
 export interface Wanted {
@@ -71,14 +71,15 @@ export function checkVariables(
     const refuse = (why: string, hint: string): never => {
       throw new UsageError(`cannot use ${quote(path)} as the variable ${name}: ${why}`, { hint });
     };
-    if (other !== undefined) refuse(`${quote(other)} has that name too`, `name one of them: OTHER=${path}`);
+    if (other !== undefined)
+      refuse(`${quote(other)} has that name too`, `name one of them: OTHER=${shellQuote(path)}`);
     taken.set(name, path);
     if (isNamed) continue;
     if (STEERING.test(name)) {
-      refuse('it would tell programs what to do', `if it is meant, name it: ${name}=${path}`);
+      refuse('it would tell programs what to do', `if it is meant, name it: ${name}=${shellQuote(path)}`);
     }
     if (env[name] !== undefined && !overwrite) {
-      refuse('it is set already', `--overwrite replaces it; or name it: ${name}=${path}`);
+      refuse('it is set already', `--overwrite replaces it; or name it: ${name}=${shellQuote(path)}`);
     }
   }
 }

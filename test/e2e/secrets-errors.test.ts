@@ -32,6 +32,8 @@ test('what a person gets wrong is said in one message, with what to do', async (
   const cases: [string, string, RegExp][] = [
     // Places.
     ['secretsfs get nope', 'source-not-found', /secretsfs ls.*secretsfs history nope/],
+    ["secretsfs get 'a; b'", 'source-not-found', /secretsfs history 'a; b' shows/],
+    ["secretsfs restore 'a; b' --version x", 'source-not-found', /secretsfs history 'a; b' shows/],
     ['secretsfs ls --store /etc/passwd', 'source-invalid', /"\/etc\/passwd" is not a directory/],
     ['secretsfs get ../a', 'usage', /a part that is \. or \.\./],
     ['secretsfs upload /etc/hostname a/../../b', 'usage', /\.\./],

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { UsageError } from '../../../src/errors.ts';
 import { checkVariables, parseWanted, variableName } from '../../../src/secrets/variables.ts';
 import { refusal } from '../../support/bundles.ts';
 
@@ -63,6 +64,20 @@ test('two secrets of one name are refused, whoever named them', () => {
     refusal('usage', /"y\/a" as the variable A.*"x\/a"/),
   );
   assert.throws(() => check([named('A', 'x'), made('A', 'a')], {}, true), refusal('usage', /"x"/));
+});
+
+test('the name that a hint offers runs nothing of what a path says', () => {
+  const path = 'x/$(touch y); z';
+  for (const [variables, env] of [
+    [[made('A', 'a'), made('A', path)], {}],
+    [[made('PATH', path)], {}],
+    [[made('A', path)], { A: '1' }],
+  ] as const) {
+    assert.throws(
+      () => check(variables, env),
+      (error) => (error as UsageError).hint?.endsWith(`='${path}'`) === true,
+    );
+  }
 });
 
 test('a name made from a path neither replaces a variable nor steers a program; one that a person gave may', () => {
