@@ -176,7 +176,6 @@ async function parse(
     });
   const build = (yargs: Argv): Argv => {
     let built = command.build?.(yargs) ?? yargs;
-    if (command.shown !== undefined) built = built.usage(`secretsfs ${command.shown}\n\n${describe}`);
     for (const setting of command.settings) {
       const options = FLAGS[setting];
       if (options !== undefined) built = built.option(flagName(setting), options);
@@ -209,7 +208,7 @@ async function parse(
           return reject(wrong(problemOf(error?.message || output, argv, { positionals, isOption })));
         }
         if (parsed === undefined) {
-          ui.printText(output);
+          ui.printText(output.replace(command.usage, command.shown ?? command.usage));
           return resolve(undefined);
         }
         const problem = problemOfValues(parsed, command, argv);

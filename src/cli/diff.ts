@@ -1,10 +1,13 @@
 /** What differs between two of: bundles, directories, and prefixes of stores. Names and sizes, and whether contents differ. */
 import { createHmac, randomBytes } from 'node:crypto';
 import { stat } from 'node:fs/promises';
+import path from 'node:path';
 import { readArchive } from '../bundle/archive.ts';
 import { isS3Url } from '../daemon/location.ts';
+import { errnoWords, quote, SourceError, UsageError } from '../errors.ts';
 import { MOUNT_FILES_MAX, TAR_BYTES_MAX } from '../limits.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
+import { RESERVED } from '../secrets/location.ts';
 import { createStore } from '../secrets/open.ts';
 import { targetsOf } from '../secrets/rotation-pair.ts';
 import type { StoredObject } from '../secrets/store.ts';
@@ -70,10 +73,13 @@ export const diff: Command = {
 async function readSide(place: string, context: Context, digest: Digest): Promise<Side> {
   if (place.startsWith('file://')) return readStore(place, context, digest);
   if (!isS3Url(place)) {
-    const found = await stat(place).catch(() => undefined);
-    return found?.isDirectory() === true
-      ? readDirectory(place, context, digest)
-      : readBundle(place, context, digest);
+    const found = await stat(place).catch((cause: unknown) => {
+      throw new SourceError('source-not-found', `cannot compare ${quote(place)}: ${errnoWords(cause)}`, {
+        hint: 'name a directory, a bundle, or a store as s3://BUCKET/PREFIX or file:///DIR',
+        cause,
+      });
+    });
+    return found.isDirectory() ? readDirectory(place, context, digest) : readBundle(place, context, digest);
   }
   if (/^s3:\/\/[^/]*\/?$|\/$/.test(place)) return readStore(place, context, digest);
   const head = await new S3Source(parseS3Url(place), awsAccess(context)).readHead();
@@ -81,6 +87,14 @@ async function readSide(place: string, context: Context, digest: Digest): Promis
 }
 
 async function readDirectory(directory: string, { ui }: Context, digest: Digest): Promise<Side> {
+  if ((await stat(path.join(directory, RESERVED)).catch(() => undefined))?.isDirectory() === true) {
+    throw new UsageError(
+      `cannot compare ${quote(directory)} as a directory: it is a store, and all in it is sealed`,
+      {
+        hint: `file://${path.resolve(directory)} compares its secrets`,
+      },
+    );
+  }
   const entries = await ui.progress(`reading ${directory}`, () => readTree(directory));
   return sideOf(entries, digest);
 }
@@ -114,6 +128,7 @@ async function readStore(place: string, context: Context, digest: Digest): Promi
   const opener = await createOpener(context, store, aws);
   const objects: StoredObject[] = [];
   for await (const object of store.list()) if (!isSyncKey(object.path)) objects.push(object);
+  if (objects.length === 0) context.ui.warn(`there is nothing below ${quote(place)}`);
   const targets = targetsOf(objects);
   const side = new Map<string, { bytes: number; hash: string }>();
   await context.ui.progress(`opening ${place}`, (report) =>

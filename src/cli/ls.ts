@@ -40,6 +40,10 @@ export const ls: Command = {
       const headings = long ? [...HEADINGS, ...LONG_HEADINGS] : HEADINGS;
       for (const line of formatTable([headings, ...listed.map((each) => rowOf(each, long))])) ui.print(line);
     }
+    if (listed.length === 0 && !context.json)
+      ui.warn(
+        `there is no secret in ${quote(store.location)}: secretsfs put PATH and upload FILE PATH make some`,
+      );
     const moved = listed.filter(
       ({ path, facts }) => facts?.sealedFor !== undefined && facts.sealedFor !== store.locate(path),
     );

@@ -2,6 +2,7 @@
 import { parseContext } from '../bundle/name.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { OutputError, quote, UsageError } from '../errors.ts';
+import { parseKeySpec } from '../keyring/spec.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, optionalTextArg } from './command.ts';
 import { onInterrupt } from './interrupt.ts';
@@ -59,6 +60,7 @@ export const rotate: Command = {
       });
     }
     const fromKeys = optionalTextArg(args, 'fromKey')?.split(',');
+    for (const key of fromKeys ?? []) checkFromKey(key);
     const aws = awsAccess(context);
     const store = openStore(context, aws);
     const purge = args['purgeVersions'] === true;
@@ -94,6 +96,18 @@ export const rotate: Command = {
     }
   },
 };
+
+/** Throws UsageError in words of its own: nobody asked to accept anything. */
+function checkFromKey(key: string): void {
+  const spec = parseKeySpec(key);
+  if (spec.kind === 'local' || spec.arn?.kind === 'key') return;
+  throw new UsageError(
+    `--from-key is ${quote(key)}: it is not a key's ARN, by which a secret names its keys`,
+    {
+      hint: `secretsfs keys show ${key} shows it; secretsfs ls --long what each secret has`,
+    },
+  );
+}
 
 function concurrencyOf(given: string | undefined): number {
   if (given === undefined) return CONCURRENCY_DEFAULT;

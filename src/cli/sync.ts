@@ -1,18 +1,19 @@
 /** A directory into a store, and only what changed. */
 import { stat } from 'node:fs/promises';
 import { parseContext } from '../bundle/name.ts';
-import { quote, UsageError } from '../errors.ts';
+import { OutputError, quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { parsePath } from '../secrets/location.ts';
 import { readSecretHeader, type SealSecretOptions, sealSecret } from '../secrets/secret.ts';
 import type { SecretStore } from '../secrets/store.ts';
-import { SYNC_KEY, sync as syncFiles } from '../secrets/sync.ts';
+import { SYNC_KEY, type SyncResult, sync as syncFiles } from '../secrets/sync.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, textArg } from './command.ts';
+import { onInterrupt } from './interrupt.ts';
 import { readTree, wipeEntries } from './read-tree.ts';
 import { createOpener, SECRET_SETTINGS } from './secrets.ts';
 import { openStore, STORE_WRITING_SETTINGS } from './stores.ts';
-import { plural } from './ui.ts';
+import { plural, type Ui } from './ui.ts';
 
 export const sync: Command = {
   usage: 'sync <dir> <prefix>',
@@ -47,6 +48,7 @@ export const sync: Command = {
     const store = openStore(context, aws);
     const { keyring } = await openWrapping(key, aws);
     const entries = await ui.progress(`reading ${dir}`, () => readDirectory(dir));
+    const interrupt = onInterrupt();
     try {
       const files = entries.filter((entry) => entry.kind === 'file');
       if (files.length === 0 && args['delete'] === true && args['force'] !== true)
@@ -56,7 +58,7 @@ export const sync: Command = {
         if (kind === 'symlink') ui.warn(`left out: ${quote(`${dir}/${path}`)} is a symlink`);
       const result = await ui.progress(`comparing ${plural(files.length, 'file')}`, (report) =>
         syncFiles(files, {
-          ...{ store, prefix, keyring, dryRun },
+          ...{ store, prefix, keyring, dryRun, signal: interrupt.signal },
           context: parseContext(settings.context ?? []),
           remove: args['delete'] === true,
           open: async (path) => {
@@ -69,21 +71,37 @@ export const sync: Command = {
           onDone: (done, total) => report(done / total),
         }),
       );
-      if (json) return ui.printJson({ location: store.locate(prefix), dryRun, ...result });
-      const { added, changed, removed, extra, unchanged } = result;
-      for (const path of added) ui.print(`+ ${path}`);
-      for (const path of changed) ui.print(`~ ${path}`);
-      for (const path of removed) ui.print(`- ${path}`);
-      const would = dryRun ? 'would be ' : '';
-      const left = extra.length > 0 ? `; ${extra.length} not in the directory: --delete removes them` : '';
-      ui.print(
-        `${would}added ${added.length}, ${would}changed ${changed.length}, ${would}removed ${removed.length}, unchanged ${unchanged}${left}`,
-      );
+      if (json) ui.printJson({ location: store.locate(prefix), dryRun, ...result });
+      else printResult(result, dryRun, ui);
+      if (result.left > 0) throw interrupted(result.left);
     } finally {
+      interrupt.end();
       wipeEntries(entries);
     }
   },
 };
+
+function printResult(result: SyncResult, dryRun: boolean, ui: Ui): void {
+  const { added, changed, removed, extra, unchanged } = result;
+  for (const path of added) ui.print(`+ ${path}`);
+  for (const path of changed) ui.print(`~ ${path}`);
+  for (const path of removed) ui.print(`- ${path}`);
+  const would = dryRun ? 'would be ' : '';
+  const left = extra.length > 0 ? `; ${extra.length} not in the directory: --delete removes them` : '';
+  ui.print(
+    `${would}added ${added.length}, ${would}changed ${changed.length}, ${would}removed ${removed.length}, unchanged ${unchanged}${left}`,
+  );
+}
+
+function interrupted(left: number): OutputError {
+  return new OutputError(
+    'output-failed',
+    `interrupted: ${left} ${left === 1 ? 'is' : 'are'} not done yet, written or removed`,
+    {
+      hint: 'the same command again goes on with what is left',
+    },
+  );
+}
 
 function prefixOf(text: string): string {
   const prefix = text.replace(/\/+$/, '');

@@ -9,7 +9,7 @@ import type { AwsAccess } from '../aws/access.ts';
 import { parseContext } from '../bundle/name.ts';
 import { describeSneaker, recogniseCiphertext } from '../bundle/old-format.ts';
 import type { SettingName } from '../daemon/config.ts';
-import { OutputError, quote, SecretsfsError, UsageError } from '../errors.ts';
+import { OutputError, quote, SecretsfsError, SourceError, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
 import { SECRET_HEAD_BYTES } from '../limits.ts';
 import { readSecretHeader, sealSecret } from '../secrets/secret.ts';
@@ -77,7 +77,9 @@ export async function writeSecret(
   const location = store.locate(path);
   const keyring = await wrappingKeyring(settings.key, aws);
   await avoidDumps();
-  const found = await store.read(path, { headBytes: SECRET_HEAD_BYTES });
+  const found = await store.read(path, { headBytes: SECRET_HEAD_BYTES }).catch((error: unknown) => {
+    throw inWordsOf(verb, error);
+  });
   checkReplacement(verb, path, args, found);
   const plaintext = await read();
   const bytes = plaintext.length;
@@ -111,6 +113,13 @@ export async function writeSecret(
     ui.print(
       `${isDry ? 'would have ' : ''}${found === undefined ? 'stored' : 'replaced'} ${quote(path)}, ${formatBytes(bytes)}${done?.words ?? ''}`,
     );
+}
+
+/** Nobody asked to fetch anything. */
+function inWordsOf(verb: string, error: unknown): unknown {
+  if (!(error instanceof SourceError)) return error;
+  const message = error.message.replace(/^cannot fetch /, `cannot ${verb} to `);
+  return new SourceError(error.code, message, { hint: error.hint, cause: error });
 }
 
 async function wrappingKeyring(keys: readonly string[] | undefined, aws: AwsAccess): Promise<KeyringNode> {

@@ -84,7 +84,7 @@ export function parseAcceptedKey(text: string): AcceptedKeySpec {
   const { arn } = spec;
   if (arn?.kind === 'key') return { kind: 'kms', keyId: spec.keyId, arn: { ...arn, kind: 'key' } };
   throw new UsageError(`cannot accept the key ${quote(text)}: it is not a key's ARN`, {
-    hint: `aws kms describe-key --key-id ${text} --query KeyMetadata.Arn shows the ARN`,
+    hint: `secretsfs keys show ${text} shows the ARN`,
   });
 }
 

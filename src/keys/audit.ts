@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import type { AwsAccess } from '../aws/access.ts';
 import { nameOf } from '../aws/errors.ts';
 import { storedSecretContexts } from '../bundle/sneaker.ts';
-import { KeyError, SecretsfsError, UsageError } from '../errors.ts';
+import { KeyError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type EncryptionContext, RawKms } from '../keyring/raw-kms.ts';
 import type { KmsSpec } from '../keyring/spec.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
@@ -85,7 +85,7 @@ async function* candidatesIn(
     audit.unseen(
       where,
       undefined,
-      new UsageError('there is nothing', { hint: 'check --in, or leave it out' }),
+      new UsageError(`there is nothing in ${quote(where)}`, { hint: 'check --in, or leave it out' }),
     );
   }
 }

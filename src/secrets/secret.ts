@@ -150,11 +150,14 @@ export interface SecretPolicy {
 /** Throws the first reason to refuse: secret-path, key-not-accepted, bundle-context. */
 export function checkSecret(header: SecretHeader, policy: SecretPolicy): void {
   if (header.location !== policy.location) {
+    const moved = header.location.startsWith('file://')
+      ? '; of a directory that was moved as a whole, a symlink at its old place, and --store with that'
+      : '';
     throw new BundleError(
       'secret-path',
       `cannot accept secret: it lies at ${quote(policy.location)}, but was sealed for ${quote(header.location)}`,
       {
-        hint: `somebody moved or swapped it in the store; if it was you: --sealed-for ${shellQuote(header.location)}, and next time secretsfs mv`,
+        hint: `somebody moved or swapped it in the store; if it was you: --sealed-for ${shellQuote(header.location)}, and next time secretsfs mv${moved}`,
       },
     );
   }

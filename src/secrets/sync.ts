@@ -41,6 +41,8 @@ export interface SyncOptions {
   /** Removes what is there and not among the files. */
   readonly remove: boolean;
   readonly dryRun: boolean;
+  /** Nothing is begun any more once it is aborted. */
+  readonly signal?: AbortSignal;
   now(): Date;
   onDone?(done: number, total: number): void;
 }
@@ -52,6 +54,8 @@ export interface SyncResult {
   /** There and not among the files; left, without `remove`. */
   readonly extra: readonly string[];
   readonly unchanged: number;
+  /** Files and removals that were not begun, since it was interrupted. */
+  readonly left: number;
 }
 
 /**
@@ -59,7 +63,7 @@ export interface SyncResult {
  * next time goes on with the rest.
  */
 export async function sync(files: readonly SyncFile[], options: SyncOptions): Promise<SyncResult> {
-  const { store, prefix, dryRun } = options;
+  const { store, prefix, dryRun, signal } = options;
   const there = new Map<string, StoredObject>();
   for await (const object of store.list(`${prefix}/`))
     there.set(object.path.slice(prefix.length + 1), object);
@@ -67,25 +71,28 @@ export async function sync(files: readonly SyncFile[], options: SyncOptions): Pr
   const key = await syncKey(options);
   let done = 0;
   const outcomes = await mapConcurrently(files, AT_ONCE, async (file) => {
+    if (signal?.aborted === true) return { path: file.path, outcome: 'left' };
     const outcome = await syncFile(file, there.has(file.path), key, options);
     options.onDone?.(++done, files.length);
     return { path: file.path, outcome };
   }).finally(() => key?.fill(0));
   const names = new Set(files.map(({ path }) => path));
   const extra = [...there.values()].filter(({ path }) => !names.has(path.slice(prefix.length + 1)));
-  if (options.remove)
-    await mapConcurrently(extra, AT_ONCE, ({ path, etag }) =>
-      dryRun ? store.check(path, 'remove') : store.remove(path, { etag }),
-    );
-  const extraPaths = extra.map(({ path }) => path.slice(prefix.length + 1));
+  const removals = await mapConcurrently(options.remove ? extra : [], AT_ONCE, async ({ path, etag }) => {
+    if (signal?.aborted === true) return [];
+    await (dryRun ? store.check(path, 'remove') : store.remove(path, { etag }));
+    return [path.slice(prefix.length + 1)];
+  });
+  const removed = removals.flat();
   const those = (which: string) =>
     outcomes.filter(({ outcome }) => outcome === which).map(({ path }) => path);
   return {
     added: those('added'),
     changed: those('changed'),
-    removed: options.remove ? extraPaths : [],
-    extra: options.remove ? [] : extraPaths,
+    removed,
+    extra: options.remove ? [] : extra.map(({ path }) => path.slice(prefix.length + 1)),
     unchanged: those('unchanged').length,
+    left: those('left').length + removals.length - removed.length,
   };
 }
 

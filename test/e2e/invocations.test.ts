@@ -74,6 +74,16 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     { exit: 2, code: 'usage', says: /cannot mount: unknown option "--keys"/, hint: /--help/ },
   ],
   [
+    'an alias for the keys that are to be replaced',
+    ['rotate', '--store', 'dir', '--key', 'local:key', '--from-key', 'alias/app'],
+    {
+      exit: 2,
+      code: 'usage',
+      says: /--from-key is "alias\/app": it is not a key's ARN/,
+      hint: /keys show alias\/app/,
+    },
+  ],
+  [
     'an unknown option before a positional',
     ['keygen', '--dryrun', 'zz.key'],
     { exit: 2, code: 'usage', says: /cannot keygen: unknown option "--dryrun"/, hint: /--help/ },
@@ -854,5 +864,14 @@ test('a runtime directory that cannot be made is refused', async (t) => {
       says: /cannot make/,
       hint: /--runtime-dir/,
     });
+  }
+});
+
+test('help shows once how a command is called, also where patterns come first', async (t) => {
+  const bench = await Bench.create(t);
+  for (const usage of ['pack [pattern..] <out>', 'mv <pattern..> <to>', 'rm <pattern..>']) {
+    const help = await bench.must([usage.split(' ')[0] ?? '', '--help']);
+    assert.equal(help.split('\n')[0], `secretsfs ${usage}`);
+    assert.equal(help.match(/^secretsfs /gm)?.length, 1);
   }
 });

@@ -1,6 +1,8 @@
 /** Whole trees of secrets: into a store and only what changed, out of it as a bundle, and what differs between them. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import { after, before, type TestContext, test } from 'node:test';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { awsEnv, createBucket, createKey, type Moto, startMoto, unique } from '../support/moto.ts';
@@ -158,4 +160,55 @@ test('pack PATTERN… OUT makes a bundle of secrets under a key of its own, and 
   refused(await bench.secretsfs(['diff', 'none', 'dir']), 4, 'source-not-found');
   refused(await bench.secretsfs(['sync', 'none', 'x']), 4, 'source-not-found');
   refused(await bench.secretsfs(['sync', 'dir', '../x']), 2, 'usage');
+});
+
+test('sync that is interrupted says what is done, and goes on when it is run again', async (t) => {
+  const { bench } = await setUp(t);
+  const files = 100;
+  for (let i = 0; i < files; i++) await writeFile(bench.path(`dir/file-${i}`), `${i}`);
+  const child = spawn(process.execPath, [bench.program, 'sync', 'dir', 'p'], {
+    ...{ cwd: bench.directory, env: bench.env, stdio: ['ignore', 'pipe', 'pipe'] },
+  });
+  bench.after(async () => child.kill('SIGKILL'));
+  let isSent = false;
+  proxy.rules = [
+    ({ method, path }) => {
+      // A second one would end it at once.
+      if (!isSent && method === 'PUT' && path.includes('/file-')) isSent = child.kill('SIGINT');
+      return undefined;
+    },
+  ];
+  t.after(() => {
+    proxy.rules = [];
+  });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+  proxy.rules = [];
+  assert.equal(code, 10, stderr);
+  const [, left] = /interrupted: (\d+) .* \(output-failed\)\n.*hint: the same command/s.exec(stderr) ?? [];
+  const done = stdout.match(/^\+ /gm)?.length ?? 0;
+  assert.ok(done > 0 && Number(left) > 0, stdout);
+  assert.equal(done + Number(left), files + 3);
+  const rest = JSON.parse(await bench.must(['sync', 'dir', 'p', '--json']));
+  assert.deepEqual([rest.added.length, rest.unchanged, rest.left], [Number(left), done, 0]);
+});
+
+test('diff says what is not there, and warns of a prefix with nothing below it', async (t) => {
+  const { bench, location } = await setUp(t);
+  assert.match(
+    refused(await bench.secretsfs(['diff', 'dir', 'nowhere']), 4, 'source-not-found'),
+    /"nowhere"/,
+  );
+  const { code, stderr } = await bench.secretsfs(['diff', 'dir', `${location}/none/`]);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /there is nothing below "s3:/);
+});
+
+test('diff refuses a store that is given as a directory, and names it as one', async (t) => {
+  const { bench } = await setUp(t);
+  await mkdir(bench.path('store'));
+  await bench.must(['upload', 'dir/a', 'a', '--store', 'store']);
+  const stderr = refused(await bench.secretsfs(['diff', 'dir', 'store']), 2, 'usage');
+  const [, hint = ''] = /hint: (\S+) compares its secrets/.exec(stderr) ?? [];
+  assert.match(await bench.must(['diff', 'dir', hint]), /2 different, 1 the same/);
 });

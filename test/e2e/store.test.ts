@@ -1,7 +1,7 @@
 /** The commands that look after a store, as a user types them, with the aws command as the second client. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { startFaultProxy } from '../support/fault-proxy.ts';
@@ -131,7 +131,32 @@ test('what ls can not list, it says with a hint', async (t) => {
   assertRefused(await bench.secretsfs(['ls', '--store', 'nowhere']), 4, 'source-not-found', /no directory/);
   const env = { ...bench.env, S3_PATH: '' };
   assertRefused(await bench.secretsfs(['ls'], { env }), 2, 'usage', /no store given/);
-  assert.equal(await bench.must(['ls']), '');
+  const empty = await bench.secretsfs(['ls']);
+  assert.deepEqual([empty.code, empty.stdout], [0, '']);
+  assert.match(empty.stderr, /there is no secret in "s3:.*secretsfs put PATH/);
+  const upload = ['put', 'a', '--key', 'alias/x', '--store', `s3://${bucket}-none/x`];
+  assertRefused(
+    await bench.secretsfs(upload, { stdin: Buffer.from('x') }),
+    4,
+    'source-not-found',
+    /cannot put to "s3:.*no bucket/,
+  );
+});
+
+test('a directory store that was moved opens by its old place alone', async (t) => {
+  const { bench } = await place(t);
+  await bench.must(['keygen', 'key']);
+  await mkdir(bench.path('old'));
+  const key = ['--key', 'local:key'];
+  await bench.must(['put', 'db/a', '--store', 'old', ...key], { stdin: Buffer.from('content') });
+  await rename(bench.path('old'), bench.path('new'));
+  const moved = ['get', 'db/a', '--store', 'new', ...key];
+  const outcome = await bench.secretsfs(moved);
+  assertRefused(outcome, 6, 'secret-path', /sealed for/);
+  const [, old = ''] = /--sealed-for (\S+), .* a symlink at its old place/.exec(outcome.stderr) ?? [];
+  assert.equal(await bench.must([...moved, '--sealed-for', old]), 'content');
+  await symlink('new', bench.path('old'));
+  assert.equal(await bench.must(['get', 'db/a', '--store', 'old', ...key]), 'content');
 });
 
 test('SNEAKER_S3_PATH names the store as well, and so does a directory', async (t) => {

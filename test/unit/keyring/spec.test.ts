@@ -73,7 +73,7 @@ for (const text of [ID, MRK, 'alias/x', 'arn:aws:kms:eu-west-1:111122223333:alia
   test(`parseAcceptedKey() refuses ${text} and says how to find the ARN`, () => {
     assert.throws(
       () => parseAcceptedKey(text),
-      (e: unknown) => e instanceof UsageError && /describe-key/.test(e.hint ?? ''),
+      (e: unknown) => e instanceof UsageError && /keys show/.test(e.hint ?? ''),
     );
   });
 }
