@@ -127,5 +127,16 @@ export function bundleBytesMax(plaintextBytes: number): number {
   return plaintextBytes + HEADER_BYTES_MAX + 32 * (2 + Math.ceil(plaintextBytes / FRAME_BYTES_MIN)) + 4 * KIB;
 }
 
+/** A tar of so much content in so many files: a header, padding and perhaps a long name for each. */
+export function tarBytesMax({
+  bytesMax,
+  filesMax,
+}: {
+  readonly bytesMax: number;
+  readonly filesMax: number;
+}): number {
+  return bytesMax + 2048 * filesMax + 10_240;
+}
+
 /** What is read of one object of a store. */
 export const STORED_BYTES_MAX = bundleBytesMax(SECRET_BYTES_MAX);

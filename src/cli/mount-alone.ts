@@ -23,6 +23,8 @@ const KERNEL_ONLY = [
   'retireAfter',
   'memoryMax',
   'uidBase',
+  'cacheDir',
+  'maxStale',
   'hooks',
   'mounts',
 ] as const;

@@ -1,4 +1,5 @@
 /** A mount in processes of its own, through the kernel driver. */
+import path from 'node:path';
 import { DEFAULTS, type Settings } from '../daemon/config.ts';
 import type { Log } from '../daemon/log.ts';
 import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
@@ -35,7 +36,7 @@ function kernelOptions(
   options: BothOptions,
   { settings, asWritten, untrustedConfig }: Pick<Context, 'settings' | 'asWritten' | 'untrustedConfig'>,
 ): SupervisorOptions {
-  const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase } = settings;
+  const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase, maxStale } = settings;
   if (fastOpen === true && cache === 'none') {
     throw new ConfigError(
       'config-invalid',
@@ -72,9 +73,27 @@ function kernelOptions(
     consistencyWindowMs,
     memoryMax,
     uidBase,
+    cacheDir: cacheDirectory(settings, options.parts),
+    maxStaleMs: maxStale,
     hooks,
     execChecks,
   };
+}
+
+function cacheDirectory({ cacheDir, maxStale }: Settings, parts: readonly PartOptions[]): string | undefined {
+  if (cacheDir === undefined && maxStale !== undefined) {
+    throw new ConfigError('config-invalid', 'cannot use maxStale without cacheDir: nothing is kept', {
+      hint: 'give --cache-dir DIR, a directory of root',
+    });
+  }
+  if (cacheDir !== undefined && parts.some(({ formats }) => formats.length > 0)) {
+    throw new ConfigError(
+      'config-invalid',
+      'cannot use both formats and cacheDir: what formats names has no serial that says what is newer',
+      { hint: 'leave one of them out' },
+    );
+  }
+  return cacheDir === undefined ? undefined : path.resolve(cacheDir);
 }
 
 function untrusted(section: string, { problem, hint }: Untrusted): ConfigError {

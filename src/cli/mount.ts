@@ -50,6 +50,8 @@ export const mount: Command = {
     'statusGroup',
     'runtimeDir',
     'stateDir',
+    'cacheDir',
+    'maxStale',
     ...AWS_SETTINGS,
   ],
   build: (yargs) =>

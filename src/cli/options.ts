@@ -101,6 +101,14 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     'Options:',
     'directory of the control sockets [default: /run/secretsfs, or under XDG_RUNTIME_DIR]',
   ),
+  cacheDir: text(
+    MOUNT,
+    'directory for the last good bundle, sealed as it came: a start goes by it where no source has one',
+  ),
+  maxStale: text(
+    MOUNT,
+    'no start goes by a kept bundle that no source has had for longer, for example 72h [default: no limit]',
+  ),
   stateDir: text(
     MOUNT,
     'directory of the highest serials of mounts, and of the journals of rotate [default: /var/lib/secretsfs, or under XDG_STATE_HOME]',

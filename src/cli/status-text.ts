@@ -52,6 +52,7 @@ function describe(mount: Status, nowMs: number): string[] {
   );
   const problem = mount.floor?.problem ?? null;
   if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
+  lines.push(...describeCache(mount, '  ', nowMs));
   if (lastCheck !== null) lines.push(`  last check  ${since(lastCheck.at, nowMs)}: ${lastCheck.outcome}`);
   lines.push(...describeNoticing(mount, nowMs), ...parts.flatMap((part) => describePart(part, nowMs)));
   // Of several bundles, each has told its own.
@@ -61,6 +62,21 @@ function describe(mount: Status, nowMs: number): string[] {
     if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
   }
   return lines;
+}
+
+function describeCache(
+  { bundleCache }: Pick<PartStatus, 'bundleCache'>,
+  indent: string,
+  nowMs: number,
+): string[] {
+  if (bundleCache == null) return [];
+  const { stale, file, confirmed, problem } = bundleCache;
+  const line = (what: string, text: string) => `${(indent + what).padEnd(14)}${text}`;
+  const last = confirmed === null ? '' : `, which a source had last ${since(confirmed, nowMs)}`;
+  return [
+    ...(stale ? [line('stale', `what is live is from ${file}${last}`)] : []),
+    ...(problem !== null ? [line('warning', `${file}: ${problem}`)] : []),
+  ];
 }
 
 function describePart(part: PartStatus, nowMs: number): string[] {
@@ -73,6 +89,7 @@ function describePart(part: PartStatus, nowMs: number): string[] {
   ];
   if (floor.problem !== null)
     lines.push(`    warning   the serial is forgotten at the next start: ${floor.problem}`);
+  lines.push(...describeCache(part, '    ', nowMs));
   if (queue !== null) lines.push(`    queue     ${queue.state}`);
   if (error !== null) {
     lines.push(`    error     ${error.message} (${error.code})`);

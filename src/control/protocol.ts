@@ -137,6 +137,15 @@ const floorSchema = z.object({
   /** Why it is not kept over a restart, in words. */
   problem: z.string().nullable(),
 });
+const bundleCacheSchema = z.object({
+  file: z.string(),
+  /** What is live came from it, and no source was found to have that since. */
+  stale: z.boolean(),
+  /** When a source last had what it holds; null: it holds nothing. */
+  confirmed: z.string().nullable(),
+  /** Why nothing is kept, or no start went by it, in words. */
+  problem: z.string().nullable(),
+});
 const sourceStatusSchema = z.object({
   bundle: z.string(),
   /** live: it has what is served. behind: something older. refused: something unacceptable. failed: it can't be asked. */
@@ -171,6 +180,8 @@ const partSchema = z.object({
   nextCheck: z.string().nullable(),
   nextAttempt: attemptSchema.nullable(),
   queue: queueSchema.nullable(),
+  /** Of daemons that are new enough. */
+  bundleCache: bundleCacheSchema.nullable().optional(),
 });
 export type PartStatus = z.infer<typeof partSchema>;
 
@@ -215,6 +226,8 @@ export const statusSchema = z.object({
   /** When what failed is tried again; limited: when a bundle may be opened again. */
   nextAttempt: attemptSchema.nullable().optional(),
   queue: queueSchema.nullable().optional(),
+  /** The last good bundle, kept on the disk; null: it is not. */
+  bundleCache: bundleCacheSchema.nullable().optional(),
   /** What the checks have to say of what is live: at most 100, and dates as they are now. */
   warnings: z
     .array(z.object({ path: z.string(), rule: z.string(), expected: z.string(), found: z.string() }))

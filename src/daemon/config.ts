@@ -59,6 +59,8 @@ const schema = z.strictObject({
   statusGroup: text,
   runtimeDir: text,
   stateDir: text,
+  cacheDir: text,
+  maxStale: duration.refine((ms) => ms >= 1000, 'must be at least 1s'),
 });
 
 const IN_ENVIRONMENT = 'it is in the environment: unset it, or set it right';

@@ -7,18 +7,18 @@
  * read or written, or does not answer, costs this protection, is said in the log and in the status, and never keeps a mount
  * from serving.
  */
-import { constants, type Stats } from 'node:fs';
-import { lstat, open, rename, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import type { SerialFloor } from '../bundle/policy.ts';
-import { ConfigError, errnoWords, quote } from '../errors.ts';
-import { makeDirectory } from '../system/make-directory.ts';
+import { ConfigError, errnoWords } from '../errors.ts';
+import { replaceFile } from '../system/replace-file.ts';
 import { FloorDisk, NO_ANSWER } from './floor-disk.ts';
+import { keptDirectory } from './kept-directory.ts';
 import type { Log } from './log.ts';
 
 const BYTES_MAX = 4096;
-const OTHERS_WRITE = 0o022;
 
 const recordSchema = z.object({
   version: z.literal(1),
@@ -147,7 +147,8 @@ export class FloorFile {
     const recorded = new Date(clockMs()).toISOString();
     try {
       if (!this.#checked && !(await this.#makeDirectory())) return;
-      await this.#write(`${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`);
+      const text = `${JSON.stringify({ version: 1, name, serial, sha256, recorded })}\n`;
+      await replaceFile(this.#file, (handle) => handle.writeFile(text));
       // Another one may be live by now.
       if (this.#recorded === live) this.#problem = undefined;
     } catch (error) {
@@ -168,25 +169,15 @@ export class FloorFile {
   /** False where there is none and none can be made. */
   async #makeDirectory(): Promise<boolean> {
     const { directory, uid } = this.#options;
-    let stat: Stats;
     try {
-      await makeDirectory(directory);
-      stat = await lstat(directory);
+      await keptDirectory(directory, { uid, what: 'serials', flag: '--state-dir' });
     } catch (error) {
+      if (error instanceof ConfigError) throw error;
       this.#fail(`cannot make its directory: ${errnoWords(error)}`);
       return false;
     }
-    if (stat.isDirectory() && stat.uid === uid && (stat.mode & OTHERS_WRITE) === 0) {
-      this.#checked = true;
-      return true;
-    }
-    throw new ConfigError(
-      'config-invalid',
-      `cannot keep serials in ${quote(directory)}: it must be a directory of uid ${uid} that nobody else may write to`,
-      {
-        hint: `chown ${uid} ${quote(directory)}; chmod go-w ${quote(directory)}; or give another --state-dir`,
-      },
-    );
+    this.#checked = true;
+    return true;
   }
 
   async #read(): Promise<string> {
@@ -197,30 +188,6 @@ export class FloorFile {
       return buffer.toString('utf8', 0, bytesRead);
     } finally {
       await handle.close();
-    }
-  }
-
-  async #write(text: string): Promise<void> {
-    const temporary = `${this.#file}.${process.pid}`;
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    // Of a process that had this pid and was killed here.
-    await unlink(temporary).catch(() => undefined);
-    const handle = await open(temporary, flags, 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-      await rename(temporary, this.#file);
-    } catch (error) {
-      await unlink(temporary).catch(() => undefined);
-      throw error;
-    } finally {
-      await handle.close();
-    }
-    const directory = await open(this.#options.directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
     }
   }
 }

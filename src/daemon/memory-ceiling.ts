@@ -11,6 +11,8 @@ export interface MemoryLimits {
   readonly heldBytes: number;
   /** What may be held and taken together; null: as much as there is. */
   readonly maxBytes: number | null;
+  /** The ciphertext is handed on, too. */
+  readonly isKept?: boolean | undefined;
 }
 
 /**
@@ -19,25 +21,36 @@ export interface MemoryLimits {
  */
 const COPIES = 3;
 
+function copies({ isKept }: MemoryLimits): number {
+  return isKept === true ? COPIES + 1 : COPIES;
+}
+
 /** The most ciphertext that can be opened. */
-export function ciphertextBytesMax({ availableBytes, heldBytes, maxBytes }: MemoryLimits): number {
+export function ciphertextBytesMax(limits: MemoryLimits): number {
+  const { availableBytes, heldBytes, maxBytes } = limits;
   const room = Math.min(
     availableBytes ?? Number.MAX_SAFE_INTEGER,
     Math.max(0, (maxBytes ?? Number.MAX_SAFE_INTEGER) - heldBytes),
   );
-  return Math.floor(room / COPIES);
+  return Math.floor(room / copies(limits));
 }
 
 /** Throws MountError memory-exceeded. */
 export function checkMemory(ciphertextBytes: number, limits: MemoryLimits): void {
   if (ciphertextBytes <= ciphertextBytesMax(limits)) return;
-  throw memoryExceeded(`its ${ciphertextBytes} bytes take ${COPIES * ciphertextBytes} to open`, limits);
+  throw memoryExceeded(
+    `its ${ciphertextBytes} bytes take ${copies(limits) * ciphertextBytes} to open`,
+    limits,
+  );
 }
 
 /** The same of a bundle of which no more is known than that it is larger than what can be opened. */
 export function largerThanMemory(limits: MemoryLimits): MountError {
   const most = ciphertextBytesMax(limits);
-  return memoryExceeded(`it has more than ${most} bytes and takes ${COPIES} times as many to open`, limits);
+  return memoryExceeded(
+    `it has more than ${most} bytes and takes ${copies(limits)} times as many to open`,
+    limits,
+  );
 }
 
 function memoryExceeded(takes: string, { availableBytes, heldBytes, maxBytes }: MemoryLimits): MountError {

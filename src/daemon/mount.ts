@@ -15,7 +15,7 @@ import { checkDevice } from '../fuse/device.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import { loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
-import { bundleBytesMax } from '../limits.ts';
+import { bundleBytesMax, tarBytesMax } from '../limits.ts';
 import type { Queue } from '../source/queue.ts';
 import type { FetchedBundle, Source, Watch } from '../source/source.ts';
 import { openMemoryStore } from '../store/memory.ts';
@@ -43,7 +43,7 @@ import { extendStart } from './start-notices.ts';
 import { StartWait } from './start-wait.ts';
 import { takeHere } from './take.ts';
 import type { Tally } from './tally.ts';
-import { openBundle, othersTurn, tarBytesMax } from './unseal.ts';
+import { openBundle, othersTurn } from './unseal.ts';
 import { watchSources } from './watching.ts';
 
 export interface MountPorts {

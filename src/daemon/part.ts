@@ -1,6 +1,8 @@
 /** One of the bundles of a mount, and how it is named where several are spoken of. */
 import { isDeepStrictEqual } from 'node:util';
 import { SecretsfsError } from '../errors.ts';
+import type { BundleCache } from './bundle-cache.ts';
+import type { CachedStart } from './cached-start.ts';
 import type { FloorFile } from './floor.ts';
 import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
@@ -20,13 +22,24 @@ export class Part {
   #options: PartOptions;
   readonly floors: FloorFile;
   readonly rotation: Rotation<InStore>;
+  /** What is kept of it on the disk, and a start from that. */
+  readonly cache: BundleCache | undefined;
+  readonly cachedStart: CachedStart | undefined;
   /** The generation that it went live in. */
   generation = 0;
 
-  constructor(options: PartOptions, floors: FloorFile, rotation: Rotation<InStore>) {
+  constructor(
+    options: PartOptions,
+    floors: FloorFile,
+    rotation: Rotation<InStore>,
+    cache: BundleCache | undefined,
+    cachedStart: CachedStart | undefined,
+  ) {
     this.#options = options;
     this.floors = floors;
     this.rotation = rotation;
+    this.cache = cache;
+    this.cachedStart = cachedStart;
   }
 
   get options(): PartOptions {

@@ -7,10 +7,12 @@
 import { ControlError, describeBug, SecretsfsError } from '../errors.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import type { Activated } from '../hooks/changes.ts';
-import type { FileLane } from '../system/file-lane.ts';
+import { FileLane } from '../system/file-lane.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import { realTimers } from '../system/timers.ts';
 import type { AgentTask } from './agent-channel.ts';
+import { BundleCache } from './bundle-cache.ts';
+import { CachedStart } from './cached-start.ts';
 import type { Candidate } from './candidate.ts';
 import { logWarnings } from './check-findings.ts';
 import type { composeInto } from './composing.ts';
@@ -25,6 +27,7 @@ import type { PartOptions } from './mount-options.ts';
 import { unknownPart } from './operations.ts';
 import { named, Part, partLog, type RefreshedPart, rotationSettings } from './part.ts';
 import { mountRules, prefixedFindings } from './part-paths.ts';
+import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-ports.ts';
 import { StartWait } from './start-wait.ts';
@@ -64,6 +67,7 @@ export class Parts {
   readonly #composition: Composition | undefined;
   readonly #turn = new UnsealTurn();
   readonly #disk = new FloorDisk();
+  readonly #cacheLane = new FileLane();
   readonly #startWait: StartWait;
   #timer: NodeJS.Timeout | undefined;
 
@@ -110,9 +114,9 @@ export class Parts {
     return this.composed?.written.files ?? this.latest?.state.live?.generation.result.files ?? 0;
   }
 
-  /** Reads the records of serials. Throws ConfigError. */
+  /** Reads the records of serials, and looks what is kept on the disk. Throws ConfigError. */
   async load(): Promise<void> {
-    await Promise.all(this.all.map(({ floors }) => floors.load()));
+    await Promise.all(this.all.flatMap(({ floors, cache }) => [floors.load(), cache?.load()]));
   }
 
   /** Returns when there is a first generation, of all that are required. Throws why there is none. */
@@ -128,7 +132,7 @@ export class Parts {
     // In turn: no other one keeps those waiting that are required.
     const isLater = ({ options }: Part) => Number(!options.required);
     for (const part of [...this.all].sort((a, b) => isLater(a) - isLater(b))) {
-      const refreshed = part.options.required ? this.#first(part) : part.rotation.refresh();
+      const refreshed = part.options.required ? this.#first(part) : this.#begin(part);
       refreshed.catch((error: unknown) => this.#logBug(error));
       runs.set(part, refreshed);
       const there = Promise.race([composition.arrival(part.name), refreshed]);
@@ -209,20 +213,22 @@ export class Parts {
     const stopped = this.all.map(({ rotation }) => rotation.stop());
     this.#composition?.stop();
     await Promise.all(stopped);
+    for (const { cache } of this.all) cache?.close();
   }
 
   #make(options: PartOptions): Part {
     const { log: all, nowMs, clockMs, tally } = this.#ports;
     const { directory, name, minSerial } = options;
-    const { stateDir, instance } = this.#options;
+    const { stateDir, cacheDir, maxStaleMs } = this.#options;
     const log = directory === undefined ? all : partLog(all, directory);
-    const floors = new FloorFile({
-      directory: stateDir,
-      disk: this.#disk,
-      // No name has a comma.
-      instance: directory === undefined ? instance : `${instance},${directory}`,
-      ...{ name, minSerial, uid: 0, log, clockMs },
-    });
+    // No name has a comma.
+    const instance = [this.#options.instance, directory].filter((each) => each !== undefined).join();
+    const owned = { instance, uid: 0, log, clockMs };
+    const floors = new FloorFile({ directory: stateDir, disk: this.#disk, ...owned, name, minSerial });
+    const cache =
+      cacheDir === undefined
+        ? undefined
+        : new BundleCache({ directory: cacheDir, lane: this.#cacheLane, ...owned, maxStaleMs });
     const rotation = new Rotation<InStore>({
       ...{ log, nowMs, timers: realTimers, random: Math.random, floors },
       ...rotationSettings(options),
@@ -231,19 +237,35 @@ export class Parts {
         this.#startWait.wake();
       },
       isOptional: !options.required || this.#startWait.isPatient,
-      checked: (outcome, code) => tally.checked(outcome, code),
-      take: (asked) => this.#take(part.options, log, asked),
-      activate: (opened) => this.#activate(part, log, opened),
+      checked: (outcome, code) => {
+        tally.checked(outcome, code);
+        if (outcome !== 'failed') cache?.confirmed();
+      },
+      take: (asked) => this.#take(part.options, log, asked, cache),
+      activate: async (opened) => {
+        const changes = await this.#activate(part, log, opened);
+        const { result, isCached } = opened.generation;
+        if (isCached !== true) cache?.keep(result.sha256);
+        return changes;
+      },
     });
-    const part = new Part(options, floors, rotation);
+    const cachedStart =
+      cache &&
+      new CachedStart({
+        ...{ cache, log, nowMs, random: Math.random },
+        retries: () => retryTimes(part.options),
+        begin: () => rotation.begin((asked) => this.#takeCached(part.options, log, asked, cache)),
+      });
+    const part = new Part(options, floors, rotation, cache, cachedStart);
     return part;
   }
 
   /** Returns when it went live for the first time. Throws why it will not. */
-  #first({ rotation, options }: Part): Promise<void> {
+  #first(part: Part): Promise<void> {
+    const { rotation, options } = part;
     const { sources, unsealsPerMinute } = options;
     return this.#startWait.until({
-      begin: () => rotation.refresh(),
+      begin: () => this.#begin(part),
       isThere: () => rotation.state().live !== undefined,
       failure: () => rotation.state().failure?.error,
       asksOthers: unsealsPerMinute !== undefined || sources.some(({ bundle }) => !isLocalFile(bundle)),
@@ -252,12 +274,29 @@ export class Parts {
     });
   }
 
-  #take(part: PartOptions, log: Log, asked: TakeOptions) {
-    // Settings and room are those of when it begins.
-    return this.#turn.run(asked.signal, () => this.#takeNow(part, log, asked));
+  /** What a source has, or what is kept where none has anything. Throws why it is neither. */
+  async #begin({ rotation, cachedStart }: Part): Promise<void> {
+    try {
+      await rotation.refresh();
+    } catch (error) {
+      if ((await cachedStart?.insteadOf(error)) !== true) throw error;
+    }
   }
 
-  async #takeNow(part: PartOptions, log: Log, asked: TakeOptions) {
+  #take(part: PartOptions, log: Log, asked: TakeOptions, cache: BundleCache | undefined) {
+    // Settings and room are those of when it begins.
+    return this.#turn.run(asked.signal, () => this.#takeNow(part, log, asked, cache?.receive()));
+  }
+
+  async #takeCached(part: PartOptions, log: Log, asked: TakeOptions, { file }: BundleCache) {
+    const kept = { ...part, sources: [{ bundle: file, aws: part.aws }] };
+    const taken = await this.#turn.run(asked.signal, () => this.#takeNow(kept, log, asked, undefined));
+    if (taken.outcome !== 'opened') return taken;
+    const generation = { ...taken.opened.generation, isCached: true };
+    return { ...taken, opened: { ...taken.opened, generation, uploadedMs: undefined } };
+  }
+
+  async #takeNow(part: PartOptions, log: Log, asked: TakeOptions, keepFd: number | undefined) {
     const { clockMs, lane, users, tally, take } = this.#ports;
     const { preserve, memoryMax } = this.#options;
     const { directory } = part;
@@ -280,6 +319,7 @@ export class Parts {
         lane,
         log,
         clockMs,
+        keepFd,
         onCalls: tally.called.bind(tally),
       },
       asked,

@@ -61,6 +61,8 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   statusGroup: 'restart',
   runtimeDir: 'restart',
   stateDir: 'restart',
+  cacheDir: 'restart',
+  maxStale: 'restart',
 };
 
 const KEYS = Object.keys(WHEN_APPLIED) as ConfigKey[];

@@ -117,6 +117,25 @@ export class Rotation<G> {
       this.#limits = limitsOf(this.#ports);
   }
 
+  /**
+   * Where nothing is live yet: brings live what `take` has, which no source does. What failed of the sources stays the failure, and
+   * is tried again. Throws what it throws.
+   */
+  begin(take: RotationPorts<G>['take']): Promise<void> {
+    return this.#turns.take(async () => {
+      if (this.#live !== undefined) return;
+      const { signal } = this.#abort;
+      if (signal.aborted) throw stopping();
+      const { floor } = this.#ports.floors;
+      const none = { revision: undefined, knownRevision: undefined, liveSha256: undefined };
+      const taken = await take({ source: 0, ...none, floor, signal });
+      if (taken.outcome !== 'opened') throw new Error('nothing was known, and it was found unchanged');
+      await this.#bringLive(taken, undefined);
+      const { failure } = this.#record;
+      if (failure !== undefined) this.#retryLater(failure.error, failure.revision);
+    });
+  }
+
   /** There may be something new. Never throws: a failure is in the log and in state(). */
   hint(noticed?: Noticed): Promise<void> {
     const queued = this.#queued;
@@ -291,14 +310,18 @@ export class Rotation<G> {
     throw error;
   }
 
-  async #bringLive(taken: Extract<Taken<G>, { outcome: 'opened' }>, source: number): Promise<Refreshed<G>> {
+  /** `source`: none of them had it. */
+  async #bringLive(
+    taken: Extract<Taken<G>, { outcome: 'opened' }>,
+    source: number | undefined,
+  ): Promise<Refreshed<G>> {
     const { activate, nowMs, log, floors } = this.#ports;
     const { opened, sha256, revision } = taken;
     const changes = await activate(opened);
     const live = { ...opened, revision, sha256, activatedMs: nowMs() };
     this.#live = live;
     this.#isStale = false;
-    this.#ledger.activated(source, revision);
+    if (source !== undefined) this.#ledger.activated(source, revision);
     await floors.record(opened.serial, sha256);
     log.info('activated', { serial: opened.serial, revision, ...(changes ?? {}) });
     return { outcome: 'activated', live, changes };

@@ -18,6 +18,9 @@ export interface SupervisorOptions extends SharedOptions {
   readonly consistencyWindowMs: number;
   readonly memoryMax: number | undefined;
   readonly uidBase: number | undefined;
+  /** Where the last good bundle is kept, and how long ago a source must have had it for a start; undefined: nowhere, and anything. */
+  readonly cacheDir: string | undefined;
+  readonly maxStaleMs: number | undefined;
   readonly hooks: readonly HookSettings[];
   readonly execChecks: readonly ExecCheck[];
 }
@@ -36,4 +39,6 @@ export interface SupervisorPorts {
 export interface InStore {
   readonly candidate: Candidate;
   readonly result: OpenedResult;
+  /** It was kept on the disk. */
+  readonly isCached?: boolean | undefined;
 }

@@ -80,6 +80,7 @@ type OfBundles = Pick<
   | 'lastCheck'
   | 'error'
   | 'floor'
+  | 'bundleCache'
   | 'parts'
   | 'warnings'
   | 'certificates'
@@ -87,12 +88,14 @@ type OfBundles = Pick<
 > &
   ReturnType<typeof describeNoticing>;
 
-function describeOne({ mounted, noticing }: Described, { options, floors, state }: Part): OfBundles {
+function describeOne({ mounted, noticing }: Described, part: Part): OfBundles {
+  const { options, floors, state, cache } = part;
   return {
     name: options.name,
     bundle: bundleOf([options]),
     ...describeState(mounted, state),
     floor: floors.describe(),
+    bundleCache: cache?.describe() ?? null,
     ...describeNoticing(state, options.sources, noticing(0)),
     ...checksStatus(state.live?.generation.result, Date.now(), options.checks),
   };
@@ -129,7 +132,7 @@ function describeSeveral({ options, mounted, parts, noticing }: Described): OfBu
 }
 
 function describePart(part: Part, noticing: NoticingState | undefined): PartStatus {
-  const { options, floors, state } = part;
+  const { options, floors, state, cache } = part;
   const {
     sources = [],
     nextCheck = null,
@@ -145,6 +148,7 @@ function describePart(part: Part, noticing: NoticingState | undefined): PartStat
     state: state.failure !== undefined ? 'failing' : state.live === undefined ? 'starting' : 'live',
     live: state.live === undefined ? null : describeStored(state.live, part.generation),
     floor: floors.describe(),
+    bundleCache: cache?.describe() ?? null,
     ...{ lastCheck, error, sources, nextCheck, nextAttempt, queue },
   };
 }

@@ -22,6 +22,8 @@ export interface TakingPorts {
   readonly user: ProcessUser;
   readonly lane: FileLane;
   readonly log: Log;
+  /** Gets the ciphertext of what is opened. */
+  readonly keepFd?: number | undefined;
   /** Calls of AWS that an unsealer made. */
   readonly onCalls: (calls: readonly CallTotal[]) => void;
   /** The time of day. */
@@ -32,7 +34,7 @@ export interface TakingPorts {
 
 /** Rotation's port take(). Throws what unsealInto() throws, and MountError unsealer-failed for a serial that can't be. */
 export async function takeInStore(
-  { engine, options, user, lane, log, clockMs, onCalls, unseal = unsealInto }: TakingPorts,
+  { engine, options, user, lane, log, clockMs, keepFd, onCalls, unseal = unsealInto }: TakingPorts,
   { source, revision: wanted, knownRevision, liveSha256, floor, signal }: TakeOptions,
 ): Promise<Taken<InStore>> {
   const candidate = engine.candidate();
@@ -46,6 +48,7 @@ export async function takeInStore(
       knownRevision,
       liveSha256,
       floor,
+      keepFd,
       heldBytes: engine.storeBytes,
       lane,
       log,

@@ -9,6 +9,7 @@ import { readHeader, unseal } from '../bundle/envelope.ts';
 import type { BundleHeader } from '../bundle/header.ts';
 import { checkHeader, type Policy } from '../bundle/policy.ts';
 import type { openUnwrapping } from '../keyring/keyring.ts';
+import { tarBytesMax } from '../limits.ts';
 import { type OldPolicy, openOld, recogniseOld } from './unseal-old.ts';
 
 export type Unwrapping = Awaited<ReturnType<typeof openUnwrapping>>;
@@ -61,15 +62,4 @@ async function readInto<T>(
   } finally {
     plaintext.fill(0);
   }
-}
-
-/** A tar of so much content in so many files: a header, padding and perhaps a long name for each. */
-export function tarBytesMax({
-  bytesMax,
-  filesMax,
-}: {
-  readonly bytesMax: number;
-  readonly filesMax: number;
-}): number {
-  return bytesMax + 2048 * filesMax + 10_240;
 }

@@ -31,12 +31,14 @@ const pairs = z.record(z.string(), z.string());
  * Of the task: another one with each change of its schema, or of what its fields mean. An unsealer is of the program on disk,
  * the supervisor of the one that it was started from.
  */
-export const UNSEALER_TASK_VERSION = 3;
+export const UNSEALER_TASK_VERSION = 4;
 
 const unsealerTaskSchema = z.strictObject({
   /** As a person wrote it, or absolute: for messages only where `bundleFile` is given. */
   location: z.string(),
   bundleFile: openedFile.nullable(),
+  /** Empty, for the ciphertext of what was opened; null: nobody wants it. */
+  keepFile: descriptor.nullable(),
   knownRevision: z.string().nullable(),
   /** Exactly what is to be opened; null: the newest. */
   revision: z.string().nullable(),

@@ -7,6 +7,7 @@
  * Descriptors: 3 the channel, 4 the candidate's image, 5 its changes, 6 the previous image or /dev/null, from 7 on the
  * files that the task names.
  */
+import { writeSync } from 'node:fs';
 import { AwsAccess } from '../aws/access.ts';
 import type { ArchiveEntry } from '../bundle/archive.ts';
 import type { SerialFloor } from '../bundle/policy.ts';
@@ -14,16 +15,16 @@ import { withAccepted } from '../checks/candidate.ts';
 import { describeBug, SecretsfsError, SourceError } from '../errors.ts';
 import { planGeneration } from '../generation/build.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
-import { bundleBytesMax } from '../limits.ts';
+import { bundleBytesMax, tarBytesMax } from '../limits.ts';
 import { CallCounts } from '../metrics/calls.ts';
 import type { FetchedBundle, Source } from '../source/source.ts';
 import { SyncChannel } from './channel.ts';
 import { enterChild, writeToLog } from './child.ts';
 import { type ImageFiles, openPrevious, writePlan } from './image-files.ts';
-import { checkMemory, ciphertextBytesMax, largerThanMemory } from './memory-ceiling.ts';
+import { checkMemory, ciphertextBytesMax, largerThanMemory, type MemoryLimits } from './memory-ceiling.ts';
 import { createSource } from './sources.ts';
 import { takeHere } from './take.ts';
-import { openBundle, type Sealed, tarBytesMax } from './unseal.ts';
+import { openBundle, type Sealed } from './unseal.ts';
 import {
   ALIVE_EVERY_MS,
   FILES_VARIABLE,
@@ -149,7 +150,8 @@ function instantOf(ms: number | undefined): string | null {
 }
 
 /** Not a byte more is fetched than could be opened: then it is the memory that is too small. */
-function boundedByMemory(source: Source, { memory }: UnsealerTask): Pick<Source, 'fetch'> {
+function boundedByMemory(source: Source, task: UnsealerTask): Pick<Source, 'fetch'> {
+  const memory = memoryOf(task);
   const most = ciphertextBytesMax(memory);
   return {
     async fetch(options) {
@@ -173,7 +175,8 @@ async function openAndWrite(
   aws: AwsAccess,
   files: UnsealerFiles,
 ) {
-  const { acceptedKeys, keyFiles, supervisorUid, memory, name, context, formats, bytesMax, filesMax } = task;
+  const { acceptedKeys, keyFiles, supervisorUid, name, context, formats, bytesMax, filesMax } = task;
+  const memory = memoryOf(task);
   const unwrapping = await openUnwrapping(acceptedKeys, aws, {
     files: new Map(Object.entries(keyFiles)),
     ownerUid: supervisorUid,
@@ -186,7 +189,22 @@ async function openAndWrite(
     serial: header.serial,
     created: header.created,
   });
-  return openBundle(bytes, policy, unwrapping, build, () => checkMemory(bytes.length, memory));
+  const opened = await openBundle(bytes, policy, unwrapping, build, () => checkMemory(bytes.length, memory));
+  if (task.keepFile !== null) handOn(bytes, task.keepFile);
+  return opened;
+}
+
+/** Who copies it from there sees whether it is whole. */
+function handOn(ciphertext: Buffer, fd: number): void {
+  try {
+    for (let at = 0; at < ciphertext.length; ) at += writeSync(fd, ciphertext, at);
+  } catch {
+    // Said above.
+  }
+}
+
+function memoryOf({ memory, keepFile }: UnsealerTask): MemoryLimits {
+  return { ...memory, isKept: keepFile !== null };
 }
 
 /** Checks, plans and writes what may go live of the candidate. */

@@ -9,7 +9,7 @@ import type { SerialFloor } from '../bundle/policy.ts';
 import type { FileRule } from '../checks/ownership.ts';
 import type { Checks } from '../checks/settings.ts';
 import { parseAcceptedKey } from '../keyring/spec.ts';
-import { changesBytesMax, metadataBytesMax } from '../limits.ts';
+import { bundleBytesMax, changesBytesMax, metadataBytesMax, tarBytesMax } from '../limits.ts';
 import type { CallTotal } from '../metrics/calls.ts';
 import { memoryHeadroom } from '../system/cgroups.ts';
 import type { FileLane } from '../system/file-lane.ts';
@@ -56,6 +56,8 @@ export interface UnsealingRequest {
   readonly knownRevision: string | undefined;
   readonly liveSha256: string | undefined;
   readonly floor: SerialFloor | undefined;
+  /** Gets the ciphertext, if it is opened. */
+  readonly keepFd: number | undefined;
   /** What the store holds already. */
   readonly heldBytes: number;
   /** What the settings name is opened in it. */
@@ -74,7 +76,7 @@ export async function unsealInto(
   request: UnsealingRequest,
 ): Promise<OpenedResult | { readonly outcome: 'unchanged'; readonly revision: string }> {
   const { options, user, candidate, knownRevision, revision, liveSha256, floor } = request;
-  const { heldBytes, lane, log, onCalls, signal } = request;
+  const { heldBytes, keepFd, lane, log, onCalls, signal } = request;
   const source = options.sources[request.source];
   if (source === undefined) throw new Error('there is no such source');
   const { bundle } = source;
@@ -100,6 +102,7 @@ export async function unsealInto(
     const task: UnsealerTask = {
       location: bundle,
       bundleFile,
+      keepFile: keepFd === undefined ? null : FILES_FD + opened.length,
       knownRevision: knownRevision ?? null,
       revision: revision ?? null,
       liveSha256: liveSha256 ?? null,
@@ -122,7 +125,8 @@ export async function unsealInto(
       memory: { availableBytes: await availableMemory(), heldBytes, maxBytes: memoryMax ?? null },
     };
     const { imageFd, changesFd, previousFd } = candidate;
-    const files = [imageFd, changesFd, previousFd ?? devNull, ...opened];
+    const kept = keepFd === undefined ? [] : [keepFd];
+    const files = [imageFd, changesFd, previousFd ?? devNull, ...opened, ...kept];
     const child = spawnUnsealer(user, files, imageBytesMax(options), log);
     const silenceMs = silenceMsMax(bytesMax);
     return await unseal(child, task, { timeoutMs: UNSEAL_MS_MAX, silenceMs, signal, onCalls });
@@ -136,10 +140,11 @@ function silenceMsMax(bytesMax: number): number {
   return SILENCE_MS + bytesMax / WORK_BYTES_A_MS;
 }
 
-/** No sparse file of it may look larger than that: whoever reads it back would fill the memory. */
+/** No sparse file of it may look larger than that, the ciphertext that it hands on included: whoever reads it back would fill the memory. */
 function imageBytesMax({ bytesMax, filesMax }: UnsealingOptions): number {
   const nodesMax = filesMax + 1;
-  return Math.max(changesBytesMax(nodesMax), metadataBytesMax(nodesMax) + bytesMax);
+  const ciphertextMax = bundleBytesMax(tarBytesMax({ bytesMax, filesMax }));
+  return Math.max(changesBytesMax(nodesMax), metadataBytesMax(nodesMax) + bytesMax, ciphertextMax);
 }
 
 /** What the machine and every control group above us leave. */

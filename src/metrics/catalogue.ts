@@ -57,6 +57,12 @@ export const METRICS = {
   secretsfs_floor_serial: gauge('No bundle below this serial goes live'),
   secretsfs_floor_kept: gauge('1: it is kept over a restart'),
 
+  secretsfs_stale: gauge(
+    '1: what is live was kept on the disk, and no source had it since the start (with cacheDir)',
+  ),
+  secretsfs_cache_kept: gauge('1: what is live is kept on the disk (with cacheDir)'),
+  secretsfs_cache_confirmed_time_seconds: gauge('When a source last had what is kept (with cacheDir)'),
+
   // Of each of several bundles, by its directory.
   secretsfs_part_failing: gauge('1 while the newest bundle of this part is not live, by error code', [
     'part',

@@ -14,6 +14,7 @@ export function addStatus(exposition: Exposition, status: Status, fileLabels: bo
   addMount(exposition, status);
   addLive(exposition, status);
   addRotation(exposition, status);
+  addCaches(exposition, status);
   for (const part of status.parts ?? []) addPart(exposition, part);
   addContent(exposition, status, fileLabels);
   for (const { name: hook, runs, failures, outcome } of status.hooks ?? []) {
@@ -81,6 +82,17 @@ function addRotation(exposition: Exposition, { error, sources, queue, floor }: S
     exposition.add('secretsfs_floor_serial', floor.serial, {});
     exposition.add('secretsfs_floor_kept', Number(floor.problem === null), {});
   }
+}
+
+/** Of several, what is worst. */
+function addCaches(exposition: Exposition, { bundleCache, parts = [] }: Status): void {
+  const caches = [bundleCache, ...parts.map((part) => part.bundleCache)].flatMap((cache) => cache ?? []);
+  if (caches.length === 0) return;
+  exposition.add('secretsfs_stale', Number(caches.some(({ stale }) => stale)), {});
+  exposition.add('secretsfs_cache_kept', Number(caches.every(({ problem }) => problem === null)), {});
+  const confirmed = caches.flatMap((cache) => seconds(cache.confirmed) ?? []);
+  if (confirmed.length > 0)
+    exposition.add('secretsfs_cache_confirmed_time_seconds', Math.min(...confirmed), {});
 }
 
 function addPart(exposition: Exposition, { directory: part, error, live, sources, floor }: PartStatus): void {

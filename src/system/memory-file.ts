@@ -13,6 +13,11 @@ const ALL_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008;
 const memfdCreate = late('int memfd_create(const char *, unsigned int)');
 const fcntl = late('int fcntl(int, int, int)');
 
+/** Empty, and the caller's to close. It can be swapped: nothing secret. */
+export function emptyMemoryFile(): number {
+  return libc().made('memfd_create', memfdCreate('secretsfs', MFD_CLOEXEC));
+}
+
 /** Read from its beginning, and writable by nobody any more. The caller closes it. It can be swapped: nothing secret. */
 export function memoryFile(bytes: Uint8Array): number {
   const base = libc();

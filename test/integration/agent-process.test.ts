@@ -75,6 +75,7 @@ test('an unsealer of another user opens what root alone may, through its descrip
     {
       location: at('web.enc'),
       bundleFile: 7,
+      keepFile: null,
       knownRevision: null,
       revision: null,
       sourceAws: {},

@@ -59,6 +59,7 @@ async function setUp(
   const task: UnsealerTask = {
     location: '/etc/secretsfs/web.enc',
     bundleFile: 7,
+    keepFile: null,
     knownRevision: null,
     revision: null,
     sourceAws: {},

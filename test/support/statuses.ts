@@ -45,6 +45,12 @@ export const FULL_STATUS: Status = {
         locked: true,
       },
       floor: { serial: 6, problem: null },
+      bundleCache: {
+        file: '/cache/web,app.bundle',
+        stale: true,
+        confirmed: '2026-11-01T00:00:02.000Z',
+        problem: null,
+      },
       lastCheck: null,
       error: {
         code: 'source-not-found',
@@ -63,6 +69,12 @@ export const FULL_STATUS: Status = {
     { id: 2, bytes: 200, heldSince: '2026-11-01T00:00:03.000Z' },
   ],
   floor: { serial: 42, problem: null },
+  bundleCache: {
+    file: '/cache/web.bundle',
+    stale: false,
+    confirmed: '2026-11-01T00:00:03.000Z',
+    problem: 'SECRET-TEXT',
+  },
   lastCheck: null,
   error: {
     code: 'bundle-serial-low',

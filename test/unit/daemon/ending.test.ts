@@ -39,6 +39,8 @@ test('a mount says that its end begins before anything can hang in it', async (t
       runtimeDir: directory,
       stateDir: directory,
       startTimeoutMs: 0,
+      cacheDir: undefined,
+      maxStaleMs: undefined,
       metrics: { listen: undefined, fileLabels: false },
       opens: { rules: [], audit: false },
       version: '1',

@@ -132,6 +132,7 @@ test('the longest honest result fits into a line', () => {
 const TASK: UnsealerTask = {
   location: '/b',
   bundleFile: 7,
+  keepFile: null,
   knownRevision: null,
   revision: null,
   sourceAws: {},

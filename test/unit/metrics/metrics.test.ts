@@ -53,6 +53,9 @@ test('each value is in its base unit', () => {
   assert.equal(value('secretsfs_part_serial', { part: 'app' }), 7);
   assert.equal(value('secretsfs_part_floor_serial', { part: 'app' }), 6);
   assert.equal(value('secretsfs_part_source_state', { part: 'app', source: '0', state: 'failed' }), 1);
+  // Of several, what is worst.
+  assert.deepEqual([value('secretsfs_stale'), value('secretsfs_cache_kept')], [1, 0]);
+  assert.equal(value('secretsfs_cache_confirmed_time_seconds'), Date.parse('2026-11-01T00:00:02Z') / 1000);
   assert.equal(value('secretsfs_refresh_failures_total', { reason: 'bundle-serial-low' }), 2);
   assert.equal(value('secretsfs_last_success_time_seconds'), 1_793_500_000.25);
   assert.equal(value('secretsfs_process_restarts_total', { role: 'server' }), 4);
