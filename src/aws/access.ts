@@ -12,6 +12,7 @@ import { ConfigError, quote, UsageError } from '../errors.ts';
 import type { CallTotal, Service } from '../metrics/calls.ts';
 import type { ProxyingHandler } from './http.ts';
 import type { Profile } from './profile.ts';
+import type { ReplayedClient, Replays } from './replay.ts';
 
 export interface AwsOptions {
   /**
@@ -96,6 +97,7 @@ export class AwsAccess {
   #sqs: Promise<SQSClient> | undefined;
   #sns: Promise<SNSClient> | undefined;
   readonly #kms = new Map<string, Promise<KMSClient>>();
+  readonly #replays = new WeakMap<object, Promise<Replays>>();
 
   /** Throws UsageError for a role that can't be one. */
   constructor(options: AwsOptions) {
@@ -141,6 +143,18 @@ export class AwsAccess {
       this.#s3 = undefined;
     });
     return this.#s3;
+  }
+
+  /** For thousands of calls of one of its clients. undefined where each call is counted, which the SDK's stack does. */
+  async replays(client: S3Client | KMSClient): Promise<Replays | undefined> {
+    if (this.#options.onCall !== undefined) return undefined;
+    const known = this.#replays.get(client);
+    if (known !== undefined) return known;
+    const made = import('./replay.ts').then(
+      ({ Replays }) => new Replays(client as unknown as ReplayedClient),
+    );
+    this.#replays.set(client, made);
+    return made;
   }
 
   get expectedBucketOwner(): string | undefined {

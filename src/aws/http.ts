@@ -36,6 +36,9 @@ export interface HttpOptions {
   readonly idleTimeoutMs: number;
 }
 
+/** As many as any command sends at a time. */
+const SOCKETS_MAX = 256;
+
 type Handle = { response: HttpResponse };
 
 /** Sends each request directly or through its proxy. */
@@ -79,7 +82,7 @@ export class ProxyingHandler implements HttpHandler<object> {
   #newHandler(proxy: URL | undefined): NodeHttpHandler {
     const { ca, requestTimeoutMs, idleTimeoutMs } = this.#options;
     const trust = ca === undefined ? {} : { ca: [ca] };
-    const agentOptions = { keepAlive: true, maxSockets: 50, ...trust };
+    const agentOptions = { keepAlive: true, maxSockets: SOCKETS_MAX, ...trust };
     return new NodeHttpHandler({
       httpAgent: new http.Agent(agentOptions),
       httpsAgent:

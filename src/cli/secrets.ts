@@ -11,7 +11,7 @@ import { openOldSecret } from '../keyring/old-object.ts';
 import { ofOwnAccount } from '../keyring/own-account.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { type KmsSpec, parseAcceptedKey } from '../keyring/spec.ts';
-import { openSecret, readSecretHeader, type SecretHeader } from '../secrets/secret.ts';
+import { openSecret, type SecretHeader } from '../secrets/secret.ts';
 import type { ReadObject, SecretStore } from '../secrets/store.ts';
 import { avoidDumps } from '../system/dumps.ts';
 import type { Context } from './command.ts';
@@ -109,8 +109,6 @@ async function openOurs(
   { keyring, accepted }: { readonly keyring: KeyringNode; readonly accepted: readonly AcceptedKey[] },
   context: Readonly<Record<string, string>>,
 ): Promise<OpenedSecret> {
-  // What it is, in better words than those of what is wrong with it.
-  readSecretHeader(stored.bytes);
   const { header, plaintext } = await openSecret(stored.bytes, { keyring, accepted, location, context });
   const keys = header.encryptedDataKeys.map(({ keyName }) => keyName);
   return { plaintext, format: 'secretsfs', keys, header, stored };

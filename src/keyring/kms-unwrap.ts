@@ -10,6 +10,7 @@ import {
   type NodeEncryptionMaterial,
 } from '@aws-crypto/material-management-node';
 import type { AwsAccess } from '../aws/access.ts';
+import { decryptDataKey } from '../aws/kms-calls.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
 import { KeyError, quote, SecretsfsError } from '../errors.ts';
 import { mostTelling } from './failures.ts';
@@ -128,19 +129,18 @@ class KmsUnwrappingKeyring extends KeyringNode {
   }
 
   async #decrypt(arn: KeyArn, edk: EncryptedDataKey, material: NodeDecryptionMaterial): Promise<Uint8Array> {
-    const { DecryptCommand } = await import('../aws/sdk-kms.ts');
     const client = await this.#aws.kms(arn.region);
     const isNamed = this.#accepted.some((named) => isSameKey(named, arn));
-    const command = new DecryptCommand({
+    const input = {
       // Always there: without it KMS takes whichever key the blob says. An id without its account is, for KMS, of the
       // account of the credentials and of no other.
       KeyId: isNamed ? arn.text : arn.id,
       CiphertextBlob: edk.encryptedDataKey,
       EncryptionContext: { ...material.encryptionContext },
-    });
+    };
     const abortSignal = AbortSignal.timeout(UNWRAP_TIMEOUT_MS);
     const { KeyId, Plaintext } = await call(arn.text, 'Decrypt', () =>
-      client.send(command, { abortSignal }),
+      decryptDataKey(this.#aws, client, input, { abortSignal }),
     ).catch((error: unknown) => {
       throw isNamed ? error : ofUnnamed(arn, error);
     });

@@ -15,6 +15,7 @@ import {
 import type { KMSClient } from '@aws-sdk/client-kms';
 import type { AwsAccess } from '../aws/access.ts';
 import { regionMissing } from '../aws/errors.ts';
+import { generateDataKey } from '../aws/kms-calls.ts';
 import { type KmsAction, kmsError } from '../aws/kms-errors.ts';
 import type { AcceptedKey } from '../bundle/header.ts';
 import { KeyError, quote, UsageError } from '../errors.ts';
@@ -85,14 +86,13 @@ class KmsWrappingKeyring extends KeyringNode {
   }
 
   async #generate(key: KmsSpec, material: NodeEncryptionMaterial): Promise<EncryptedDataKey> {
-    const { GenerateDataKeyCommand } = await import('../aws/sdk-kms.ts');
     const client = await clientFor(this.#aws, key);
-    const command = new GenerateDataKeyCommand({
+    const input = {
       KeyId: key.keyId,
       NumberOfBytes: material.suite.keyLengthBytes,
       EncryptionContext: { ...material.encryptionContext },
-    });
-    const answer = await call(key.keyId, 'GenerateDataKey', () => client.send(command));
+    };
+    const answer = await call(key.keyId, 'GenerateDataKey', () => generateDataKey(this.#aws, client, input));
     const { KeyId, Plaintext, CiphertextBlob } = answer;
     if (Plaintext === undefined) throw malformed(key.keyId, 'GenerateDataKey', 'it has no data key');
     const dataKey = takeOver(Plaintext);

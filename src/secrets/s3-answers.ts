@@ -1,7 +1,8 @@
 /** What S3 answers, as the port has it. */
-import type { GetObjectCommandOutput, ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
+import type { ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
 import { nameOf, statusOf } from '../aws/errors.ts';
 import type { S3Target } from '../aws/s3-errors.ts';
+import type { ObjectAnswer } from '../aws/s3-objects.ts';
 import { OutputError, quote } from '../errors.ts';
 import type { ReadObject, StoredVersion, Written } from './store.ts';
 
@@ -23,7 +24,7 @@ export function versionsOf(
 }
 
 export function readOf(
-  { ETag, ContentRange, LastModified, VersionId }: GetObjectCommandOutput,
+  { ETag, ContentRange, LastModified, VersionId }: ObjectAnswer,
   bytes: Buffer,
 ): ReadObject {
   // bytes 0-65535/1234567
@@ -51,7 +52,7 @@ export function isMissing(error: unknown): boolean {
   return (status === 404 && nameOf(error) !== 'NoSuchBucket') || status === 405;
 }
 
-/** Whether the SDK had asked before, so that the error may be about what that attempt did. */
+/** Whether it was asked before, so that the error may be about what that attempt did. */
 export function isRepeated(error: unknown): boolean {
   const { $metadata } = error as { $metadata?: { attempts?: number } };
   return ($metadata?.attempts ?? 1) > 1;

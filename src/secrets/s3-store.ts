@@ -3,11 +3,12 @@
  * overwrite each other unseen; none ever sets an ACL, and a bucket that lets everybody in is not written to unasked.
  */
 import { createHash } from 'node:crypto';
-import type { GetObjectCommandInput, ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
+import type { ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
 import type { AwsAccess } from '../aws/access.ts';
 import { statusOf } from '../aws/errors.ts';
 import { readS3Body } from '../aws/s3-body.ts';
 import { type S3Target, s3ReadError, s3WriteError } from '../aws/s3-errors.ts';
+import { getObject, putObject } from '../aws/s3-objects.ts';
 import { quote, SourceError } from '../errors.ts';
 import { STORED_BYTES_MAX } from '../limits.ts';
 import { checkPath, keyOf, placeOf, type StoreLocation, whyNotPath } from './location.ts';
@@ -86,13 +87,9 @@ export class S3Store implements SecretStore {
 
   async read(path: string, options: ReadOptions = {}): Promise<ReadObject | undefined> {
     const { headBytes, bytesMax = STORED_BYTES_MAX, version } = options;
-    const range = headBytes === undefined ? {} : { Range: `bytes=0-${headBytes - 1}` };
+    const range = headBytes === undefined ? undefined : `bytes=0-${headBytes - 1}`;
     try {
-      return await this.#get(
-        path,
-        { ...range, ...(version && { VersionId: version }) },
-        headBytes ?? bytesMax,
-      );
+      return await this.#get(path, { range, version }, headBytes ?? bytesMax);
     } catch (error) {
       // An empty object has no first byte.
       if (headBytes !== undefined && statusOf(error) === 416)
@@ -109,22 +106,16 @@ export class S3Store implements SecretStore {
 
   async write(path: string, bytes: Buffer, expected: 'absent' | Expected): Promise<Written> {
     const target = this.#target(path);
-    const { PutObjectCommand } = await import('../aws/sdk-s3.ts');
-    const client = await this.#aws.s3();
     await this.#refusePublic(target.bucket);
-    const command = new PutObjectCommand({
-      Bucket: target.bucket,
-      Key: target.key,
-      Body: bytes,
-      ContentLength: bytes.length,
-      ContentType: 'application/octet-stream',
-      // Buckets with Object Lock want a checksum; servers that know none ignore it.
-      ChecksumSHA256: createHash('sha256').update(bytes).digest('base64'),
-      ...inRequest(this.#options.sse),
-      ...(expected === 'absent' ? { IfNoneMatch: '*' } : { IfMatch: expected.etag }),
-    });
     try {
-      return writtenOf(await client.send(command));
+      const answer = await putObject(this.#aws, {
+        ...{ bucket: target.bucket, key: target.key, bytes, contentType: 'application/octet-stream' },
+        // Buckets with Object Lock want a checksum; servers that know none ignore it.
+        sha256: createHash('sha256').update(bytes).digest('base64'),
+        ifMatch: expected === 'absent' ? undefined : expected.etag,
+        more: inRequest(this.#options.sse),
+      });
+      return writtenOf(answer);
     } catch (error) {
       const mine = await this.#writtenBefore(path, bytes, error);
       if (mine !== undefined) return mine;
@@ -191,11 +182,9 @@ export class S3Store implements SecretStore {
   }
 
   /** Throws what the SDK does, and readS3Body(). */
-  async #get(path: string, more: Partial<GetObjectCommandInput>, bytesMax: number): Promise<ReadObject> {
+  async #get(path: string, more: Parameters<typeof getObject>[2], bytesMax: number): Promise<ReadObject> {
     const { bucket, key, location } = this.#target(path);
-    const { GetObjectCommand } = await import('../aws/sdk-s3.ts');
-    const client = await this.#aws.s3();
-    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, ...more }));
+    const answer = await getObject(this.#aws, { bucket, key }, more);
     const bytes = await readS3Body(answer, { location, bytesMax, tooLargeHint: TOO_LARGE_HINT });
     return readOf(answer, bytes);
   }

@@ -14,7 +14,7 @@ import { GenerateDataKeyCommand } from '@aws-sdk/client-kms';
 import { AwsAccess } from '../../src/aws/access.ts';
 import { type ConfigError, type ErrorCode, SecretsfsError } from '../../src/errors.ts';
 import { openDiscovering, openUnwrapping, openWrapping } from '../../src/keyring/keyring.ts';
-import { type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
+import { type Fault, type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import {
   ACCOUNT,
   awsEnv,
@@ -326,6 +326,32 @@ test('a connection that is reset is key-unreachable, and so is a server that is 
     await assert.rejects(unseal(message, [keyArn]), failsWith('key-unreachable', /ECONNREFUSED/));
   } finally {
     undo();
+  }
+});
+
+test('of many calls the first goes through the SDK, and the others past it with the same result, or again through it', async () => {
+  const viaSdk = (operation: string) =>
+    proxy.seen
+      .filter((seen) => seen.operation === operation)
+      .map(({ headers }) => headers['amz-sdk-request'] !== undefined);
+  const messages = [await seal([keyArn]), await seal([keyArn])];
+  for (const message of messages) assert.deepEqual(await unseal(message, [keyArn]), plaintext);
+  assert.deepEqual(
+    [viaSdk('GenerateDataKey'), viaSdk('Decrypt')],
+    [
+      [true, false],
+      [true, false],
+    ],
+  );
+  const faults: Fault[] = [
+    { kind: 'spoil', how: 'cut', part: 0.5 },
+    { kind: 'answer', status: 200, headers: {}, body: 'no JSON' },
+    { kind: 'error', status: 400, code: 'ThrottlingException' },
+    { kind: 'reset' },
+  ];
+  for (const fault of faults) {
+    proxy.rules = [({ headers }) => (headers['amz-sdk-request'] === undefined ? fault : undefined)];
+    for (let i = 0; i < 2; i++) assert.deepEqual(await unseal(await seal([keyArn]), [keyArn]), plaintext);
   }
 });
 

@@ -69,6 +69,13 @@ test('a write whose answer was lost is not taken for somebody else’s when it i
   proxy.rules = [once('PUT', { kind: 'lose' })];
   const second = await store.write('a', Buffer.from('two'), first);
   assert.equal((await store.read('a'))?.etag, second.etag);
+  // The next goes through the SDK, and the one after that past it.
+  const third = await store.write('a', Buffer.from('three'), second);
+  proxy.rules = [once('PUT', { kind: 'lose' })];
+  const fourth = await store.write('a', Buffer.from('four'), third);
+  assert.equal((await store.read('a'))?.etag, fourth.etag);
+  const bySdk = puts().map(({ headers }) => headers['amz-sdk-request'] !== undefined);
+  assert.deepEqual(bySdk, [true, true, true, true, true, false, true]);
 });
 
 test('a removal whose answer was lost is one', async () => {
