@@ -8,7 +8,6 @@ import {
   createPublicKey,
   createSign,
   createVerify,
-  ECDH,
   generateKeyPair,
   type KeyObject,
   sign,
@@ -18,11 +17,12 @@ import { FRAME_BYTES_MAX } from '../limits.ts';
 
 const CURVE = 'secp384r1';
 const HASH = 'sha384';
-const POINT_BYTES = 97;
+/** Compressed: its first coordinate after one byte that says the sign of the other. */
+const POINT_BYTES = 49;
 /** In DER: two numbers of 48 bytes, each with a sign. */
 export const SIGNATURE_BYTES_MAX = 2 + 2 * (2 + 49);
 /** RFC 5480's SubjectPublicKeyInfo up to the point, of this curve. */
-const SPKI_HEAD = Buffer.from('3076301006072a8648ce3d020106052b81040022036200', 'hex');
+const SPKI_HEAD = Buffer.from('3046301006072a8648ce3d020106052b81040022033200', 'hex');
 /** The pool gets a copy of what it works on, and only in one piece: of what is longer, calculating is the smaller part. */
 const POOL_BYTES_MAX = FRAME_BYTES_MAX;
 
@@ -36,9 +36,10 @@ export function makeSigningKey(): Promise<SigningKey> {
   return new Promise((resolve, reject) => {
     generateKeyPair('ec', { namedCurve: CURVE }, (error, publicKey, privateKey) => {
       if (error) return reject(error);
-      const point = publicKey.export({ type: 'spki', format: 'der' }).subarray(-POINT_BYTES);
-      const compressed = ECDH.convertKey(point, CURVE, undefined, undefined, 'compressed') as Buffer;
-      resolve({ privateKey, publicKey: compressed.toString('base64') });
+      const { x = '', y = '' } = publicKey.export({ format: 'jwk' });
+      const sign = 2 | ((Buffer.from(y, 'base64url').at(-1) ?? 0) & 1);
+      const point = Buffer.concat([Buffer.of(sign), Buffer.from(x, 'base64url')]);
+      resolve({ privateKey, publicKey: point.toString('base64') });
     });
   });
 }
@@ -65,8 +66,8 @@ export async function isSignedBy(
   signature: Buffer,
   progress?: (doneBytes: number) => Promise<void> | void,
 ): Promise<boolean> {
-  const point = ECDH.convertKey(publicKey, CURVE, 'base64', undefined, 'uncompressed') as Buffer;
-  const key = createPublicKey({ key: Buffer.concat([SPKI_HEAD, point]), format: 'der', type: 'spki' });
+  const key = keyOf(publicKey);
+  if (key === undefined) return false;
   if (bytes.length <= POOL_BYTES_MAX) {
     const isRight = await new Promise<boolean>((resolve) => {
       verify(HASH, bytes, key, signature, (error, result) => resolve(error === null && result));
@@ -84,16 +85,22 @@ export async function isSignedBy(
   return verifying.verify(key, signature);
 }
 
-/** Whether a context's pair is a signing key: a point of the curve, compressed, as makeSigningKey() writes it. */
-export function isPublicKey(text: string | undefined): boolean {
-  if (text === undefined) return false;
+/** undefined where it is no point of the curve. */
+function keyOf(publicKey: string): KeyObject | undefined {
   try {
-    const point = Buffer.from(text, 'base64');
-    ECDH.convertKey(point, CURVE, undefined, undefined, 'uncompressed');
-    return point.length === 49 && point.toString('base64') === text;
+    const spki = Buffer.concat([SPKI_HEAD, Buffer.from(publicKey, 'base64')]);
+    return createPublicKey({ key: spki, format: 'der', type: 'spki' });
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+/** Whether a context's pair is written as makeSigningKey() writes it. Whether that is a key shows when something is verified. */
+export function isPublicKey(text: string | undefined): boolean {
+  const point = Buffer.from(text ?? '', 'base64');
+  return (
+    point.length === POINT_BYTES && (point[0] === 2 || point[0] === 3) && point.toString('base64') === text
+  );
 }
 
 /** Node's crypto takes less than 2 GiB at a time, and returns as much as it takes. */

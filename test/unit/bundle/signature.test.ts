@@ -1,7 +1,7 @@
 /** Short messages and long ones are signed alike, by different ways: in the thread pool, and piece by piece. */
 import assert from 'node:assert/strict';
 import { createHook } from 'node:async_hooks';
-import { randomBytes } from 'node:crypto';
+import { createECDH, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { isPublicKey, isSignedBy, makeSigningKey, signMessage } from '../../../src/bundle/signature.ts';
 import { FRAME_BYTES_MAX } from '../../../src/limits.ts';
@@ -51,8 +51,23 @@ test('keys are made, and short messages signed and verified, beside everything e
 });
 
 test('a public key is a compressed point of the curve, in base64 as it should be', async () => {
+  for (let i = 0; i < 20; i++) {
+    const key = await makeSigningKey();
+    assert.ok(isPublicKey(key.publicKey));
+    // As OpenSSL compresses it, whichever of the two signs it has.
+    const whole = createECDH('secp384r1');
+    whole.setPrivateKey(Buffer.from(key.privateKey.export({ format: 'jwk' }).d ?? '', 'base64url'));
+    assert.equal(key.publicKey, whole.getPublicKey('base64', 'compressed'));
+  }
   const { publicKey } = await makeSigningKey();
-  assert.ok(isPublicKey(publicKey));
   for (const none of [undefined, '', 'x', publicKey.slice(4), `${publicKey} `, 'A'.repeat(66)])
     assert.equal(isPublicKey(none), false, none);
+});
+
+test('nothing is signed by what is no point of the curve', async () => {
+  const key = await makeSigningKey();
+  const signature = await signMessage(Buffer.from('x'), key);
+  const none = Buffer.concat([Buffer.of(2), Buffer.alloc(48, 0xff)]).toString('base64');
+  assert.ok(isPublicKey(none));
+  assert.equal(await isSignedBy(none, Buffer.from('x'), signature), false);
 });
