@@ -3,6 +3,7 @@ import { parseContext } from '../bundle/name.ts';
 import { stateDirectory } from '../daemon/floor.ts';
 import { OutputError, quote, UsageError } from '../errors.ts';
 import { parseKeySpec } from '../keyring/spec.ts';
+import { FactsCache } from '../secrets/facts-cache.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, DRY_RUN, isDryRun, optionalTextArg } from './command.ts';
 import { onInterrupt } from './interrupt.ts';
@@ -71,11 +72,12 @@ export const rotate: Command = {
     }
     const dryRun = isDryRun(args);
     const opening = fromKeys === undefined ? settings : { ...settings, acceptKey: fromKeys };
+    const facts = await FactsCache.open(env, store.location);
     const interrupt = onInterrupt();
     try {
       const result = await rotateStore(
         {
-          ...{ store, aws, keys, fromKeys, purge, dryRun },
+          ...{ store, aws, keys, fromKeys, purge, dryRun, facts },
           patterns: ((args['pattern'] ?? []) as readonly unknown[]).map(String),
           opener: await createOpener({ settings: opening }, store, aws),
           context: parseContext(settings.context ?? []),
@@ -92,6 +94,7 @@ export const rotate: Command = {
       else ui.print(words(result, dryRun));
       conclude(result, dryRun, purge, ui);
     } finally {
+      await facts.save();
       interrupt.end();
     }
   },

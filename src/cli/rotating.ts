@@ -7,6 +7,7 @@ import { openUnwrapping, openWrapping } from '../keyring/keyring.ts';
 import { RawKms } from '../keyring/raw-kms.ts';
 import { sealForSneaker } from '../keyring/seal-sneaker.ts';
 import type { KmsSpec } from '../keyring/spec.ts';
+import type { FactsCache } from '../secrets/facts-cache.ts';
 import { type RotationSummary, rotateAll } from '../secrets/rotate-all.ts';
 import { FileJournal, type RotationSubject } from '../secrets/rotation-journal.ts';
 import { type RotationTarget, targetsOf } from '../secrets/rotation-pair.ts';
@@ -27,6 +28,8 @@ export interface RotateRequest {
   /** ARNs, and local:PATH: only what one of these wrapped is rotated. undefined: everything. */
   readonly fromKeys: readonly string[] | undefined;
   readonly opener: SecretOpener;
+  /** Told what is written. The caller saves it. */
+  readonly facts: FactsCache;
   /** Pairs of those of an old format, which do not say theirs. */
   readonly context: Readonly<Record<string, string>>;
   /** Where the record of what was done is. */
@@ -93,6 +96,7 @@ export async function rotateStore(request: RotateRequest, ui: Ui): Promise<Rotat
           ((plaintext, place, context) =>
             sealForSneaker(plaintext, { kms, key: forSneaker, context, place })),
         purge: request.purge,
+        onWritten: (...written) => request.facts.add(...written),
         now: () => Date.now(),
         pause: (ms) => sleep(ms),
         concurrency: request.concurrency,

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { parseContext } from '../bundle/name.ts';
 import { OutputError, quote, UsageError } from '../errors.ts';
 import { openWrapping } from '../keyring/keyring.ts';
+import { FactsCache } from '../secrets/facts-cache.ts';
 import { parsePath } from '../secrets/location.ts';
 import { readSecretHeader, type SealSecretOptions, sealSecret } from '../secrets/secret.ts';
 import type { SecretStore } from '../secrets/store.ts';
@@ -34,7 +35,7 @@ export const sync: Command = {
       })
       .options(DRY_RUN),
   async run(args, context) {
-    const { settings, ui, json } = context;
+    const { settings, ui, json, env } = context;
     const dir = textArg(args, 'dir');
     const prefix = prefixOf(textArg(args, 'prefix'));
     const { key = [] } = settings;
@@ -56,6 +57,7 @@ export const sync: Command = {
       for (const { path } of files) checkName(dir, path, (at) => store.locate(`${prefix}/${at}`));
       for (const { path, kind } of entries)
         if (kind === 'symlink') ui.warn(`left out: ${quote(`${dir}/${path}`)} is a symlink`);
+      const facts = await FactsCache.open(env, store.location);
       const result = await ui.progress(`comparing ${plural(files.length, 'file')}`, (report) =>
         syncFiles(files, {
           ...{ store, prefix, keyring, dryRun, signal: interrupt.signal },
@@ -67,9 +69,10 @@ export const sync: Command = {
             const opener = await createOpener({ settings: { ...settings, acceptKey } }, store, aws);
             return opener.open(path);
           },
+          onWritten: (...written) => facts.add(...written),
           now: () => new Date(),
           onDone: (done, total) => report(done / total),
-        }),
+        }).finally(() => facts.save()),
       );
       if (json) ui.printJson({ location: store.locate(prefix), dryRun, ...result });
       else printResult(result, dryRun, ui);

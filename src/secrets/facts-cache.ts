@@ -1,5 +1,5 @@
 /**
- * What `ls` found out before, so that the next one asks for the listing alone: by store, path, etag and time. A file of this
+ * What `ls` found out before, and commands that write many know anyway, so that the next `ls` asks for the listing alone: by store, path, etag and time. A file of this
  * user in XDG_CACHE_HOME; no secret is in it, only what anybody sees who may read the store. It may be lost at any time: what
  * can't be read or written is done without.
  */
@@ -8,8 +8,8 @@ import { lstat, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '../source/output.ts';
 import { makeDirectory } from '../system/make-directory.ts';
-import type { Facts } from './facts.ts';
-import type { StoredObject } from './store.ts';
+import { type Facts, factsOf } from './facts.ts';
+import type { StoredObject, Written } from './store.ts';
 
 /** Of an object that a listing named. */
 export interface Known {
@@ -18,7 +18,8 @@ export interface Known {
   readonly version: string | undefined;
 }
 
-type Entry = readonly [etag: string, modifiedMs: number, version: string | null, facts: Facts];
+/** The time of what we wrote is not known before it is listed. */
+type Entry = readonly [etag: string, modifiedMs: number | null, version: string | null, facts: Facts];
 
 /** Raised when Facts get another shape: what an older program wrote is not read. */
 const FORMAT = 1;
@@ -48,12 +49,23 @@ export class FactsCache {
 
   get({ path, etag, modifiedMs }: StoredObject): Known | undefined {
     const [knownEtag, knownMs, version, facts] = this.#entries.get(path) ?? [];
-    if (facts === undefined || knownEtag !== etag || knownMs !== modifiedMs) return undefined;
+    if (facts === undefined || knownEtag !== etag) return undefined;
+    if (knownMs !== null && knownMs !== modifiedMs) return undefined;
     return { facts, version: version ?? undefined };
   }
 
   set({ path, etag, modifiedMs }: StoredObject, { facts, version }: Known): void {
+    const [knownEtag, knownMs] = this.#entries.get(path) ?? [];
+    if (knownEtag === etag && knownMs === modifiedMs) return;
     this.#entries.set(path, [etag, modifiedMs, version ?? null, facts]);
+    this.#changed = true;
+  }
+
+  /** What was just written: the whole of it. */
+  add(path: string, bytes: Buffer, { etag, version }: Written): void {
+    const facts = factsOf(bytes, bytes.length, path);
+    if (facts === undefined) return;
+    this.#entries.set(path, [etag, null, version ?? null, facts]);
     this.#changed = true;
   }
 
@@ -112,7 +124,7 @@ function isEntry(pair: [string, unknown]): pair is [string, Entry] {
   const { format, plaintextBytes, keys, created, context, sealedFor } = facts;
   return (
     typeof etag === 'string' &&
-    typeof modifiedMs === 'number' &&
+    (modifiedMs === null || typeof modifiedMs === 'number') &&
     (version === null || typeof version === 'string') &&
     typeof format === 'string' &&
     ['number', 'undefined'].includes(typeof plaintextBytes) &&

@@ -8,7 +8,7 @@ import { BundleError, classOf, SecretsfsError } from '../errors.ts';
 import { purgeBelow } from './purge.ts';
 import { type RotationTarget, removeHalves, thereAreBoth } from './rotation-pair.ts';
 import { readSecretHeader, type SecretHeader, sealSecret } from './secret.ts';
-import type { ReadObject, SecretStore } from './store.ts';
+import type { ReadObject, SecretStore, Written } from './store.ts';
 
 export interface RotationJournal {
   /** When this rotation began, be it in an earlier process. */
@@ -46,6 +46,8 @@ export interface RotationOptions {
   readonly purge: boolean;
   /** Everything but sealing and writing. */
   readonly dryRun: boolean;
+  /** Told of each that was written. */
+  onWritten?(path: string, bytes: Buffer, written: Written): void;
   now(): number;
   pause(ms: number): Promise<void>;
 }
@@ -123,6 +125,7 @@ async function attemptOne(target: RotationTarget, options: RotationOptions): Pro
       plaintext.fill(0);
     }
     const written = await store.write(path, sealed, stored === undefined ? 'absent' : { etag: stored.etag });
+    options.onWritten?.(path, sealed, written);
     await removeHalves(store, target);
     const versions = await purge(path, written.version, options);
     journal.add(path, written.etag);

@@ -9,7 +9,7 @@ import { BundleError, quote } from '../errors.ts';
 import { mapConcurrently } from './concurrent.ts';
 import { headerAt } from './header-at.ts';
 import { sealSecret } from './secret.ts';
-import type { SecretStore, StoredObject } from './store.ts';
+import type { SecretStore, StoredObject, Written } from './store.ts';
 
 /** The name of the key's secret below the prefix. */
 export const SYNC_KEY = '.secretsfs-sync-key';
@@ -43,6 +43,8 @@ export interface SyncOptions {
   readonly dryRun: boolean;
   /** Nothing is begun any more once it is aborted. */
   readonly signal?: AbortSignal;
+  /** Told of each that was written. */
+  onWritten?(path: string, bytes: Buffer, written: Written): void;
   now(): Date;
   onDone?(done: number, total: number): void;
 }
@@ -135,7 +137,7 @@ async function syncFile(
   { path, data }: SyncFile,
   isThere: boolean,
   key: Buffer | undefined,
-  { store, prefix, keyring, context, dryRun, now }: SyncOptions,
+  { store, prefix, keyring, context, dryRun, now, onWritten }: SyncOptions,
 ): Promise<'added' | 'changed' | 'unchanged'> {
   const at = `${prefix}/${path}`;
   const found = isThere ? await headerAt(store, at) : undefined;
@@ -151,7 +153,8 @@ async function syncFile(
       context,
       hash,
     });
-    await store.write(at, sealed, found === undefined ? 'absent' : { etag: found.etag });
+    const written = await store.write(at, sealed, found === undefined ? 'absent' : { etag: found.etag });
+    onWritten?.(at, sealed, written);
   }
   return found === undefined ? 'added' : 'changed';
 }

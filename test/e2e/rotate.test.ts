@@ -6,6 +6,12 @@ import { readdir } from 'node:fs/promises';
 import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GenerateDataKeyCommand } from '@aws-sdk/client-kms';
+import {
+  ListObjectVersionsCommand,
+  type ListObjectVersionsCommandInput,
+  type ListObjectVersionsCommandOutput,
+} from '@aws-sdk/client-s3';
+import { mapConcurrently } from '../../src/secrets/concurrent.ts';
 import { type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import {
   awsEnv,
@@ -14,6 +20,7 @@ import {
   createKey,
   type Moto,
   motoKms,
+  motoS3,
   replaceEnv,
   startMoto,
   unique,
@@ -22,8 +29,13 @@ import { PROGRAM } from '../support/paths.ts';
 import { Bench, type Outcome } from '../support/program.ts';
 import { contentOf, StoredSecrets } from '../support/stored-secrets.ts';
 
-const COUNT = 90;
+const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
+const COUNT = SOAK ? 5_000 : 90;
+/** Writes before an interruption, at the most: five times that, and what is under way, are fewer than all. */
+const WRITES_MAX = SOAK ? 800 : 6;
 const INTERRUPTIONS = 5;
+/** Reads of a test, where there are thousands. */
+const AT_ONCE = 16;
 
 let moto: Moto;
 let restoreEnv: () => void;
@@ -60,14 +72,28 @@ async function setUp(t: TestContext, { count = 6, versioned = false } = {}): Pro
 }
 
 async function assertAll({ secrets }: World, key: string): Promise<void> {
-  for (const path of secrets.paths)
+  await mapConcurrently(secrets.paths, AT_ONCE, async (path) => {
     assert.deepEqual(await secrets.open(path), { content: contentOf(path), keys: [key] });
+  });
 }
 
-async function versionsOf({ secrets }: World, path: string): Promise<number> {
-  let count = 0;
-  for await (const _ of secrets.store.versions(path)) count += 1;
-  return count;
+async function assertVersions({ secrets, location }: World, want: number): Promise<void> {
+  const counts = new Map<string, number>();
+  const client = motoS3(moto.url);
+  const [bucket, prefix] = location.slice('s3://'.length).split('/');
+  let page: Partial<ListObjectVersionsCommandOutput> | undefined = {};
+  while (page !== undefined) {
+    const from: Pick<ListObjectVersionsCommandInput, 'KeyMarker' | 'VersionIdMarker'> = {
+      KeyMarker: page.NextKeyMarker,
+      VersionIdMarker: page.NextVersionIdMarker,
+    };
+    const command = new ListObjectVersionsCommand({ Bucket: bucket, Prefix: `${prefix}/`, ...from });
+    const next: ListObjectVersionsCommandOutput = await client.send(command);
+    for (const { Key = '' } of next.Versions ?? []) counts.set(Key, (counts.get(Key) ?? 0) + 1);
+    page = next.IsTruncated === true ? next : undefined;
+  }
+  client.destroy();
+  assert.deepEqual(counts, new Map(secrets.paths.toSorted().map((path) => [`${prefix}/${path}`, want])));
 }
 
 function refused({ code, stdout, stderr }: Outcome, exit: number, name: string): string {
@@ -81,31 +107,44 @@ test(`interrupted at random ${INTERRUPTIONS} times: every secret opens at every 
   const world = await setUp(t, { count: COUNT, versioned: true });
   const { bench, secrets } = world;
   const reader = secrets.startReading();
-  const args = [bench.program, 'rotate', '--key', newKey, '--concurrency', '6'];
+  const args = [bench.program, 'rotate', '--key', newKey, '--concurrency', SOAK ? '32' : '6'];
+  let puts = 0;
+  proxy.rules = [
+    ({ method }) => {
+      puts += method === 'PUT' ? 1 : 0;
+      return undefined;
+    },
+  ];
   let isSeen = 0;
   for (let i = 0; i < INTERRUPTIONS; i++) {
-    const puts = () => proxy.seen.filter(({ method }) => method === 'PUT').length;
-    const until = puts() + 1 + Math.floor(Math.random() * 6);
+    const until = puts + 1 + Math.floor(Math.random() * WRITES_MAX);
     const child = spawn(process.execPath, args, { env: bench.env, stdio: 'ignore' });
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-    while (puts() < until && child.exitCode === null) await sleep(1);
+    while (puts < until && child.exitCode === null) await sleep(1);
     await sleep(Math.random() * 6);
     if (child.exitCode === null) isSeen += 1;
     child.kill(i % 2 === 0 ? 'SIGKILL' : 'SIGINT');
     const code = await ended;
     assert.equal(code, i % 2 === 0 ? null : 10);
+    t.diagnostic(`interrupted after ${puts} writes`);
   }
   assert.equal(isSeen, INTERRUPTIONS);
-  const { code, stdout, stderr } = await bench.secretsfs(['rotate', '--key', newKey, '--json']);
+  const { code, stdout, stderr } = await bench.secretsfs(['rotate', '--key', newKey, '--json'], {
+    timeoutMs: 900_000,
+  });
   assert.equal(code, 0, stderr);
   const { rotated, already, failed, left } = JSON.parse(stdout);
   assert.ok(rotated > 0 && already > 0);
   assert.deepEqual([rotated + already, failed, left], [COUNT, [], 0]);
   assert.match(stderr, /continuing the rotation that began/);
   assert.match(stderr, /older versions, if the bucket keeps any, stay readable/);
-  assert.ok((await reader.stop()) > 20);
+  const reads = await reader.stop();
+  assert.ok(reads > 20);
+  t.diagnostic(
+    `${rotated} rotated by the last, ${already} before; ${reads} secrets read and opened meanwhile`,
+  );
   await assertAll(world, newKey);
-  for (const path of secrets.paths) assert.equal(await versionsOf(world, path), 2, path);
+  await assertVersions(world, 2);
   assert.deepEqual(await readdir(bench.path('state/rotations')), []);
 });
 
@@ -127,6 +166,13 @@ test('KMS_KEY_ID=new secretsfs rotate does what it did; with nothing new there a
   assert.equal(await bench.must(['rotate', 'app-1/*,app-2/**', '--key', newKey]), 'rotated 2 secrets\n');
   const now = await etags();
   assert.equal(now.filter((etag, i) => etag !== before[i]).length, 2);
+  // What was written is known: the listing is all that is asked for.
+  proxy.seen.length = 0;
+  assert.equal(JSON.parse(await bench.must(['ls', '--json'])).length, 6);
+  assert.deepEqual(
+    proxy.seen.map(({ path }) => /list-type=2/.test(path)),
+    [true],
+  );
   await assertAll(world, newKey);
 });
 
@@ -146,13 +192,13 @@ test('--dry-run says what would be done, and --from-key leaves what is under oth
 
 test('--purge-versions removes what the old key still opens', async (t) => {
   const world = await setUp(t, { versioned: true });
-  const { bench, secrets } = world;
+  const { bench } = world;
   const { stderr } = await bench.secretsfs(['rotate', '--key', newKey]);
   assert.match(stderr, /--purge-versions removes them/);
   const purged = await bench.secretsfs(['rotate', '--key', newKey, '--purge-versions']);
   assert.equal(purged.stdout, 'rotated 6 secrets, 12 older versions removed\n');
   assert.equal(purged.stderr, '');
-  for (const path of secrets.paths) assert.equal(await versionsOf(world, path), 1);
+  await assertVersions(world, 1);
   await assertAll(world, newKey);
 });
 

@@ -91,6 +91,7 @@ export class Bench {
     const own = {
       SECRETSFS_RUNTIME_DIR: path.join(directory, 'run'),
       SECRETSFS_STATE_DIR: path.join(directory, 'state'),
+      XDG_CACHE_HOME: path.join(directory, 'cache'),
     };
     const bench = new Bench(directory, { ...env, ...own });
     bench.after(() => rm(directory, { recursive: true, force: true }));

@@ -56,6 +56,35 @@ test('what was found out is remembered until an object is another one', async (t
   assert.deepEqual(await list(), ['a 3']);
 });
 
+test('what was written need not be read, until it is another one', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const env = { XDG_CACHE_HOME: await temporaryDirectory(t) };
+  const { store, reads } = watched(createStore(directory, new AwsAccess({ env: {} }), {}));
+  const cache = () => FactsCache.open(env, store.location);
+  const list = async () => {
+    reads.length = 0;
+    const listed = await listSecrets(store, [], { cache: await cache() });
+    return listed.map((each) => `${each.path} ${each.facts?.plaintextBytes}`);
+  };
+  const writing = await cache();
+  const write = async (bytes: Buffer, expected: 'absent' | { etag: string }) => {
+    const written = await store.write('a', bytes, expected);
+    writing.add('a', bytes, written);
+    await writing.save();
+    return written;
+  };
+  const first = await write(await sealTestSecret('1'), 'absent');
+  assert.deepEqual([await list(), reads], [['a 1'], []]);
+  assert.deepEqual([await list(), reads], [['a 1'], []]);
+  const second = await write(await sealTestSecret('22'), first);
+  assert.deepEqual([await list(), reads], [['a 2'], []]);
+  // The same bytes at another time: it may be another version.
+  const bytes = (await store.read('a'))?.bytes ?? Buffer.alloc(0);
+  await store.remove('a', second);
+  await store.write('a', bytes, 'absent');
+  assert.deepEqual([await list(), reads], [['a 2'], ['a']]);
+});
+
 test('what is remembered is for this user alone, and what others could have written is not read', async (t) => {
   const home = await temporaryDirectory(t);
   const cache = await FactsCache.open({ HOME: home }, 'file:///x');
