@@ -104,6 +104,10 @@ interface S3Input {
   readonly VersionId: string;
 }
 
+interface SigningConfig {
+  signer(scheme: unknown): unknown;
+}
+
 interface Context {
   readonly __smithy_context?: { readonly selectedHttpAuthScheme?: Scheme };
   /** Of buckets with sessions of their own. */
@@ -132,10 +136,26 @@ function learn(sent: HttpRequest, input: Partial<S3Input>, context: Context): Le
     request.path = request.path.slice(0, -encoded.length);
   }
   const { httpAuthOption, identity, signer } = scheme;
-  // The SDK's own, which asks for the credentials each time.
-  const sign = (unsigned: HttpRequest) =>
-    signer.sign(unsigned, identity, httpAuthOption.signingProperties ?? {}) as Promise<HttpRequest>;
+  const { signingProperties = {} } = httpAuthOption;
+  const properties = {
+    ...signingProperties,
+    config: makingOneSigner(signingProperties['config'] as SigningConfig),
+  };
+  const sign = (unsigned: HttpRequest) => signer.sign(unsigned, identity, properties) as Promise<HttpRequest>;
   return { request, sign };
+}
+
+/** The SDK makes a signer for each call. Each asks for the credentials whenever it signs. */
+function makingOneSigner(config: SigningConfig): SigningConfig {
+  let made: unknown;
+  return Object.create(config, {
+    signer: {
+      value: (scheme: unknown) => {
+        made ??= config.signer(scheme);
+        return made;
+      },
+    },
+  });
 }
 
 function encodeKey(key: string): string {
