@@ -10,7 +10,7 @@ import { mapConcurrently } from '../../src/secrets/concurrent.ts';
 import { awsEnv, createBucket, motoS3, startMoto } from '../support/moto.ts';
 import { Bench } from '../support/program.ts';
 import { sealTestSecret } from '../support/secrets.ts';
-import { startBareS3 } from './bare-s3.ts';
+import { startBareAws } from './bare-aws.ts';
 import { atMost, type Benchmark, type Result, type Scope } from './measure.ts';
 
 const SECRETS = 5_000;
@@ -46,7 +46,7 @@ async function ofMoto(scope: Scope, sealed: Buffer): Promise<Result[]> {
 }
 
 async function ofBareServer(scope: Scope, sealed: Buffer): Promise<Result[]> {
-  const server = await startBareS3([...PATHS].sort(), sealed);
+  const server = await startBareAws({ objects: new Map(PATHS.map((key) => [key, sealed])) });
   scope.after(() => server.close());
   return measure(scope, 'S3 (a bare server)', 's3://bucket', awsEnv(server.url));
 }

@@ -18,6 +18,8 @@ const CREDENTIALS = { accessKeyId: 'testing', secretAccessKey: 'testing' };
 
 export interface Moto {
   readonly url: string;
+  /** undefined of a shared one. */
+  readonly pid?: number | undefined;
   /** Ends the server if it is ours; resolves when it is gone. */
   stop(): Promise<void>;
 }
@@ -89,6 +91,7 @@ export async function startMoto(options: { readonly own?: boolean } = {}): Promi
   }
   return {
     url,
+    pid: child.pid,
     async stop() {
       kill();
       await ended;
