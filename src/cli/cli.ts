@@ -10,12 +10,15 @@ import {
 } from '../daemon/config.ts';
 import { EXIT_CODES, quote, UsageError } from '../errors.ts';
 import type { Command, Context } from './command.ts';
-import { COMMANDS, findCommand, type KnownCommand } from './commands.ts';
+import { findCommand, type KnownCommand } from './commands.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { ConfigGiven } from './config-source.ts';
+import { nearest } from './near.ts';
 import { COMMON_FLAGS, FLAGS } from './options.ts';
+import { type Flag, signatureOf } from './signature.ts';
 import { createUi, type Ui } from './ui.ts';
-import { versionText } from './version.ts';
+import { columnsOf } from './width.ts';
+import { isHelp, withoutCommand } from './without-command.ts';
 
 /** Runs what `given`, the arguments without node and the program, says; returns the exit code. Never throws. */
 export async function runCli(given: readonly string[], process: NodeJS.Process): Promise<number> {
@@ -27,7 +30,7 @@ export async function runCli(given: readonly string[], process: NodeJS.Process):
   try {
     const { known, group } = findCommand(all);
     if (known === undefined) {
-      withoutCommand(all, group, ui);
+      withoutCommand(all, group, { ui, columns: columnsOf(stdout) });
       await ui.flushed();
       return EXIT_CODES.ok;
     }
@@ -85,81 +88,6 @@ async function loadConfig(
   return { file, given: { path: absolute, identity: file.identity, read } };
 }
 
-function withoutCommand(argv: readonly string[], group: readonly KnownCommand[] | undefined, ui: Ui): void {
-  const name = argv[0]?.startsWith('-') ? undefined : argv[0];
-  if (name === undefined && (argv.includes('--version') || isHelp(argv))) {
-    ui.printText(argv.includes('--version') ? versionText() : helpText());
-    return;
-  }
-  if (name !== undefined && group !== undefined) {
-    withoutCommandOf(name, group, argv, ui);
-    return;
-  }
-  const misplaced =
-    name === undefined ? COMMANDS.find((command) => argv.includes(command.name))?.name : undefined;
-  if (misplaced !== undefined) {
-    throw new UsageError('no command given: it comes first', {
-      hint: `secretsfs ${misplaced}, then its options`,
-    });
-  }
-  const near = COMMANDS.find((command) => name !== undefined && isNear(command.name, name))?.name;
-  throw new UsageError(
-    name === undefined ? 'no command given' : `unknown command ${quote(name.slice(0, 40))}`,
-    {
-      hint: near === undefined ? 'secretsfs --help lists the commands' : `did you mean "${near}"?`,
-    },
-  );
-}
-
-/** `name` is a group's, and no command of it follows. */
-function withoutCommandOf(
-  name: string,
-  group: readonly KnownCommand[],
-  argv: readonly string[],
-  ui: Ui,
-): void {
-  if (isHelp(argv)) {
-    ui.printText([`secretsfs ${name}:`, '', ...commandLines(group)].join('\n'));
-    return;
-  }
-  const given = argv[1]?.startsWith('-') ? undefined : argv[1];
-  const near = group.find((command) => given !== undefined && isNear(command.name, `${name} ${given}`))?.name;
-  throw new UsageError(
-    given === undefined
-      ? `no command of ${name} given`
-      : `unknown command ${quote(`${name} ${given.slice(0, 40)}`)}`,
-    { hint: near === undefined ? `secretsfs ${name} --help lists the commands` : `did you mean "${near}"?` },
-  );
-}
-
-function helpText(): string {
-  return [
-    'secretsfs: serves an encrypted bundle of secrets as files in memory',
-    '',
-    'Commands:',
-    ...commandLines(COMMANDS),
-    '',
-    'secretsfs COMMAND --help shows the options of a command.',
-    'Five minutes without AWS: secretsfs keygen KEY; secretsfs pack --dir DIR --key local:KEY web.enc;',
-    'secretsfs mount web.enc /mnt --key local:KEY',
-  ].join('\n');
-}
-
-function commandLines(commands: readonly KnownCommand[]): string[] {
-  const width = Math.max(...commands.map((command) => command.name.length));
-  return commands.map((command) => `  ${command.name.padEnd(width)}  ${command.describe}`);
-}
-
-/** One letter more, fewer or other, or two neighbours swapped. */
-function isNear(a: string, b: string): boolean {
-  if (Math.abs(a.length - b.length) > 1) return false;
-  let start = 0;
-  while (start < a.length && a[start] === b[start]) start++;
-  const [restA, restB] = [a.slice(start), b.slice(start)];
-  const swapped = restB.slice(0, 2) === `${restA[1]}${restA[0]}` && restA.slice(2) === restB.slice(2);
-  return swapped || restA.slice(1) === restB.slice(1) || restA === restB.slice(1) || restA.slice(1) === restB;
-}
-
 /** The parsed arguments, or undefined where help was asked for and given. */
 async function parse(
   { name, describe }: KnownCommand,
@@ -168,11 +96,11 @@ async function parse(
   { ui, columns }: { readonly ui: Ui; readonly columns: number },
 ): Promise<Record<string, unknown> | undefined> {
   let parsed: Record<string, unknown> | undefined;
-  let isOption: (name: string) => boolean = () => true;
+  const { flags } = signatureOf({ name, describe }, command);
   const positionals = command.usage.slice(name.length).split(' ').slice(1);
-  const wrong = (problem: string) =>
+  const wrong = ({ problem, meant }: Wrong) =>
     new UsageError(`${name.includes(' ') ? name : `cannot ${name}`}: ${problem}`, {
-      hint: `secretsfs ${name} --help shows the options`,
+      hint: meant === undefined ? `secretsfs ${name} --help shows the options` : `did you mean ${meant}?`,
     });
   const build = (yargs: Argv): Argv => {
     let built = command.build?.(yargs) ?? yargs;
@@ -180,9 +108,6 @@ async function parse(
       const options = FLAGS[setting];
       if (options !== undefined) built = built.option(flagName(setting), options);
     }
-    const { key } = (built as Argv & { getOptions(): { key: Record<string, unknown> } }).getOptions();
-    isOption = (name) =>
-      name === 'h' || Object.hasOwn(key, name) || Object.hasOwn(key, name.replace(/^no-/, ''));
     return built;
   };
   const parser = yargs([])
@@ -205,14 +130,14 @@ async function parse(
       {},
       (error: Error | undefined, _args: unknown, output: string) => {
         if (error != null || (output !== '' && parsed === undefined && !isHelp(argv))) {
-          return reject(wrong(problemOf(error?.message || output, argv, { positionals, isOption })));
+          return reject(wrong(problemOf(error?.message || output, argv, { positionals, flags })));
         }
         if (parsed === undefined) {
           ui.printText(output.replace(command.usage, command.shown ?? command.usage));
           return resolve(undefined);
         }
         const problem = problemOfValues(parsed, command, argv);
-        if (problem !== undefined) return reject(wrong(problem));
+        if (problem !== undefined) return reject(wrong({ problem }));
         resolve(
           Object.fromEntries(
             Object.entries(parsed).map(([key, value]) => [
@@ -226,6 +151,12 @@ async function parse(
   });
 }
 
+interface Wrong {
+  readonly problem: string;
+  /** What was meant, most likely. */
+  readonly meant?: string | undefined;
+}
+
 /**
  * yargs calls options and positionals alike arguments, and lets an option that it does not know take a positional.
  * `positionals`: as the usage has them.
@@ -233,26 +164,45 @@ async function parse(
 function problemOf(
   text: string,
   argv: readonly string[],
-  { positionals, isOption }: { readonly positionals: readonly string[]; isOption(name: string): boolean },
-): string {
+  { positionals, flags }: { readonly positionals: readonly string[]; readonly flags: readonly Flag[] },
+): Wrong {
   const [message = ''] = text.split('\n');
   const [, chosen, found, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)$/m.exec(text) ?? [];
   if (chosen !== undefined) {
     const isPositional = positionals.some((each) => each.replace(/\W/g, '') === chosen);
     const name = isPositional ? chosen.toUpperCase() : `--${chosen}`;
-    return `${name} is ${found}, want ${choices?.replaceAll(', ', ' or ')}`;
+    return { problem: `${name} is ${found}, want ${choices?.replaceAll(', ', ' or ')}` };
   }
+  const names = flags.flatMap(({ name, alias }) => (alias === undefined ? [name] : [name, alias]));
+  // yargs takes acceptKey for accept-key, and --no- before what can be false.
+  const isOption = (name: string) =>
+    names.includes(dashed(name)) || names.includes(dashed(name.replace(/^no-/, '')));
   const option = splitAtDashes(argv)
     .own.map((arg) => arg.replace(/=.*/s, ''))
     .find((arg) => /^--?[a-z]/i.test(arg) && !isOption(arg.replace(/^-+/, '')));
-  if (option !== undefined) return `unknown option ${quote(option)}`;
+  if (option !== undefined) {
+    const near = nearest(
+      option.replace(/^-+/, ''),
+      flags.map(({ name }) => name),
+    );
+    return {
+      problem: `unknown option ${quote(option)}`,
+      meant: near === undefined ? undefined : `--${near}`,
+    };
+  }
   const given = /^Not enough non-option arguments: got (\d+)/.exec(message)?.[1];
-  if (given !== undefined) return `no ${positionals[Number(given)]?.replace(/\W/g, '').toUpperCase()} given`;
+  if (given !== undefined)
+    return { problem: `no ${positionals[Number(given)]?.replace(/\W/g, '').toUpperCase()} given` };
   const valueless = /^Not enough arguments following: (.*)$/.exec(message)?.[1];
-  if (valueless !== undefined) return `--${valueless} needs a value`;
+  if (valueless !== undefined) return { problem: `--${valueless} needs a value` };
   const unknown = /^Unknown arguments?: (.*)$/.exec(message)?.[1]?.split(', ') ?? [];
-  if (unknown.length === 0) return lowerFirst(message);
-  return `too many arguments: ${quote(unknown[0] ?? '')}`;
+  if (unknown.length === 0) return { problem: lowerFirst(message) };
+  return { problem: `too many arguments: ${quote(unknown[0] ?? '')}` };
+}
+
+/** acceptKey → accept-key */
+function dashed(name: string): string {
+  return flagName(name as SettingName);
 }
 
 /** What yargs takes, and nobody means: an option twice, of which but one can hold, and --flag=value. */
@@ -289,10 +239,6 @@ function hideDash(arg: string): string {
 
 function showDash(value: unknown): unknown {
   return value === DASH ? '-' : value;
-}
-
-function isHelp(argv: readonly string[]): boolean {
-  return argv.includes('--help') || argv.includes('-h');
 }
 
 function lowerFirst(text: string): string {

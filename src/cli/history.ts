@@ -7,7 +7,7 @@ import { awsAccess } from './bundles.ts';
 import { type Command, textArg } from './command.ts';
 import { shortKeys, timeOf } from './ls.ts';
 import { openStore, STORE_SETTINGS } from './stores.ts';
-import { formatBytes, formatTable } from './ui.ts';
+import { formatBytes } from './ui.ts';
 
 /** S3's name for the one version of an object where versions are not kept. */
 const UNVERSIONED = 'null';
@@ -44,7 +44,7 @@ export const history: Command = {
         ['version', 'modified', 'size', 'etag', 'key', 'format', 'state'],
         ...versions.map(rowOf),
       ];
-      for (const line of formatTable(rows)) ui.print(line);
+      ui.printTable(rows);
     }
     if (versions.every(({ version }) => version === UNVERSIONED)) {
       ui.warn('the bucket keeps no versions: what is replaced or removed there is gone');

@@ -3,7 +3,7 @@ import { describePack } from '../bundle/old-format.ts';
 import { quote } from '../errors.ts';
 import { readHead } from './bundles.ts';
 import type { Command, Context } from './command.ts';
-import { formatBytes, formatTable } from './ui.ts';
+import { formatBytes } from './ui.ts';
 
 export const inspect: Command = {
   usage: 'inspect [bundle]',
@@ -25,7 +25,7 @@ export const inspect: Command = {
       ...header.encryptedDataKeys.map((key) => ['key', `${key.providerId} ${quote(key.keyName)}`]),
       ...Object.entries(header.context).map(([name, value]) => ['context', `${quote(name)}=${quote(value)}`]),
     ];
-    for (const line of formatTable(rows)) context.ui.print(line);
+    context.ui.printTable(rows);
     context.ui.print(
       'unverified: anybody who can write the file could have written this; secretsfs verify proves it',
     );
@@ -43,11 +43,9 @@ function inspectOld(
     return;
   }
   const holds = plaintextBytes === undefined ? '' : `, with ${formatBytes(plaintextBytes)} inside`;
-  for (const line of formatTable([
+  ui.printTable([
     ['format', `${format}, a pack`],
     ['size', `${formatBytes(bytes)} sealed${holds}`],
-  ])) {
-    ui.print(line);
-  }
+  ]);
   ui.print('it says neither its name nor its key: secretsfs verify asks KMS, and opens it');
 }

@@ -5,7 +5,6 @@ import type { KmsKeys } from '../keys/kms-keys.ts';
 import { mapConcurrently } from '../secrets/concurrent.ts';
 import type { Command } from './command.ts';
 import { KEY_SETTINGS, openKeys } from './key-access.ts';
-import { formatTable } from './ui.ts';
 
 /** DescribeKey and GetKeyRotationStatus of one key each; KMS takes 1,000 of them a second. */
 const AT_ONCE = 16;
@@ -47,11 +46,7 @@ export const keysLs: Command = {
       facts?.created?.slice(0, 10) ?? '-',
       facts?.description ?? '',
     ]);
-    for (const line of formatTable([
-      ['alias', 'key', 'state', 'rotation', 'created', 'description'],
-      ...rows,
-    ]))
-      context.ui.print(line.trimEnd());
+    context.ui.printTable([['alias', 'key', 'state', 'rotation', 'created', 'description'], ...rows]);
   },
 };
 

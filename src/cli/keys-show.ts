@@ -3,7 +3,6 @@ import type { KeyFacts } from '../keys/key-facts.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
 import type { Command } from './command.ts';
 import { KEY_SETTINGS, keyArg, openKeys, withKey } from './key-access.ts';
-import { formatTable } from './ui.ts';
 
 export const keysShow: Command = {
   usage: 'keys show <key>',
@@ -46,7 +45,7 @@ export const keysShow: Command = {
         grants.said((all) => all.map(({ GranteePrincipal }) => GranteePrincipal).join(', ') || 'none'),
       ],
     ];
-    for (const line of formatTable(rows)) context.ui.print(line);
+    context.ui.printTable(rows);
   },
 };
 

@@ -2,7 +2,7 @@ import { isUnused, type OtherKey, type Usage, type Use } from '../keys/usage.ts'
 import type { Command, Context } from './command.ts';
 import { keyArg, openKeys, withKey } from './key-access.ts';
 import { lookForUses, USAGE_SETTINGS, withPlaces } from './key-usage.ts';
-import { formatTable, plural } from './ui.ts';
+import { plural } from './ui.ts';
 
 export const keysUsage: Command = {
   usage: 'keys usage <key>',
@@ -28,8 +28,7 @@ function printUsage(key: string, { uses, unseen, looked }: Usage, { ui }: Contex
       use.current ? 'current' : 'older',
       alsoOf(use),
     ]);
-    for (const line of formatTable([['place', 'what', 'name', 'version', 'opens with'], ...rows]))
-      ui.print(line);
+    ui.printTable([['place', 'what', 'name', 'version', 'opens with'], ...rows]);
   }
   for (const { why, hint } of unseen) ui.print(`not seen: ${why}${hint === null ? '' : `; ${hint}`}`);
   const sole = uses.filter(({ only }) => only === true).length;

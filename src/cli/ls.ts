@@ -5,7 +5,7 @@ import { type Listed, listSecrets } from '../secrets/listing.ts';
 import { awsAccess } from './bundles.ts';
 import { type Command, listArg } from './command.ts';
 import { openStore, STORE_SETTINGS } from './stores.ts';
-import { formatBytes, formatTable, plural } from './ui.ts';
+import { formatBytes, plural } from './ui.ts';
 
 const HEADINGS = ['path', 'modified', 'size', 'etag', 'key', 'format'];
 const LONG_HEADINGS = ['version', 'context'];
@@ -38,7 +38,7 @@ export const ls: Command = {
     else if (listed.length > 0) {
       const long = args['long'] === true;
       const headings = long ? [...HEADINGS, ...LONG_HEADINGS] : HEADINGS;
-      for (const line of formatTable([headings, ...listed.map((each) => rowOf(each, long))])) ui.print(line);
+      ui.printTable([headings, ...listed.map((each) => rowOf(each, long))]);
     }
     if (listed.length === 0 && !context.json)
       ui.warn(

@@ -45,7 +45,7 @@ export interface Signature {
 }
 
 /** Calls `command.build` with a yargs that only listens: of Argv it has what the commands use. */
-export function signatureOf({ name, describe }: KnownCommand, command: Command): Signature {
+export function signatureOf({ name, describe }: Omit<KnownCommand, 'load'>, command: Command): Signature {
   const given = new Map<string, PositionalOptions>();
   const own: [string, Options][] = [];
   const listener = {

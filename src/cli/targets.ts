@@ -8,6 +8,7 @@ import type { Operation, Status } from '../control/protocol.ts';
 import type { SettingName } from '../daemon/config.ts';
 import { ControlError, quote, SecretsfsError, UsageError } from '../errors.ts';
 import { type Context, optionalTextArg } from './command.ts';
+import { nearest } from './near.ts';
 
 /** The part of a command that is about one running mount. */
 export const ABOUT_A_MOUNT = {
@@ -81,8 +82,15 @@ export async function resolveInstance(
       throw new UsageError(`cannot take one bundle of a mount alone: ${quote(wanted)}`, {
         hint: `name the mount, ${whole}: of all commands only remount takes INSTANCE/DIRECTORY`,
       });
+    const near = nearest(
+      wanted,
+      mounts.map(({ instance }) => instance),
+    );
     throw new ControlError('control-not-running', `no mount called or at ${quote(wanted)} is running`, {
-      hint: 'secretsfs status lists the running ones; secretsfs mount starts one',
+      hint:
+        near === undefined
+          ? 'secretsfs status lists the running ones; secretsfs mount starts one'
+          : `did you mean ${quote(near)}? secretsfs status lists the running ones`,
     });
   }
   const names = [...mounts.map((mount) => mount.instance), ...silent.map(({ name }) => name)];

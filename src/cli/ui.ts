@@ -5,6 +5,8 @@
  */
 import { describeBug, EXIT_CODES, escapeInvisible, quote, SecretsfsError } from '../errors.ts';
 import { stdoutFailed } from './streams.ts';
+import { formatTable } from './table.ts';
+import { columnsOf } from './width.ts';
 
 /** Nothing is shown of what ends sooner. */
 const PROGRESS_AFTER_MS = 1_000;
@@ -13,6 +15,8 @@ const PROGRESS_EVERY_MS = 100;
 export interface Ui {
   /** A line of facts on stdout: what is foreign in it makes no other. */
   print(line: string): void;
+  /** Facts in columns, within the width of a terminal; what is foreign in a cell stays in it. */
+  printTable(rows: readonly (readonly string[])[]): void;
   /** Lines of our own. */
   printText(text: string): void;
   /** One JSON document on stdout. */
@@ -53,7 +57,15 @@ export function createUi(options: {
     stdout.write(`${text}\n`);
   };
   return {
-    print: (line) => printFact(escapeInvisible(line).replaceAll('\n', '\\u000a')),
+    print: (line) => printFact(inOneLine(line)),
+    printTable(rows) {
+      const columns = columnsOf(stdout);
+      for (const line of formatTable(
+        rows.map((row) => row.map(inOneLine)),
+        columns,
+      ))
+        printFact(line);
+    },
     printText: (text) => printFact(escapeInvisible(text)),
     printJson: (value) => printFact(escapeInvisible(JSON.stringify(value, null, 2))),
     async flushed() {
@@ -100,6 +112,10 @@ export function createUi(options: {
   };
 }
 
+function inOneLine(text: string): string {
+  return escapeInvisible(text).replaceAll('\n', '\\u000a');
+}
+
 /** `sealing [#####.....]  52 %` or `sealing 3 s`, never wider than the terminal. */
 export function progressLine(
   label: string,
@@ -143,17 +159,4 @@ export function formatBytes(bytes: number): string {
     unit++;
   }
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** Columns two spaces apart; numbers (cells that begin with a digit) are not aligned specially. */
-export function formatTable(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows) {
-    row.forEach((cell, i) => {
-      widths[i] = Math.max(widths[i] ?? 0, cell.length);
-    });
-  }
-  return rows.map((row) => {
-    return row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] ?? 0))).join('  ');
-  });
 }

@@ -8,7 +8,6 @@ import type { Command } from './command.ts';
 import { mountLimits } from './mount-settings.ts';
 import { nameFits } from './names.ts';
 import { factsOf, openPack, wordsOf } from './packs.ts';
-import { formatTable } from './ui.ts';
 
 export const verify: Command = {
   usage: 'verify [bundle]',
@@ -53,7 +52,7 @@ export const verify: Command = {
         String(entry.size),
         entry.target === undefined ? quote(entry.path) : `${quote(entry.path)} -> ${quote(entry.target)}`,
       ]);
-      for (const line of formatTable(rows)) context.ui.print(line);
+      context.ui.printTable(rows);
       for (const problem of problems) context.ui.warn(`cannot be mounted: ${problem}`);
       for (const { level, path, rule, expected, found } of checked?.problems ?? []) {
         const what = level === 'refuse' ? 'refused: ' : '';

@@ -11,6 +11,7 @@ const WIDE =
 
 /** Cells that `text` takes. What controls a terminal is counted as nothing: it must be escaped before. */
 export function widthOf(text: string): number {
+  if (/^[ -~]*$/.test(text)) return text.length;
   let width = 0;
   for (const character of text) width += /[\p{M}\p{C}]/u.test(character) ? 0 : WIDE.test(character) ? 2 : 1;
   return width;

@@ -71,7 +71,7 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
   [
     'an unknown option',
     ['mount', '--keys', 'x'],
-    { exit: 2, code: 'usage', says: /cannot mount: unknown option "--keys"/, hint: /--help/ },
+    { exit: 2, code: 'usage', says: /cannot mount: unknown option "--keys"/, hint: /did you mean --key\?/ },
   ],
   [
     'an alias for the keys that are to be replaced',

@@ -3,13 +3,12 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { PassThrough } from 'node:stream';
 import { before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
-import { runCli } from '../../src/cli/cli.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { SECTION_NAMES, SETTING_NAMES } from '../../src/daemon/config.ts';
+import { runInProcess } from '../support/cli.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -42,11 +41,9 @@ function shown(file: string): string {
 }
 
 async function helpOf(command: string): Promise<string> {
-  const stdout = Object.assign(new PassThrough(), { isTTY: false, columns: 10_000, fd: 1 });
-  const stderr = Object.assign(new PassThrough(), { isTTY: false });
-  const fake = { env: {}, stdin: process.stdin, stdout, stderr } as unknown as NodeJS.Process;
-  assert.equal(await runCli([...command.split(' '), '--help'], fake), 0);
-  return String(stdout.read());
+  const { code, stdout } = await runInProcess([...command.split(' '), '--help'], { columns: 10_000 });
+  assert.equal(code, 0);
+  return stdout;
 }
 
 test('each command has a page with every option and argument that its --help shows', async () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
-import { createUi, formatBytes, formatTable, progressLine } from '../../../src/cli/ui.ts';
+import { formatTable } from '../../../src/cli/table.ts';
+import { createUi, formatBytes, progressLine } from '../../../src/cli/ui.ts';
 import { KeyError } from '../../../src/errors.ts';
 
 function capture(env: NodeJS.ProcessEnv = {}, tty = false) {
@@ -50,11 +51,10 @@ test('facts as JSON give a terminal nothing to obey, and are what they were', ()
 
 test('a fact is one line, whatever is in it', () => {
   const { ui, stdout } = capture();
-  for (const line of formatTable([
+  ui.printTable([
     ['a', 'k\nforged  line'],
     ['b\r\n', 'x'],
-  ]))
-    ui.print(line);
+  ]);
   ui.printText('two\nlines');
   const [first, second, ...rest] = stdout().split('\n');
   assert.deepEqual([first?.includes('k\\u000aforged'), second?.startsWith('b\\u000d\\u000a')], [true, true]);
