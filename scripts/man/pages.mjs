@@ -84,8 +84,8 @@ function command(signature, variables, cliAbi) {
   ];
 }
 
-function synopsis({ name, positionals, runsProgram }) {
-  const words = positionals.map(({ name: positional, required, several }) => {
+function synopsis({ name, shown: arguments_, runsProgram }) {
+  const words = arguments_.map(({ name: positional, required, several }) => {
     const shown = `${italic(positional.toUpperCase())}${several ? text('...') : ''}`;
     return required ? shown : `[${shown}]`;
   });

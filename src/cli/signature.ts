@@ -38,6 +38,8 @@ export interface Signature {
   readonly name: string;
   readonly describe: string;
   readonly positionals: readonly Positional[];
+  /** The same as a person thinks of them, where yargs could not be told: `[pattern..] <out>`. */
+  readonly shown: readonly Positional[];
   /** Its own, then those of its settings, then those of every command. */
   readonly flags: readonly Flag[];
   /** After a lone -- a program and its arguments follow. */
@@ -72,6 +74,7 @@ export function signatureOf({ name, describe }: Omit<KnownCommand, 'load'>, comm
     name,
     describe,
     positionals: positionalsOf(command.usage, given),
+    shown: positionalsOf(command.shown ?? command.usage, given),
     flags: all.map(([flag, options]) => flagOf(flag, options, command.lists?.includes(flag) === true)),
     runsProgram: command.runsProgram === true,
   };
