@@ -12,7 +12,7 @@ import { Bench, eventually, must, run } from '../support/program.ts';
 
 const UNIT = path.join(REPOSITORY, 'systemd', 'secretsfs@.service');
 
-test('systemd finds nothing wrong with the unit, and every option of its command exists', async (t) => {
+test('systemd finds nothing wrong with the units, and every option of its command exists', async (t) => {
   const bench = await Bench.create(t);
   const unit = await readFile(UNIT, 'utf8');
   const file = bench.path('secretsfs@.service');
@@ -20,6 +20,15 @@ test('systemd finds nothing wrong with the unit, and every option of its command
   const { code, stdout, stderr } = await run('systemd-analyze', ['verify', '--man=no', file]);
   assert.equal(stdout + stderr, '');
   assert.equal(code, 0);
+  for (const name of ['secretsfs-hibernate.service', 'secretsfs-user@.service']) {
+    const other = await readFile(path.join(REPOSITORY, 'systemd', name), 'utf8');
+    await writeFile(bench.path(name), other.replaceAll('/usr/bin/secretsfs', PROGRAM));
+    const manager = name.includes('user') ? ['--user'] : [];
+    const env = { ...process.env, XDG_RUNTIME_DIR: bench.directory };
+    const args = ['verify', ...manager, '--man=no', bench.path(name)];
+    const verified = await run('systemd-analyze', args, { env });
+    assert.equal(verified.stdout + verified.stderr, '');
+  }
   // The control: it does look.
   await writeFile(file, unit.replaceAll('/usr/bin/secretsfs', PROGRAM).replace('Type=notify', 'Typo=notify'));
   assert.match((await run('systemd-analyze', ['verify', '--man=no', file])).stderr, /Typo/);

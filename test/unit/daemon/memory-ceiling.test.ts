@@ -23,6 +23,16 @@ test('ciphertext, tar and generation count against what is available', () => {
   );
 });
 
+test('a ciphertext that is handed on counts once more', () => {
+  const limits = { ...NONE, availableBytes: 300, isKept: true };
+  checkMemory(75, limits);
+  assert.throws(
+    () => checkMemory(76, limits),
+    refusal('memory-exceeded', /its 76 bytes take 304 to open, 300 are available/),
+  );
+  assert.match(largerThanMemory(limits).message, /more than 75 bytes and takes 4 times as many/);
+});
+
 test('what is held counts against the ceiling of the mount, and not against what is available', () => {
   checkMemory(100, { availableBytes: 300, heldBytes: 700, maxBytes: 1000 });
   assert.throws(

@@ -862,3 +862,66 @@ for (const isLocal of [false, true]) {
     await rotation.stop();
   });
 }
+
+/** What was kept of an earlier start: `content`, or an error. */
+const keptBundle =
+  (content: string | Error, asked: TakeOptions[] = []): RotationPorts<number>['take'] =>
+  async (options) => {
+    asked.push(options);
+    if (content instanceof Error) throw content;
+    const opened = {
+      generation: Number(content),
+      serial: Number(content),
+      created: '',
+      uploadedMs: undefined,
+    };
+    const sha256 = createHash('sha256').update(content).digest('hex');
+    return { outcome: 'opened', revision: 'kept', sha256, opened };
+  };
+
+test('what begins without a source goes by the floor, stays failing, and gives way to what a source has', async () => {
+  const floors = floorsInMemory();
+  await floors.record(4, 'f'.repeat(64));
+  const { world, rotation } = setUp({ floors });
+  world.outage = new SourceError('source-unreachable', 'cannot fetch it');
+  await assert.rejects(rotation.refresh(), { code: 'source-unreachable' });
+  const asked: TakeOptions[] = [];
+  await rotation.begin(keptBundle('5', asked));
+  assert.equal(asked[0]?.floor?.serial, 4);
+  assert.equal(floors.floor?.serial, 5);
+  const { live, failure, sources } = rotation.state();
+  assert.deepEqual([live?.serial, failure?.error.code], [5, 'source-unreachable']);
+  assert.equal(sources[0]?.state, 'failed');
+  // By itself it is asked again.
+  world.outage = undefined;
+  world.put('6');
+  assert.ok(world.retry !== undefined);
+  world.retry.callback();
+  await rotation.hint();
+  assert.deepEqual(world.active, [5, 6]);
+});
+
+test('what began without a source is live as any other once a source has the same', async () => {
+  const { world, rotation } = setUp();
+  world.outage = new SourceError('source-unreachable', 'cannot fetch it');
+  await assert.rejects(rotation.refresh());
+  await rotation.begin(keptBundle('1'));
+  world.outage = undefined;
+  assert.equal((await rotation.refresh()).outcome, 'unchanged');
+  const { live, failure, sources } = rotation.state();
+  assert.deepEqual([world.active, world.opens, live?.revision, failure], [[1], 0, 'r1', undefined]);
+  assert.equal(sources[0]?.state, 'live');
+});
+
+test('nothing begins without a source once something is live, nor with what is refused', async () => {
+  const { world, rotation } = setUp();
+  await assert.rejects(rotation.begin(keptBundle(new BundleError('bundle-serial-low', 'cannot accept it'))), {
+    code: 'bundle-serial-low',
+  });
+  assert.equal(rotation.state().live, undefined);
+  await rotation.refresh();
+  await rotation.begin(keptBundle('9'));
+  assert.deepEqual(world.active, [1]);
+  await rotation.stop();
+  await rotation.begin(keptBundle('9'));
+});
