@@ -198,6 +198,25 @@ const APART = [
   },
 ];
 
+/** What needs Linux, or loads what is native, as soon as it is imported; and what only a mount needs. */
+const OF_A_MOUNT = [
+  'fuse/',
+  'store/',
+  'koffi',
+  'fuse-native',
+  'daemon/supervisor.ts',
+  'system/cgroups.ts',
+  'system/leases.ts',
+  'system/mounts.ts',
+  'system/own-cgroup.ts',
+  'system/pidfd.ts',
+  'system/privileges.ts',
+  'system/threads.ts',
+];
+/** The list of commands; each that it loads runs on macOS as well, but for these. */
+const COMMANDS = 'src/cli/commands.ts';
+const LINUX_COMMANDS = ['src/cli/mount.ts'];
+
 const files = (await readdir(`${root}/src`, { recursive: true })).filter((f) => f.endsWith('.ts'));
 const { metafile } = await build({
   absWorkingDir: root,
@@ -262,6 +281,34 @@ for (const { entry, never } of APART) {
     }
   }
 }
+
+/** What is loaded with `entry`, before anything of it runs: file or package → who imports it. */
+function loadedWith(entry) {
+  const loaded = new Map([[entry, undefined]]);
+  for (const file of loaded.keys())
+    for (const { path: target, external, kind } of metafile.inputs[file]?.imports ?? []) {
+      const name = external === true && !isBuiltin(target) ? packageOf(target) : target;
+      if (kind !== 'dynamic-import' && !loaded.has(name)) loaded.set(name, file);
+    }
+  return loaded;
+}
+
+const commands = (metafile.inputs[COMMANDS]?.imports ?? []).filter(({ kind }) => kind === 'dynamic-import');
+for (const { path: command } of commands) {
+  for (const [name, importer] of LINUX_COMMANDS.includes(command) ? [] : loadedWith(command))
+    if (
+      OF_A_MOUNT.some((each) =>
+        each.endsWith('/') ? name.startsWith(`src/${each}`) : [each, `src/${each}`].includes(name),
+      )
+    )
+      problems.push(`${command} must not load ${name}, as ${importer} does: it runs on macOS, too`);
+}
+for (const [name, importer] of metafile.inputs['src/main.ts'] === undefined ? [] : loadedWith('src/main.ts'))
+  if (
+    name.startsWith('@aws-sdk/') ||
+    commands.some(({ path: command }) => command === name && !name.endsWith('/version.ts'))
+  )
+    problems.push(`${importer} must not load ${name}: a command is loaded when it is called`);
 
 // What purity forbids and no import shows: the clock, randomness, the environment, timers.
 const { readFile } = await import('node:fs/promises');

@@ -24,6 +24,9 @@ async function check(t: TestContext, files: Readonly<Record<string, string>>) {
 
 test('the import rules pass what is allowed', async (t) => {
   const { code, stderr } = await check(t, {
+    'cli/commands.ts': "export const a = () => import('./pack.ts');\n",
+    'cli/pack.ts': "export const a = () => import('../system/a.ts');\n",
+    'system/a.ts': "import 'koffi';\n",
     'vfs/a.ts': "import { b } from '../generation/b.ts';\nexport const a = b;\n",
     'generation/b.ts': "import { createHash } from 'node:crypto';\nexport const b = createHash('sha256');\n",
   });
@@ -49,6 +52,25 @@ const FORBIDDEN: readonly (readonly [string, Readonly<Record<string, string>>, R
     /uses Date\.now: it is pure/,
   ],
   ['a package out of its place', { 'cli/a.ts': "import 'fuse-native';\n" }, /only fuse\/native\.ts may/],
+  [
+    'what only a mount needs, in a command for authors',
+    {
+      'cli/commands.ts': "export const a = () => import('./pack.ts');\n",
+      'cli/pack.ts': "import '../system/a.ts';\n",
+      'system/a.ts': "import 'koffi';\n",
+    },
+    /src\/cli\/pack\.ts must not load koffi, as src\/system\/a\.ts does/,
+  ],
+  [
+    'a command that is loaded before it is called',
+    {
+      'main.ts': "import './cli/commands.ts';\n",
+      'cli/commands.ts': "export const a = () => import('./pack.ts');\nimport './other.ts';\n",
+      'cli/other.ts': "import './pack.ts';\n",
+      'cli/pack.ts': 'export {};\n',
+    },
+    /src\/cli\/other\.ts must not load src\/cli\/pack\.ts: a command is loaded when it is called/,
+  ],
   ['a folder that has no rule', { 'misc/a.ts': 'export {};\n' }, /misc has no rule/],
 ];
 
