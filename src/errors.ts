@@ -19,9 +19,11 @@ export const EXIT_CODES = {
   control: 8,
   timeout: 9,
   output: 10,
+  /** No error: what `doctor` was to find, it found. */
+  findings: 11,
 } as const;
 
-export type ErrorClass = Exclude<keyof typeof EXIT_CODES, 'ok' | 'bug'>;
+export type ErrorClass = Exclude<keyof typeof EXIT_CODES, 'ok' | 'bug' | 'findings'>;
 
 /** Every code with the class, and so the exit code, that it belongs to. */
 const CODES = {

@@ -7,7 +7,7 @@ import type { KMSClient } from '@aws-sdk/client-kms';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { SNSClient } from '@aws-sdk/client-sns';
 import type { SQSClient } from '@aws-sdk/client-sqs';
-import type { AwsCredentialIdentityProvider, MiddlewareStack } from '@smithy/types';
+import type { AwsCredentialIdentity, AwsCredentialIdentityProvider, MiddlewareStack } from '@smithy/types';
 import { ConfigError, quote, UsageError } from '../errors.ts';
 import type { CallTotal, Service } from '../metrics/calls.ts';
 import type { ProxyingHandler } from './http.ts';
@@ -118,6 +118,11 @@ export class AwsAccess {
       },
     );
     return this.#region;
+  }
+
+  /** What every client signs with. The caller must not keep or show it. Throws ConfigError. */
+  async credentials(): Promise<AwsCredentialIdentity> {
+    return (await this.#provider())();
   }
 
   /** The client for a region, which a key's ARN names or region() does. Throws ConfigError. */

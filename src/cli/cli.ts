@@ -44,7 +44,8 @@ export async function runCli(given: readonly string[], process: NodeJS.Process):
     const flags: Partial<Record<SettingName, unknown>> = {};
     for (const setting of command.settings) flags[setting] = args[setting];
     const configPath = (args['config'] as string | undefined) ?? (env['SECRETSFS_CONFIG'] || undefined);
-    const config = configPath === undefined ? undefined : await loadConfig(configPath, { flags, env });
+    const isLoaded = configPath !== undefined && command.readsConfig !== true;
+    const config = !isLoaded ? undefined : await loadConfig(configPath, { flags, env });
     const layers = { flags, env, config: config?.file.settings };
     const context: Context = {
       ui,

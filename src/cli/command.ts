@@ -34,6 +34,8 @@ export interface Command {
   readonly lists?: readonly string[];
   /** It runs a program: everything after a lone -- is that program's, and arrives in `args` as a list, `program`. */
   readonly runsProgram?: boolean;
+  /** It looks at --config itself (`args`), and at what is wrong with it: `context.settings` are without it. */
+  readonly readsConfig?: boolean;
   /** Options of this command alone, and its positionals. */
   build?(yargs: Argv): Argv;
   /**

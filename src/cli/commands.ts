@@ -142,6 +142,11 @@ export const COMMANDS: readonly KnownCommand[] = [
     load: async () => (await import('./status.ts')).status,
   },
   {
+    name: 'doctor',
+    describe: 'look for what is wrong or missing, and say what mends it; changes nothing',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
     name: 'remount',
     describe: 'fetch, open and activate the newest bundle now',
     load: async () => (await import('./remount.ts')).remount,

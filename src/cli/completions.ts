@@ -28,7 +28,7 @@ export interface Surroundings {
   readonly configs: string;
 }
 
-type Kind = 'file' | 'directory' | 'mount' | 'config' | 'key' | readonly string[];
+type Kind = 'file' | 'directory' | 'mount' | 'config' | 'instance' | 'key' | readonly string[];
 
 /** What a value is, by the name of its option. What is not here nobody can know. */
 const OF_FLAGS: Readonly<Record<string, Kind>> = {
@@ -64,6 +64,7 @@ const OF_POSITIONALS: Readonly<Record<string, Kind>> = {
   dir: 'directory',
   mountpoint: 'directory',
   mount: 'mount',
+  instance: 'instance',
   'keygen path': 'file',
 };
 
@@ -189,6 +190,13 @@ async function ofKind(
         : values(['local:'], 'a key file');
     case 'config':
       return values(await configsIn(around.configs), 'config of an instance', 'any');
+    case 'instance': {
+      const configs = (await configsIn(around.configs)).filter((file) => file.endsWith('.yaml'));
+      return values(
+        configs.map((file) => path.basename(file, '.yaml')),
+        'a mount with a config',
+      );
+    }
     case 'mount':
       return values(await mountsOf(given.get('runtime-dir'), around), 'a mount');
     default:

@@ -102,7 +102,7 @@ export const mount: Command = {
 };
 
 /** What both drivers are told, and which of them it is. Throws SecretsfsError for what can't be mounted. */
-async function optionsOf(
+export async function optionsOf(
   settings: Settings,
   env: NodeJS.ProcessEnv,
 ): Promise<{

@@ -19,6 +19,10 @@ export interface Ui {
   printTable(rows: readonly (readonly string[])[]): void;
   /** Lines of our own. */
   printText(text: string): void;
+  /** A line of facts of which parts are in colour, where stdout is a terminal that takes them: SGR codes. */
+  printSpans(spans: readonly { readonly text: string; readonly colour?: number }[]): void;
+  /** Of stdout, where it is a terminal: nothing is cut to a width elsewhere. */
+  readonly columns: number | undefined;
   /** One JSON document on stdout. */
   printJson(value: unknown): void;
   /** Resolves when all facts are with stdout. Throws OutputError output-failed where they can't be. */
@@ -39,10 +43,11 @@ export function createUi(options: {
   readonly env: NodeJS.ProcessEnv;
 }): Ui {
   const { stdout, stderr, env } = options;
-  const colours = stderr.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
-  const paint = (code: number, text: string) => {
+  const colours = (stream: NodeJS.WriteStream) =>
+    stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+  const paint = (code: number, text: string, stream = stderr) => {
     const shown = escapeInvisible(text);
-    return colours ? `\u001b[${code}m${shown}\u001b[0m` : shown;
+    return colours(stream) ? `\u001b[${code}m${shown}\u001b[0m` : shown;
   };
   const say = (text: string) => stderr.write(`secretsfs: ${text}\n`);
   let failure: Error | undefined;
@@ -66,6 +71,14 @@ export function createUi(options: {
       ))
         printFact(line);
     },
+    printSpans: (spans) => {
+      const shown = spans.map(({ text, colour }) => {
+        const line = inOneLine(text);
+        return colour === undefined ? line : paint(colour, line, stdout);
+      });
+      printFact(shown.join(''));
+    },
+    columns: columnsOf(stdout),
     printText: (text) => printFact(escapeInvisible(text)),
     printJson: (value) => printFact(escapeInvisible(JSON.stringify(value, null, 2))),
     async flushed() {

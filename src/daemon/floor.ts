@@ -134,7 +134,7 @@ export class FloorFile {
       else this.#fail(`cannot read it: ${code ?? 'failure'}`);
       return;
     }
-    const record = parse(text);
+    const record = readRecord(text);
     // One that comes too late does not undo what went live.
     if (record?.name !== name) return this.#fail('it holds no record of this name');
     const { serial, sha256 } = record;
@@ -192,7 +192,8 @@ export class FloorFile {
   }
 }
 
-function parse(text: string): z.infer<typeof recordSchema> | undefined {
+/** Text of a record; undefined for what is none. */
+export function readRecord(text: string): z.infer<typeof recordSchema> | undefined {
   try {
     return recordSchema.safeParse(JSON.parse(text)).data;
   } catch {

@@ -23,7 +23,7 @@ import { Bench } from '../support/program.ts';
 const LOOK_ONLY = new Set([
   ...['inspect', 'verify', 'ls', 'history', 'diff', 'get', 'version', 'keys ls', 'keys show', 'keys usage'],
   ...['policy instance', 'policy author'],
-  ...['exec', 'mount', 'status', 'remount', 'hook', 'upgrade', 'unmount', 'wait'],
+  ...['exec', 'mount', 'status', 'remount', 'hook', 'upgrade', 'unmount', 'wait', 'doctor', 'completion'],
 ]);
 
 const SOMEBODY = 23_460;

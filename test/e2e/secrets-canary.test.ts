@@ -102,9 +102,13 @@ const GROUPS: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
   },
 
   async 'commands that seal and open bundles'(t) {
-    const { keyArn, secret, run } = await setUp(t);
+    const { bench, keyArn, secret, run } = await setUp(t);
     const accept = `--accept-key ${keyArn}`;
     await run('pack --dir in sealed/bundle --json');
+    const config = { bundle: bench.path('sealed/bundle'), mountpoint: bench.path('out'), acceptKey: keyArn };
+    await writeFile(bench.path('doctor.yaml'), JSON.stringify(config));
+    // It opens the bundle. Everybody may write above this config: that is a problem, which has an exit code.
+    await run('doctor --config doctor.yaml --json', { code: 11 });
     await run(`unpack sealed/bundle out/tree/ ${accept}`, { makes: ['out/tree/secret'] });
     await run(`unpack sealed/bundle - ${accept}`, { shows: 'stdout' });
     await run(`verify sealed/bundle ${accept} --json`);

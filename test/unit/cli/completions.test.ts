@@ -48,6 +48,8 @@ test('options are offered that are not given yet, and lists again', async (t) =>
 test('instances are those of the run directory that is meant', async (t) => {
   const { values, directory } = await machine(t);
   assert.deepEqual(await values('status', ''), ['api', 'web']);
+  // By its config: what api has is no unit's.
+  assert.deepEqual(await values('doctor', ''), ['web']);
   assert.deepEqual(await values('status', '--runtime-dir', path.join(directory, 'other'), ''), ['far']);
   assert.deepEqual(await values('hook', 'run', 'reload', 'w'), ['web']);
   assert.deepEqual(await values('status', 'web', ''), []);
