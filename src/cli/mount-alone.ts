@@ -25,6 +25,7 @@ const KERNEL_ONLY = [
   'uidBase',
   'cacheDir',
   'maxStale',
+  'selinuxContext',
   'hooks',
   'mounts',
 ] as const;

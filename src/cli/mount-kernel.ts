@@ -36,7 +36,7 @@ function kernelOptions(
   options: BothOptions,
   { settings, asWritten, untrustedConfig }: Pick<Context, 'settings' | 'asWritten' | 'untrustedConfig'>,
 ): SupervisorOptions {
-  const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase, maxStale } = settings;
+  const { cache, fastOpen, resend, retireAfter, memoryMax, uidBase, maxStale, selinuxContext } = settings;
   if (fastOpen === true && cache === 'none') {
     throw new ConfigError(
       'config-invalid',
@@ -75,6 +75,7 @@ function kernelOptions(
     uidBase,
     cacheDir: cacheDirectory(settings, options.parts),
     maxStaleMs: maxStale,
+    selinuxContext,
     hooks,
     execChecks,
   };

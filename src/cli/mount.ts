@@ -12,6 +12,7 @@ import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
 import { endForSure } from './end-for-sure.ts';
 import { resolveAccess } from './file-rules.ts';
+import { leaveTerminal } from './leave-terminal.ts';
 import { bundleOptions, partOptions } from './mount-parts.ts';
 import { AWS_SETTINGS, type RunningMount } from './mount-settings.ts';
 import { versionText } from './version.ts';
@@ -48,6 +49,8 @@ export const mount: Command = {
     'allowSwap',
     'timeoutStart',
     'statusGroup',
+    'fsname',
+    'selinuxContext',
     'runtimeDir',
     'stateDir',
     'cacheDir',
@@ -57,11 +60,14 @@ export const mount: Command = {
   build: (yargs) =>
     yargs
       .positional('bundle', { type: 'string', describe: 'path or s3://bucket/key' })
-      .positional('mountpoint', { type: 'string', describe: 'an empty directory' }),
-  async run(_args, context) {
+      .positional('mountpoint', { type: 'string', describe: 'an empty directory' })
+      // For mount-helper.ts.
+      .option('log-fd', { type: 'number', hidden: true, requiresArg: true }),
+  async run(args, context) {
     const { settings, env } = context;
     const { shared, parts, driver } = await optionsOf(settings, env);
-    const log = createLog({ fd: 2, readable: process.stderr.isTTY === true });
+    const logFd = args['logFd'] as number | undefined;
+    const log = createLog({ fd: logFd ?? 2, readable: logFd === undefined && process.stderr.isTTY === true });
     // Each brings what the other must not load.
     const mount: RunningMount =
       driver === 'kernel'
@@ -92,6 +98,7 @@ export const mount: Command = {
       stop();
     });
     await mount.start();
+    if (logFd !== undefined) leaveTerminal(logFd);
     try {
       await mount.ended;
     } finally {
@@ -124,9 +131,11 @@ export async function optionsOf(
       : await partOptions(settings, mounts);
   const { driver, reason } = chooseDriver(settings.driver ?? 'auto');
   const called = mounts === undefined ? (parts[0]?.name ?? '') : path.basename(path.resolve(mountpoint));
+  const instance = validateName(settings.instance ?? called, 'a mount (--instance)');
   const shared: SharedOptions = {
     mountpoint: path.resolve(mountpoint),
-    instance: validateName(settings.instance ?? called, 'a mount (--instance)'),
+    instance,
+    fsname: settings.fsname ?? instance,
     preserve: settings.preserve === true,
     allowSwap: settings.allowSwap === true,
     statusGid: settings.statusGroup === undefined ? undefined : await groupId(settings.statusGroup),

@@ -97,6 +97,8 @@ export const FLAGS: Readonly<Partial<Record<SettingName, Options>>> = {
     'how long to wait at the start for network, credentials and bundle, for example 5m; infinity [default: 0s; infinity where systemd is told]',
   ),
   statusGroup: text(MOUNT, 'group that may read the status and no more'),
+  fsname: text(MOUNT, 'what the mount table shows as the source [default: the instance]'),
+  selinuxContext: text(MOUNT, 'SELinux context of all files, where SELinux runs (context= of mount)'),
   runtimeDir: text(
     'Options:',
     'directory of the control sockets [default: /run/secretsfs, or under XDG_RUNTIME_DIR]',

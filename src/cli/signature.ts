@@ -69,7 +69,8 @@ export function signatureOf({ name, describe }: Omit<KnownCommand, 'load'>, comm
     const options = FLAGS[setting];
     return options === undefined ? [] : [[flagName(setting), options]];
   });
-  const all = [...own, ...settings, ...Object.entries(COMMON_FLAGS)];
+  // What is hidden is between our own processes.
+  const all = [...own, ...settings, ...Object.entries(COMMON_FLAGS)].filter(([, options]) => !options.hidden);
   return {
     name,
     describe,

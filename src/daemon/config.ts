@@ -57,6 +57,8 @@ const schema = z.strictObject({
   timeoutStart,
   minSerial: wholeNumber,
   statusGroup: text,
+  fsname: text.regex(/^[^\0\n]*$/, 'must be one line'),
+  selinuxContext: text.regex(/^[\w:,.-]+$/, 'must be a context such as system_u:object_r:cert_t:s0'),
   runtimeDir: text,
   stateDir: text,
   cacheDir: text,

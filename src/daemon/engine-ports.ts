@@ -11,6 +11,8 @@ export interface EngineOptions {
   readonly mountpoint: string;
   /** What the mount table shows as the source. */
   readonly source: string;
+  /** SELinux context of everything in it. */
+  readonly selinuxContext?: string | undefined;
   readonly cache: 'page' | 'none';
   readonly fastOpen: boolean;
   readonly resend: boolean;

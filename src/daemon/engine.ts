@@ -347,10 +347,11 @@ export class Engine {
 
   /** The first generation: mount, tell the server to go, see that it answers. */
   async #begin(id: number): Promise<void> {
-    const { mountpoint, source, resend } = this.#options;
+    const { mountpoint, source, selinuxContext, resend } = this.#options;
     const { mount, params } = await mountKernel({
       path: mountpoint,
       source,
+      selinuxContext,
       fuseFd: this.#fuseFd,
       negotiate: (request) => negotiate(request, { resend }),
     });

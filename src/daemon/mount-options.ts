@@ -52,6 +52,8 @@ export interface SharedOptions {
   readonly mountpoint: string;
   /** What status, remount and unmount call this mount. */
   readonly instance: string;
+  /** What the mount table shows as the source. */
+  readonly fsname: string;
   readonly preserve: boolean;
   readonly allowSwap: boolean;
   readonly statusGid: number | undefined;

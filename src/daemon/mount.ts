@@ -218,7 +218,7 @@ export class Mount {
       throw new Error('a refresh succeeded without a generation');
     await checkStillThere(mountpoint);
     this.#native = await mountNative(mountpoint, this.#activation.vfs, {
-      source: instance,
+      source: this.#options.fsname,
       onBug: (operation, error) => log.error('bug', { operation, error: describeBug(error) }),
     });
     const { pollMs, spreadMs } = this.#options;

@@ -59,6 +59,8 @@ export const WHEN_APPLIED: Readonly<Record<ConfigKey, 'live' | 'restart'>> = {
   allowSwap: 'restart',
   timeoutStart: 'restart',
   statusGroup: 'restart',
+  fsname: 'restart',
+  selinuxContext: 'restart',
   runtimeDir: 'restart',
   stateDir: 'restart',
   cacheDir: 'restart',

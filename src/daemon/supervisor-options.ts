@@ -21,6 +21,7 @@ export interface SupervisorOptions extends SharedOptions {
   /** Where the last good bundle is kept, and how long ago a source must have had it for a start; undefined: nowhere, and anything. */
   readonly cacheDir: string | undefined;
   readonly maxStaleMs: number | undefined;
+  readonly selinuxContext: string | undefined;
   readonly hooks: readonly HookSettings[];
   readonly execChecks: readonly ExecCheck[];
 }

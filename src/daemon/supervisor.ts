@@ -213,7 +213,8 @@ export class Supervisor {
     this.#engine = new Engine(
       {
         mountpoint,
-        source: instance,
+        source: options.fsname,
+        selinuxContext: options.selinuxContext,
         ...{ cache, fastOpen, resend, retireAfterMs, consistencyWindowMs, users },
         nodesMax: nodesMax(parts),
         preserve: options.preserve,

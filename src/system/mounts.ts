@@ -98,11 +98,17 @@ export interface FuseFilesystem {
   readonly fuseFd: number;
   /** What the mount table shows. */
   readonly source: string;
+  readonly selinuxContext?: string | undefined;
 }
 
 /** The kernel has sent INIT when this returns. */
-function makeFuse({ fuseFd, source }: FuseFilesystem): number {
-  return makeFilesystem('fuse', [
+function makeFuse(options: FuseFilesystem): number {
+  return makeFilesystem('fuse', fuseParameters(options));
+}
+
+/** Exported for tests: no kernel with SELinux is at hand. */
+export function fuseParameters({ fuseFd, source, selinuxContext }: FuseFilesystem): Parameter[] {
+  return [
     ['source', source],
     ['subtype', 'secretsfs'],
     ['fd', `${fuseFd}`],
@@ -112,7 +118,8 @@ function makeFuse({ fuseFd, source }: FuseFilesystem): number {
     ['allow_other'],
     // Never allow_other without it: everybody would pass (libfuse/libfuse#15).
     ['default_permissions'],
-  ]);
+    ...(selinuxContext === undefined ? [] : [['context', selinuxContext] as const]),
+  ];
 }
 
 /**

@@ -31,6 +31,8 @@ export interface KernelMountOptions<P> {
   readonly path: string;
   /** What the mount table shows as the source. */
   readonly source: string;
+  /** SELinux context of everything in it; a kernel without SELinux refuses the mount. */
+  readonly selinuxContext?: string | undefined;
   /** From openDevice(). The caller's to close, after the mount. */
   readonly fuseFd: number;
   readonly negotiate: (request: Uint8Array) => InitAnswer<P>;
@@ -202,10 +204,11 @@ function openChecked(path: string): number {
 function attach(
   fuseFd: number,
   directoryFd: number,
-  options: { readonly path: string; readonly source: string },
+  options: Pick<KernelMountOptions<unknown>, 'path' | 'source' | 'selinuxContext'>,
 ): AttachedMount {
   try {
-    return mountFuse({ fuseFd, directoryFd, source: options.source });
+    const { source, selinuxContext } = options;
+    return mountFuse({ fuseFd, directoryFd, source, selinuxContext });
   } catch (cause) {
     throw refused(options.path, cause);
   }

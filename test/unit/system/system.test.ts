@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { fuseParameters } from '../../../src/system/mounts.ts';
 import { loadNative, SystemCallError } from '../../../src/system/native.ts';
 import { notify } from '../../../src/system/notify.ts';
 import { run } from '../../../src/system/run.ts';
@@ -85,4 +86,14 @@ test('run() reports exit, a missing program and one that does not end', async ()
   assert.equal((await run('no-such-program', [], 5000)).found, false);
   const slow = await run('sleep', ['30'], 100);
   assert.deepEqual([slow.code, slow.timedOut], [undefined, true]);
+});
+
+test('the SELinux context is a parameter of the filesystem, where there is one', () => {
+  const plain = fuseParameters({ fuseFd: 9, source: 'web' });
+  assert.ok(!plain.some(([name]) => name === 'context'));
+  const context = 'system_u:object_r:cert_t:s0:c1,c2';
+  assert.deepEqual(fuseParameters({ fuseFd: 9, source: 'web', selinuxContext: context }), [
+    ...plain,
+    ['context', context],
+  ]);
 });
