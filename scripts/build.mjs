@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 // Bundles src/main.ts and everything it imports into one runnable file, dist/secretsfs.mjs, and each of src/processes/
 // into one of its own, dist/NAME.mjs: a process loads nothing that another one needs. Only the two packages that carry
-// native code stay outside: they are found in node_modules beside them.
+// native code stay outside: they are found in node_modules beside them. dist/licenses.txt has what each package asks to be
+// passed on.
+//
+// SECRETSFS_DIST is where to, instead of dist/; SECRETSFS_VERSION the version, instead of package.json's.
 //
 // The command line, the agent and the unsealer come in parts, so that what is not used (the AWS SDK, for a local bundle) is
 // not even parsed: it saves a third of an unsealer's time and a quarter of a supervisor's memory. The server and those who
@@ -9,13 +12,17 @@
 // does is started again.
 //
 // What a command loads should not make `secretsfs wait` take longer than what it waits for. What is done for that here: ES modules of the packages, which can be thinned out; no comments and blanks; and the two plugins.
-import { chmod, copyFile, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { licensesOf } from './licenses.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
+const version =
+  process.env.SECRETSFS_VERSION ?? JSON.parse(await readFile(`${root}package.json`, 'utf8')).version;
+const dist = path.resolve(process.env.SECRETSFS_DIST ?? `${root}dist`);
 const processFiles = await readdir(`${root}src/processes`);
 const processes = processFiles
   .filter((file) => file.endsWith('.ts'))
@@ -47,7 +54,8 @@ const widthOfAscii = {
 
 const common = {
   absWorkingDir: root,
-  outdir: 'dist',
+  outdir: dist,
+  metafile: true,
   outExtension: { '.js': '.mjs' },
   bundle: true,
   platform: 'node',
@@ -78,7 +86,7 @@ const entryPoint = (name) => ({ in: `src/processes/${name}.ts`, out: name });
 
 const inParts = ['secretsfs', 'agent', 'unsealer'];
 // Their names change with their contents.
-for (const name of inParts) await rm(`${root}dist/${name}-parts`, { recursive: true, force: true });
+for (const name of inParts) await rm(`${dist}/${name}-parts`, { recursive: true, force: true });
 /**
  * The supervisor stays, so its young generation keeps V8's first size, 1 MiB a half: else loading what it is made of lets it
  * grow to 4, which it never gives back. Children have a flag for that (daemon/children.ts); a program that is started by name
@@ -89,19 +97,25 @@ const smallYoungGeneration = [
   "if (process.argv[2] === 'mount') __setV8Flags('--semi-space-growth-factor=1');",
 ].join('\n');
 
-await build({ ...common, entryPoints: processes.filter((name) => !inParts.includes(name)).map(entryPoint) });
+const { metafile } = await build({
+  ...common,
+  entryPoints: processes.filter((name) => !inParts.includes(name)).map(entryPoint),
+});
+const inputs = Object.keys(metafile.inputs);
 for (const name of inParts) {
-  await build({
+  const { metafile } = await build({
     ...common,
     entryPoints: [name === 'secretsfs' ? { in: 'src/main.ts', out: name } : entryPoint(name)],
     ...(name === 'secretsfs' ? { banner: { js: `${common.banner.js}\n${smallYoungGeneration}` } } : {}),
     splitting: true,
     chunkNames: `${name}-parts/[hash]`,
   });
+  inputs.push(...Object.keys(metafile.inputs));
 }
-await chmod(`${root}dist/secretsfs.mjs`, 0o755);
+await writeFile(`${dist}/licenses.txt`, await licensesOf(root, inputs));
+await chmod(`${dist}/secretsfs.mjs`, 0o755);
 for (const file of processFiles) {
-  if (file.endsWith('.sh')) await copyFile(`${root}src/processes/${file}`, `${root}dist/${file}`);
+  if (file.endsWith('.sh')) await copyFile(`${root}src/processes/${file}`, `${dist}/${file}`);
 }
 // The manual pages: dist/man.
 await import('./man.mjs');

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Writes the manual pages, man1/*.1 and man5/*.5, below dist/man or the directory that is named. What they say is what --help
+// Writes the manual pages, man1/*.1 and man5/*.5, below dist/man or the directory that is named (SECRETSFS_DIST and
+// SECRETSFS_VERSION as in build.mjs). What they say is what --help
 // says, from the same source (src/cli/commands.ts, options.ts, build() of each command), and docs/cli-abi.md. Their date is that
 // of SOURCE_DATE_EPOCH, else that of the changelog.
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -38,13 +39,14 @@ async function commandsOf() {
 }
 
 async function stampOf() {
-  const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
+  const { version: own } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
+  const version = process.env.SECRETSFS_VERSION ?? own;
   const epoch = process.env.SOURCE_DATE_EPOCH;
   const at = epoch ? new Date(Number(epoch) * 1000) : (await stat(`${root}CHANGELOG.md`)).mtime;
   return { version, date: at.toISOString().slice(0, 10) };
 }
 
-const target = path.resolve(process.argv[2] ?? `${root}dist/man`);
+const target = path.resolve(process.argv[2] ?? `${process.env.SECRETSFS_DIST ?? `${root}dist`}/man`);
 const cliAbi = await readFile(`${root}docs/cli-abi.md`, 'utf8');
 const pages = manualPages({ ...(await commandsOf()), cliAbi, stamp: await stampOf() });
 await rm(target, { recursive: true, force: true });

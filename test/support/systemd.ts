@@ -2,15 +2,17 @@
  * A systemd of its own, process 1 of a container over the files of this machine (systemd-boot.sh), with the unit of this
  * repository installed. What is written there is in memory, and gone with it.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { REPOSITORY } from './paths.ts';
 import { eventually, must, type Outcome, run } from './program.ts';
+import { patient } from './slowness.ts';
 
 const NAMESPACES = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--ipc', '--net'];
+const BOOT = path.join(REPOSITORY, 'test/support/systemd-boot.sh');
 /** Control groups outlive who was in them. */
 const REMOVE_GROUPS = 'mount -t cgroup2 cgroup2 "$1" && find "$1/$2" -depth -type d -delete';
 const INSTALLED: readonly (readonly [string, string])[] = [
@@ -21,42 +23,78 @@ const INSTALLED: readonly (readonly [string, string])[] = [
   ['secretsfs.tmpfiles.conf', '/usr/lib/tmpfiles.d/secretsfs.conf'],
 ];
 
-export class Systemd {
-  readonly #pid: number;
+/** A tmpfs that lives as long as this process, seen by nobody else. */
+const HOLD = 'mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs "$1" && exec sleep infinity';
 
-  private constructor(pid: number) {
-    this.#pid = pid;
+export class Systemd {
+  readonly #command: readonly string[];
+  #child: ChildProcess | undefined;
+  #pid = 0;
+
+  private constructor(command: readonly string[]) {
+    this.#command = command;
   }
 
   /** Returns when it is up. It is gone after the test, with all that it started. */
   static async boot(t: Pick<TestContext, 'after'>): Promise<Systemd> {
     const directory = await mkdtemp(path.join(tmpdir(), 'systemd-'));
-    const boot = path.join(REPOSITORY, 'test/support/systemd-boot.sh');
-    const child = spawn('unshare', [...NAMESPACES, '/bin/sh', boot, directory, REPOSITORY], {
+    const systemd = new Systemd(['unshare', ...NAMESPACES, '/bin/sh', BOOT, directory, '/', REPOSITORY]);
+    t.after(() => systemd.#remove(directory));
+    await systemd.#start();
+    await systemd.#install();
+    return systemd;
+  }
+
+  /** The same with the files and units of `root`, which stays as it is, and nothing of this repository. It can reboot(). */
+  static async machine(t: Pick<TestContext, 'after'>, root: string): Promise<Systemd> {
+    const directory = await mkdtemp(path.join(tmpdir(), 'systemd-'));
+    const holder = spawn('unshare', ['--mount', '/bin/sh', '-euc', HOLD, 'sh', directory], {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
-    const ended = new Promise((resolve) => child.once('close', resolve));
+    const enter = ['nsenter', `--mount=/proc/${holder.pid}/ns/mnt`, '--'];
+    const systemd = new Systemd([...enter, 'unshare', ...NAMESPACES, '/bin/sh', BOOT, directory, root]);
     t.after(async () => {
-      child.kill('SIGKILL');
-      await ended;
-      const group = `secretsfs-test-${path.basename(directory)}`;
-      await eventually(() =>
-        must('unshare', ['-m', '/bin/sh', '-euc', REMOVE_GROUPS, 'sh', directory, group]),
-      );
-      await rm(directory, { recursive: true });
+      await systemd.#remove(directory, holder);
     });
-    const pid = await eventually(async () => {
+    await eventually(() => must(enter[0] ?? '', [...enter.slice(1), 'mountpoint', '-q', directory]));
+    await systemd.#start();
+    return systemd;
+  }
+
+  async #start(): Promise<void> {
+    const [command = '', ...args] = this.#command;
+    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    this.#child = child;
+    this.#pid = await eventually(async () => {
       const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
       if (child.exitCode !== null || children === '') throw new Error('it did not start');
       return Number(children);
     });
-    const systemd = new Systemd(pid);
     await eventually(async () => {
-      const { stdout } = await systemd.run('systemctl', ['is-system-running']);
+      const { stdout } = await this.run('systemctl', ['is-system-running']);
       if (stdout.trim() !== 'running') throw new Error(`systemd is ${stdout}`);
-    });
-    await systemd.#install();
-    return systemd;
+    }, patient(60_000));
+  }
+
+  /** As an administrator does it. */
+  async reboot(): Promise<void> {
+    const child = this.#child;
+    const ended = new Promise((resolve) => child?.once('close', resolve));
+    await this.run('systemctl', ['reboot']);
+    await ended;
+    await this.#start();
+  }
+
+  async #remove(directory: string, holder?: ChildProcess): Promise<void> {
+    for (const child of [this.#child, holder]) {
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) continue;
+      const ended = new Promise((resolve) => child.once('close', resolve));
+      child.kill('SIGKILL');
+      await ended;
+    }
+    const group = `secretsfs-test-${path.basename(directory)}`;
+    await eventually(() => must('unshare', ['-m', '/bin/sh', '-euc', REMOVE_GROUPS, 'sh', directory, group]));
+    await rm(directory, { recursive: true });
   }
 
   /** Of a path in there. */
