@@ -13,6 +13,7 @@ import type { Command, Context } from './command.ts';
 import { findCommand, type KnownCommand } from './commands.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { ConfigGiven } from './config-source.ts';
+import { beforeAnother, endInherited } from './failed-mount.ts';
 import { nearest } from './near.ts';
 import { COMMON_FLAGS, FLAGS } from './options.ts';
 import { type Flag, signatureOf } from './signature.ts';
@@ -62,7 +63,12 @@ export async function runCli(given: readonly string[], process: NodeJS.Process):
     await ui.flushed();
     return typeof exitCode === 'number' ? exitCode : EXIT_CODES.ok;
   } catch (error) {
-    return ui.fail(error, { json });
+    const exitCode = ui.fail(error, { json });
+    if (own[0] === 'mount') {
+      await endInherited(env, 'it can not be mounted now');
+      await beforeAnother(env, exitCode);
+    }
+    return exitCode;
   }
 }
 

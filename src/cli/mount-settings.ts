@@ -138,6 +138,8 @@ export interface RunningMount {
   readonly ended: Promise<void>;
   /** Unmounts and wipes. Never throws; may be called again. */
   stop(): Promise<void>;
+  /** Whether another process goes on with it when this one ends, which it may do at once then. Never throws. */
+  leave?(): Promise<boolean>;
   /** Where stop() hangs, just before the process ends: nothing stays in the mount table. Never throws. */
   abandon?(): void;
 }

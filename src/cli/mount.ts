@@ -7,10 +7,11 @@ import { stateDirectory } from '../daemon/floor.ts';
 import { createLog } from '../daemon/log.ts';
 import { metricsOptions } from '../daemon/metrics-settings.ts';
 import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
-import { describeBug, UsageError } from '../errors.ts';
+import { describeBug, EXIT_CODES, UsageError } from '../errors.ts';
 import { groupId } from '../system/users.ts';
 import type { Command } from './command.ts';
 import { endForSure } from './end-for-sure.ts';
+import { endInherited } from './failed-mount.ts';
 import { resolveAccess } from './file-rules.ts';
 import { leaveTerminal } from './leave-terminal.ts';
 import { bundleOptions, partOptions } from './mount-parts.ts';
@@ -68,6 +69,7 @@ export const mount: Command = {
     const { shared, parts, driver } = await optionsOf(settings, env);
     const logFd = args['logFd'] as number | undefined;
     const log = createLog({ fd: logFd ?? 2, readable: logFd === undefined && process.stderr.isTTY === true });
+    if (driver !== 'kernel') await endInherited(env, 'another driver is wanted');
     // Each brings what the other must not load.
     const mount: RunningMount =
       driver === 'kernel'
@@ -87,7 +89,11 @@ export const mount: Command = {
           );
     endForSure(mount, process);
     const stop = () => void mount.stop();
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
+    process.on('SIGINT', stop);
+    process.on('SIGTERM', async () => {
+      if ((await mount.leave?.()) === true) process.exit(EXIT_CODES.ok);
+      stop();
+    });
     process.on('SIGHUP', () => void mount.reload());
     process.on('SIGUSR2', () => void mount.upgrade());
     // After a bug nothing can be relied on but this: unmount and wipe, and let whoever supervises start anew.

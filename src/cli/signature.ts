@@ -70,7 +70,9 @@ export function signatureOf({ name, describe }: Omit<KnownCommand, 'load'>, comm
     return options === undefined ? [] : [[flagName(setting), options]];
   });
   // What is hidden is between our own processes.
-  const all = [...own, ...settings, ...Object.entries(COMMON_FLAGS)].filter(([, options]) => !options.hidden);
+  const all = [...own, ...settings, ...Object.entries<Options>(COMMON_FLAGS)].filter(
+    ([, { hidden }]) => !hidden,
+  );
   return {
     name,
     describe,

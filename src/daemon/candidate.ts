@@ -74,7 +74,6 @@ export async function accept(
     const nextIno = readNextIno(imageFd, limits.nextIno, limits.nodesMax);
     closeCandidate(candidate);
     if (!store.publish(id)) throw refused('a process still writes to it');
-    await store.removeChanges(id);
     return { bytes, changes, nextIno };
   } finally {
     closeCandidate(candidate);

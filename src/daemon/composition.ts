@@ -15,6 +15,7 @@ import type { Candidate } from './candidate.ts';
 import type { composeInto } from './composing.ts';
 import { type Deferred, deferred } from './deferred.ts';
 import type { Engine } from './engine.ts';
+import { liveOf, type PartFacts } from './facts.ts';
 import type { WrittenImage } from './image-files.ts';
 import type { Log } from './log.ts';
 import type { KeptImage } from './part-images.ts';
@@ -27,6 +28,8 @@ const COPIES = 2;
 export interface PartTree {
   readonly candidate: Candidate;
   readonly serial: number;
+  /** For a supervisor that takes over; the image of it is added here. */
+  readonly facts: PartFacts;
 }
 
 type KeptTree = PartTree & { readonly image: KeptImage };
@@ -57,7 +60,11 @@ export interface CompositionPorts {
   /** What the machine and every control group leave. */
   availableBytes(): Promise<number>;
   /** Makes it live; where it throws, the candidate is gone. */
-  activate(candidate: Candidate): Promise<Composed['changes']>;
+  activate(
+    candidate: Candidate,
+    written: WrittenImage,
+    facts: readonly PartFacts[],
+  ): Promise<Composed['changes']>;
   readonly compose: typeof composeInto;
 }
 
@@ -103,13 +110,13 @@ export class Composition {
    * Brings the tree of a part live; before begin() that is when all begin. Throws what composing and activating throw, and
    * the tree is gone then.
    */
-  async add(directory: string, { candidate, serial }: PartTree): Promise<Composed> {
+  async add(directory: string, { candidate, serial, facts }: PartTree): Promise<Composed> {
     const { partImages } = this.#ports.engine();
     const { filesMax } = this.#ports.parts.find((part) => part.directory === directory) ?? { filesMax: 0 };
     const nextIno = this.#trees.get(directory)?.image.nextIno ?? ROOT_INO + 1;
     // Files and the root.
     const image = await partImages.keep(candidate, { nextIno, nodesMax: filesMax + 1 });
-    const tree: KeptTree = { candidate, serial, image };
+    const tree: KeptTree = { candidate, serial, image, facts };
     if (this.#isFirst) {
       this.#trees.set(directory, tree);
       this.#arrivals.get(directory)?.resolve();
@@ -138,6 +145,20 @@ export class Composition {
       this.#begun.reject(error as Error);
       throw error;
     }
+  }
+
+  /** Instead of begin(): this is live, of these. */
+  resume(parts: readonly PartFacts[], live: Composed): void {
+    this.#isFirst = false;
+    this.#isOffered = true;
+    this.#live = live;
+    for (const facts of parts) {
+      const { directory, image, serial } = facts;
+      if (directory === null || image === null) continue;
+      const { candidate } = liveOf(facts, live.id).generation;
+      this.#trees.set(directory, { candidate, serial, facts, image });
+    }
+    this.#begun.resolve();
   }
 
   /** Nothing is composed any more; who waits for the first generation gets an error. */
@@ -190,7 +211,11 @@ export class Composition {
       closeQuietly(...fds);
     }
     this.#isOffered = true;
-    const changes = await activate(candidate);
+    const facts = [...trees.values()].map((tree) => ({
+      ...tree.facts,
+      image: { id: tree.candidate.id, bytes: tree.image.bytes, nextIno: tree.image.nextIno },
+    }));
+    const changes = await activate(candidate, written, facts);
     const before = this.#trees;
     this.#trees = trees;
     this.#live = { id: candidate.id, written, changes };

@@ -28,15 +28,25 @@ type Page = Pick<RamfsStore, 'writeControl' | 'readStatus'>;
 export class ControlPage {
   readonly #store: Page;
   readonly #policy: ServingPolicy;
-  readonly #token = randomBytes(TOKEN_BYTES);
-  #shown: Shown = { live: 0, candidate: 0, handOver: false, closed: false, lingering: [] };
+  readonly #token: Uint8Array;
+  #shown: Shown;
   #parameters: Params | undefined;
   #sequence: number;
 
-  /** Writes the first one: nothing is live. */
-  constructor(store: Page, policy: ServingPolicy) {
+  /** Writes the first one: nothing is live, or what was by the `last` one of the supervisor before this. */
+  constructor(store: Page, policy: ServingPolicy, last?: Control) {
     this.#store = store;
     this.#policy = policy;
+    this.#token = last?.token ?? randomBytes(TOKEN_BYTES);
+    this.#shown = {
+      live: last?.live ?? 0,
+      lingering: last?.lingering ?? [],
+      ...{ candidate: 0, handOver: false, closed: false },
+    };
+    if (last !== undefined) {
+      const { fuseMinor: minor, flags, flags2, maxReadBytes } = last;
+      this.#parameters = { minor, flags, flags2, maxReadBytes };
+    }
     this.#sequence = this.#write();
   }
 
@@ -46,7 +56,7 @@ export class ControlPage {
 
   /** Names the staging directory: whoever knows it may rename into the mount. */
   get token(): string {
-    return this.#token.toString('hex');
+    return Buffer.from(this.#token).toString('hex');
   }
 
   /** What INIT agreed on. Seen with the next change. */

@@ -23,14 +23,17 @@ import { makeHelpers } from './engine-helpers.ts';
 import type { EngineOptions, EnginePorts, EngineStatus } from './engine-ports.ts';
 import { answersStatfs } from './first-answer.ts';
 import { type Helper, NoAnswer } from './helper.ts';
-import { InPass } from './in-pass.ts';
+import type { InPass } from './in-pass.ts';
 import { Inodes } from './inodes.ts';
+import type { KeptChanges } from './kept-changes.ts';
 import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
 import { LOAD_MS_MAX, Offer } from './offer.ts';
 import { PartImages } from './part-images.ts';
 import { patiently } from './patience.ts';
-import { Retirement, type Superseded } from './retirement.ts';
+import { type Ground, NAMES_TOLD, type Restored } from './restored.ts';
+import type { Retirement, Superseded } from './retirement.ts';
 import { Servers } from './servers.ts';
+import { makeSuperseded } from './superseded.ts';
 import { Telling } from './telling.ts';
 import { Turns } from './turns.ts';
 
@@ -54,31 +57,40 @@ export class Engine {
   readonly #telling: Telling;
   readonly #inPass: InPass;
   readonly #retirement: Retirement;
+  readonly #changes: KeptChanges;
   #mount: KernelMount | undefined;
-  #nextId = 1;
+  #nextId: number;
   /** Candidates that are written, or about to go live. */
   readonly #candidates = new Set<number>();
   #live: number | undefined;
   /** Above every inode number that the kernel was told. */
-  #nextIno = ROOT_INO + 1;
+  #nextIno: number;
   /** In memory, of what is live. */
-  #liveBytes = 0;
+  #liveBytes: number;
   #settling = false;
   readonly #activations = new Turns();
   readonly #replacements = new Turns();
   #stopping: Promise<void> | undefined;
 
-  /** Opens the store and the device and starts the first server; nothing is mounted yet. Throws MountError. */
-  constructor(options: EngineOptions, ports: EnginePorts) {
+  /**
+   * Opens the store and the device and starts the first server; nothing is mounted yet. With what is `restored`, which is this
+   * engine's from now on, they are those: resume() is next. Throws MountError.
+   */
+  constructor(options: EngineOptions, ports: EnginePorts, restored?: Restored) {
     this.#options = options;
     this.#ports = ports;
     const { cache, fastOpen, resend, preserve } = options;
     const now = () => this.#options;
-    const { log, nowMs } = ports;
-    this.#fuseFd = openDevice();
+    const { log } = ports;
+    this.#fuseFd = restored?.fuseFd ?? openDevice();
     const { uid, gid } = options.users.server;
-    const store = RamfsStore.create({ serverUid: uid, serverGid: gid });
+    const store = restored?.store ?? RamfsStore.create({ serverUid: uid, serverGid: gid });
     this.#store = store;
+    this.#mount = restored?.mount;
+    this.#live = restored?.live;
+    this.#liveBytes = restored?.liveBytes ?? 0;
+    this.#nextId = restored?.nextId ?? 1;
+    this.#nextIno = restored?.nextIno ?? ROOT_INO + 1;
     this.partImages = new PartImages(store, () => this.#nextId++);
     const policy = {
       ...{ cachePolicy: cache, fastOpen, resend, preserve },
@@ -86,7 +98,7 @@ export class Engine {
         return now().consistencyWindowMs;
       },
     };
-    const page = new ControlPage(store, policy);
+    const page = new ControlPage(store, policy, restored?.control);
     this.#page = page;
     const dropPipe = cache === 'none' ? makePipe() : undefined;
     this.#dropPipe = dropPipe;
@@ -124,36 +136,44 @@ export class Engine {
     this.#offer = new Offer(page, (timeoutMs) => this.#liveness.probe(timeoutMs));
     const inodes = new Inodes(this.#notifier);
     this.#inodes = inodes;
-    this.#telling = new Telling({ teller: this.#teller, inodes, token: page.token, log });
-    this.#inPass = new InPass({
-      get windowMs() {
-        return now().consistencyWindowMs;
-      },
-      passes: () => page.status,
+    const onTold = () => store.notes.write(NAMES_TOLD, `${this.#live}`);
+    this.#telling = new Telling({ teller: this.#teller, inodes, token: page.token, log, onTold });
+    if (restored?.owed !== undefined) this.#telling.owe(restored.owed);
+    const superseded = makeSuperseded({
+      options: now,
+      ...{ ports, store, page, inodes, restored },
+      offer: this.#offer,
       live: () => this.#live,
       look: (changes) => this.#activations.take(() => this.#telling.look(changes)),
       onFailed: (error) => this.#logBug(error),
-      nowMs,
     });
-    this.#retirement = new Retirement({
-      held: (asked) => inodes.held(asked),
-      inUse: (superseded) => this.#inPass.mayOpenMore(superseded),
-      onHeld: (superseded) => this.#inPass.look(superseded),
-      withdraw: async (id) => {
-        page.withdraw(id);
-        await this.#offer.synced(PROBE_MS_MAX);
-      },
-      dropPages: (held) => inodes.dropPages(held),
-      wipe: (id) => store.wipe(id),
-      onFailed: (error) => this.#logBug(error),
-      onRetired: ({ id }, why) => log.info('retired', { generation: id, why }),
-      nowMs,
-      get retireAfterMs() {
-        return now().retireAfterMs;
-      },
-      lingeringMax: LINGERING_IN_STORE_MAX,
-    });
-    this.#servers.prepare();
+    this.#inPass = superseded.inPass;
+    this.#retirement = superseded.retirement;
+    this.#changes = superseded.changes;
+    if (restored === undefined) this.#servers.prepare();
+  }
+
+  /**
+   * Goes on where another supervisor ended: returns when the mount answers again. Throws MountError where it does not; then stop()
+   * is to follow.
+   */
+  async resume({ leftovers }: Restored): Promise<void> {
+    await this.#servers.go();
+    await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
+    if (!this.#page.isSeen) throw refused('the server could not load it');
+    this.#watch();
+    const clean = async () => {
+      for (const id of leftovers) await this.#store.wipe(id);
+      // What the server before had asked for may have been lost with the notifier.
+      if (this.#dropPipe !== undefined) await this.#inodes.dropRange(ROOT_INO, this.#nextIno);
+    };
+    clean().catch((error: unknown) => this.#logBug(error));
+  }
+
+  /** What another one goes on with; undefined before it is mounted. All of it stays this one's. */
+  get ground(): Omit<Ground, 'control'> | undefined {
+    const [mount, fuseFd, store] = [this.#mount, this.#fuseFd, this.#store];
+    return mount && { fuseFd, store, mount };
   }
 
   /** Bytes of all generations and candidates. */
@@ -182,11 +202,11 @@ export class Engine {
 
   /**
    * Makes a complete candidate live; the first one is what mounts. Nobody may write to it any more. Throws MountError, and
-   * what was live stays, where the server can't serve it. The candidate is gone then.
+   * what was live stays, where the server can't serve it. The candidate is gone then. `facts`: of whoever asks, kept with it.
    */
-  activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
+  activate(candidate: Candidate, facts = ''): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     return this.#activations
-      .take(() => this.#activate(candidate))
+      .take(() => this.#activate(candidate, facts))
       .finally(() => this.#candidates.delete(candidate.id));
   }
 
@@ -269,11 +289,12 @@ export class Engine {
     await this.#activations.settled();
     this.#liveness.stop();
     this.#retirement.stop();
-    const serves = this.#live !== undefined;
+    const isLive = this.#live !== undefined;
+    const serves = isLive && this.#servers.pid !== undefined;
     const steps: (() => unknown)[] = [
       () => this.#page.show({ closed: true }),
       () => (serves ? this.#liveness.probe() : undefined),
-      () => (serves ? this.#inodes.dropRange(ROOT_INO, this.#nextIno) : undefined),
+      () => (isLive ? this.#inodes.dropRange(ROOT_INO, this.#nextIno) : undefined),
       () => this.#prober.stop(),
       () => this.#teller.stop(),
       () => this.#notifier.stop(),
@@ -305,7 +326,10 @@ export class Engine {
     });
   }
 
-  async #activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
+  async #activate(
+    candidate: Candidate,
+    facts: string,
+  ): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     const { id } = candidate;
     const { nodesMax } = this.#options;
     const previous = this.#live;
@@ -315,10 +339,13 @@ export class Engine {
       const limits = { nextIno: this.#nextIno, nodesMax };
       const { bytes, changes, nextIno } = await accept(this.#store, candidate, limits);
       await this.#prove(id, changes);
+      this.#store.notes.write(`facts-${id}`, facts);
       if (previous === undefined) await this.#begin(id);
       else await this.#follow(previous, id, changes);
       this.#nextIno = nextIno;
       this.#liveBytes = bytes;
+      this.#changes.add(id);
+      await this.#changes.settle(id, this.#retirement.lingering).catch((error) => this.#logBug(error));
       if (previous === undefined) return undefined;
       this.#servers.tellSuccessor();
       await this.#telling.tell(changes);
@@ -364,9 +391,15 @@ export class Engine {
       await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
       if (!this.#page.isSeen) throw refused('the server could not load it');
     }
+    this.#live = id;
+    this.#store.notes.write(NAMES_TOLD, `${id}`);
+    this.#watch();
+  }
+
+  /** It answers: from now on it is looked after. */
+  #watch(): void {
     // Whoever writes into the pipe waits for a reader.
     if (this.#dropPipe !== undefined) this.#notifier.start();
-    this.#live = id;
     this.#liveness.start();
     this.#retirement.start();
   }
@@ -377,6 +410,7 @@ export class Engine {
     await this.#makeRoom();
     await this.#offer.make(id);
     await this.#telling.pin(changes);
+    this.#store.markSuperseded(previous);
     this.#page.flip(id, previous);
     this.#live = id;
     const superseded: Superseded = {

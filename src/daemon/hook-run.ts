@@ -86,8 +86,7 @@ export class Hook {
 
   activated(change: Activated): void {
     const { generation, serial, first, changed } = change;
-    this.#live = { ...change, changed: [] };
-    this.probes.expect(change);
+    this.expect(change);
     if (first) {
       if (this.settings.atStart) this.#queue.notice(generation, serial, []);
       else if (this.probes.count > 0) void this.#lookAtStart(generation, serial);
@@ -95,6 +94,17 @@ export class Hook {
     }
     const matching = changed.filter(({ path }) => this.#match.some((glob) => glob.match(path) !== undefined));
     if (matching.length > 0) this.#queue.notice(generation, serial, matching);
+  }
+
+  /** It is live, and there is nothing to tell of it. */
+  expect(change: Activated): void {
+    this.#live = { ...change, changed: [] };
+    this.probes.expect(change);
+  }
+
+  /** Nothing waits, runs, or failed. */
+  get isSettled(): boolean {
+    return this.#queue.isSettled;
   }
 
   /** Changes of what is live that were meant for another one in its place. */

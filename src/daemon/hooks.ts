@@ -109,6 +109,20 @@ export class Hooks {
     for (const hook of this.#hooks) hook.activated(change);
   }
 
+  /** It was live before this process; `isTold`: hooks know. `change` says what there is to tell. */
+  resumed(change: Activated, isTold: boolean): void {
+    this.#live = { ...change, changed: [] };
+    for (const hook of this.#hooks) {
+      if (isTold) hook.expect(change);
+      else hook.activated(change);
+    }
+  }
+
+  /** The generation of which every hook has told what there was to tell; undefined while one has not. */
+  get told(): number | undefined {
+    return this.#hooks.every((hook) => hook.isSettled) ? this.#live?.generation : undefined;
+  }
+
   status(): HooksStatus {
     return {
       hooks: this.#hooks.map((hook) => hook.status()),

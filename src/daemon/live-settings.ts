@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { OpensSettings } from '../opens/rules.ts';
 import type { Engine } from './engine.ts';
 import type { ExecChecks } from './exec-checks.ts';
+import { JUDGED_BY } from './facts.ts';
 import type { Hooks } from './hooks.ts';
 import type { PartOptions } from './mount-options.ts';
 import { mountRules, nodesMax } from './part-paths.ts';
@@ -14,18 +15,6 @@ import type { Parts } from './parts.ts';
 import type { ServedRules } from './served-rules.ts';
 import type { SupervisorOptions } from './supervisor-options.ts';
 
-/** What a bundle is judged by, and what is made of it. */
-const JUDGED_BY: readonly (keyof PartOptions)[] = [
-  'name',
-  'acceptedKeys',
-  'context',
-  'minSerial',
-  'formats',
-  'bytesMax',
-  'filesMax',
-  'checks',
-  'rules',
-];
 /** What the agent is told of it. */
 const WATCHED: readonly (keyof PartOptions)[] = ['sources', 'pollMs', 'spreadMs', 'queue', 'aws'];
 

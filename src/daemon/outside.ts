@@ -35,3 +35,10 @@ export function unmountedOutside(mountpoint: string): MountError {
     hint: 'secretsfs unmount ends a mount for good',
   });
 }
+
+/** The same of one that is in the mount table still. */
+export function connectionEnded(mountpoint: string): MountError {
+  return new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
+    hint: 'umount -f does that; secretsfs unmount ends a mount for good',
+  });
+}

@@ -18,6 +18,7 @@ import { logWarnings } from './check-findings.ts';
 import type { composeInto } from './composing.ts';
 import { type Composed, Composition } from './composition.ts';
 import type { Engine } from './engine.ts';
+import { encodeFacts, type Facts, isAsBefore, liveOf, partFacts } from './facts.ts';
 import { FloorFile } from './floor.ts';
 import { FloorDisk } from './floor-disk.ts';
 import { isLocalFile } from './location.ts';
@@ -29,7 +30,7 @@ import { named, Part, partLog, type RefreshedPart, rotationSettings } from './pa
 import { mountRules, prefixedFindings } from './part-paths.ts';
 import { retryTimes } from './retries.ts';
 import { Rotation } from './rotation.ts';
-import type { Looked, Opened, RefreshOptions, TakeOptions } from './rotation-ports.ts';
+import type { Looked, Opened, RefreshOptions, TakenFrom, TakeOptions } from './rotation-ports.ts';
 import { StartWait } from './start-wait.ts';
 import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
 import type { takeInStore } from './taking.ts';
@@ -50,8 +51,8 @@ export interface PartsPorts extends SupervisorPorts {
   readonly compose: typeof composeInto;
   /** Counts what is looked for, and what is asked of AWS. */
   readonly tally: Pick<Tally, 'checked' | 'called'>;
-  /** Makes it live; where it throws, the candidate is gone. */
-  activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined>;
+  /** Makes it live; where it throws, the candidate is gone. `facts`: encodeFacts(). */
+  activate(candidate: Candidate, facts: string): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined>;
   /** It is. */
   activated(activated: Activated): void;
   /** What is known of sources may be something else. */
@@ -91,7 +92,8 @@ export class Parts {
         ...{ engine: ports.engine, compose: ports.compose },
         // Who sees all of it anyway.
         user: () => ports.users().server,
-        activate: ports.activate,
+        activate: (candidate, written, facts) =>
+          ports.activate(candidate, encodeFacts(facts, this.#options.parts, written)),
       });
     }
     this.all = options.parts.map((part) => this.#make(part));
@@ -154,6 +156,30 @@ export class Parts {
     const serial = Math.max(0, ...lives.map((live) => live.serial));
     const certificates = this.#certificates();
     this.#ports.activated({ generation: id, serial, first: true, changed: [], certificates, uploaded: null });
+  }
+
+  /** Instead of start(): a generation is live, and this is what is known of it. Throws ConfigError. */
+  async resume({ parts, written }: Facts, generation: number): Promise<void> {
+    for (const part of this.all) {
+      const facts = parts.find(({ directory }) => directory === (part.options.directory ?? null));
+      if (facts === undefined) continue;
+      part.generation = generation;
+      const { judged, sources } = isAsBefore(facts, part.options);
+      const source = sources ? (facts.source ?? undefined) : undefined;
+      if (facts.source === null) part.cache?.served();
+      await part.rotation.resume(liveOf(facts, generation), { source, isStale: !judged });
+    }
+    if (written !== null) this.#composition?.resume(parts, { id: generation, written, changes: undefined });
+  }
+
+  /** Certificates of what is live, for who is told of it. */
+  get certificates(): Activated['certificates'] {
+    return this.#certificates();
+  }
+
+  /** Looks for what has changed while nobody looked. Never throws. */
+  async hint(): Promise<void> {
+    await Promise.all(this.all.map(({ rotation }) => rotation.hint()));
   }
 
   /**
@@ -242,8 +268,8 @@ export class Parts {
         if (outcome !== 'failed') cache?.confirmed();
       },
       take: (asked) => this.#take(part.options, log, asked, cache),
-      activate: async (opened) => {
-        const changes = await this.#activate(part, log, opened);
+      activate: async (opened, from) => {
+        const changes = await this.#activate(part, log, opened, from);
         const { result, isCached } = opened.generation;
         if (isCached !== true) cache?.keep(result.sha256);
         return changes;
@@ -326,19 +352,20 @@ export class Parts {
     );
   }
 
-  async #activate(part: Part, log: Log, opened: Opened<InStore>) {
-    const { activate, activated } = this.#ports;
+  async #activate(part: Part, log: Log, opened: Opened<InStore>, from: TakenFrom) {
+    const { activate, activated, nowMs } = this.#ports;
+    const facts = partFacts(part.options, opened, from, nowMs());
     const { candidate, result } = opened.generation;
     const { directory } = part.options;
     const composition = this.#composition;
     if (composition === undefined || directory === undefined) {
-      const changes = await activate(candidate);
+      const changes = await activate(candidate, encodeFacts([facts], this.#options.parts, undefined));
       part.generation = candidate.id;
       logWarnings(log, result);
       activated(activatedBy(opened, changes));
       return changes?.counts;
     }
-    const { id, changes } = await composition.add(directory, { candidate, serial: opened.serial });
+    const { id, changes } = await composition.add(directory, { candidate, serial: opened.serial, facts });
     part.generation = id;
     logWarnings(log, prefixedFindings(directory, result));
     // The first is told once for all of them.

@@ -61,6 +61,14 @@ export interface Live<G> extends Opened<G> {
   readonly activatedMs: number;
 }
 
+/** Which bundle it is, and of which source. */
+export interface TakenFrom {
+  /** undefined: of none of them. */
+  readonly source: number | undefined;
+  readonly revision: string;
+  readonly sha256: string;
+}
+
 export interface Failure {
   readonly error: SecretsfsError;
   /** Of what was fetched, if it came so far. */
@@ -117,7 +125,7 @@ export interface RotationPorts<G> {
    */
   take(options: TakeOptions): Promise<Taken<G>>;
   /** Makes it the one that is served, in one step. Returns what changed; undefined for the first. */
-  activate(opened: Opened<G>): Promise<Changes | undefined> | Changes | undefined;
+  activate(opened: Opened<G>, from: TakenFrom): Promise<Changes | undefined> | Changes | undefined;
   /** A look for a bundle came to its end; `code`: of one that failed. For counting. */
   checked?(outcome: 'activated' | 'unchanged' | 'failed', code?: ErrorCode): void;
   /** A refresh came to its end: what is known of the sources may be something else. */

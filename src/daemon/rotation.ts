@@ -69,6 +69,20 @@ export class Rotation<G> {
     this.#next = new NextAttempt({ timers, nowMs, begin: () => void this.hint() });
   }
 
+  /**
+   * Before anything else: what another process brought live. `source`: where that is from, if it is still one of ours; `isStale`:
+   * it is to be opened again, for it was judged by something else.
+   */
+  async resume(
+    live: Live<G>,
+    { source, isStale }: { source: number | undefined; isStale: boolean },
+  ): Promise<void> {
+    this.#live = live;
+    this.#isStale = isStale;
+    if (source !== undefined) this.#ledger.activated(source, live.revision);
+    await this.#keepRecord();
+  }
+
   state(): RotationState<G> {
     return {
       live: this.#live,
@@ -317,7 +331,7 @@ export class Rotation<G> {
   ): Promise<Refreshed<G>> {
     const { activate, nowMs, log, floors } = this.#ports;
     const { opened, sha256, revision } = taken;
-    const changes = await activate(opened);
+    const changes = await activate(opened, { source, revision, sha256 });
     const live = { ...opened, revision, sha256, activatedMs: nowMs() };
     this.#live = live;
     this.#isStale = false;

@@ -24,6 +24,11 @@ export class ServedRules {
     return isDeepStrictEqual(this.#live, this.#current) ? undefined : this.#live;
   }
 
+  /** What is live was made by these. */
+  resumed(rules: readonly FileRule[]): void {
+    this.#live = rules;
+  }
+
   /** For servers that start, and generations that are made, from now on. */
   set(rules: readonly FileRule[]): void {
     this.#current = rules;

@@ -3,7 +3,8 @@
  * else. It reads no bundle, speaks to no network and sees no plaintext: an unsealer opens bundles, an agent watches
  * sources and answers the control sockets, a server answers the kernel.
  *
- * Invariants: whatever ends it, nothing stays mounted and no plaintext stays in memory; a child that dies is started again;
+ * Invariants: whatever ends it, nothing stays mounted and no plaintext stays in memory, but what systemd keeps for the supervisor
+ * after it (handover.ts); a child that dies is started again;
  * what fails leaves what is live alone. This file is the order of things: how a bundle is taken is in taking.ts, how it
  * goes live in engine.ts, when in rotation.ts.
  */
@@ -12,7 +13,7 @@ import path from 'node:path';
 import { forgetRollback, useRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { Operations } from '../control/server.ts';
-import { describeBug, MountError, quote, SecretsfsError } from '../errors.ts';
+import { describeBug, MountError, SecretsfsError } from '../errors.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import type { Activated } from '../hooks/changes.ts';
@@ -32,19 +33,26 @@ import { composeInto } from './composing.ts';
 import { ConfigLive } from './config-live.ts';
 import { type ControlSockets, openControlSockets } from './control-sockets.ts';
 import { deferred } from './deferred.ts';
-import { Engine } from './engine.ts';
-import { ExecChecks } from './exec-checks.ts';
+import type { Engine } from './engine.ts';
+import type { ExecChecks } from './exec-checks.ts';
+import type { Handed } from './handed.ts';
+import { Handover } from './handover.ts';
+import { sameOf } from './handover-record.ts';
 import type { Hooks } from './hooks.ts';
 import { leaveSwap } from './leave-swap.ts';
 import { applyLive } from './live-settings.ts';
 import { errorFields } from './log.ts';
+import { mountChecks } from './mount-checks.ts';
+import { endHanded, mountEngine } from './mount-engine.ts';
 import { mountHooks } from './mount-hooks.ts';
 import { protectFromOom } from './oom.ts';
 import { operationsOf } from './operations.ts';
-import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
-import { mountRules, nodesMax } from './part-paths.ts';
+import { checkStillThere, connectionEnded, unmountedOutside, watchMount } from './outside.ts';
+import { mountRules } from './part-paths.ts';
 import { Parts } from './parts.ts';
-import { engineProcesses, spawnAgent, trialProcesses } from './processes.ts';
+import { spawnAgent } from './processes.ts';
+import type { Restored } from './restored.ts';
+import { HooksTold, resume } from './resuming.ts';
 import { checkScripts } from './scripts.ts';
 import { ServedRules } from './served-rules.ts';
 import { extendStart } from './start-notices.ts';
@@ -73,6 +81,10 @@ export class Supervisor {
   readonly #tally: Tally;
   readonly #rules: ServedRules;
   readonly #opens: { current: OpensSettings };
+  readonly #handover: Handover;
+  /** Not gone on with yet. */
+  #handed: Handed | undefined;
+  readonly #told = new HooksTold();
   readonly #lane = new FileLane();
   readonly #ready = deferred();
   readonly #ending = deferred();
@@ -103,6 +115,7 @@ export class Supervisor {
     this.#mountpoint = options.mountpoint;
     this.#rules = new ServedRules(mountRules(options.parts));
     this.#opens = { current: options.opens };
+    this.#handover = new Handover({ ...ports, end: (handed) => endHanded(handed, options, ports) });
     this.#hooks = mountHooks(options.hooks, ports, () => this.#agent);
     this.#parts = new Parts(options, {
       ...ports,
@@ -110,7 +123,7 @@ export class Supervisor {
       users: () => this.#users as ProcessUsers,
       lane: this.#lane,
       ...{ take: takeInStore, compose: composeInto },
-      activate: (candidate) => this.#activate(candidate),
+      activate: (candidate, facts) => this.#activate(candidate, facts),
       activated: (activated) => this.#activated(activated),
       tally: this.#tally,
       onSettled: () => this.#tellAgent(),
@@ -178,13 +191,21 @@ export class Supervisor {
     return this.#stopping;
   }
 
+  /** Whether another process goes on with the mount once this one has ended, which it may then do at once. Never throws. */
+  async leave(): Promise<boolean> {
+    const isFree = () => this.#stopping === undefined;
+    if (!isFree() || !(await this.#handover.isExpected()) || !isFree()) return false;
+    this.#ports.log.info('handed-over');
+    return true;
+  }
+
   /** For a stop() that hangs, just before the process ends: the mount is gone and its readers get errors. Never throws. */
   abandon(): void {
     this.#engine?.abandon();
   }
 
   async #start(): Promise<void> {
-    const { log, nowMs } = this.#ports;
+    const { log } = this.#ports;
     const options = this.#options;
     const { parts, instance, runtimeDir, statusGid } = options;
     const bundle = bundleOf(parts);
@@ -192,13 +213,11 @@ export class Supervisor {
     (await loadNative()).forbidDumps();
     protectFromOom();
     keepDescriptors();
-    const [prepared, users] = await Promise.all([
-      prepareMountpoint(options.mountpoint),
-      resolveProcessUsers({ instance, uidBase: options.uidBase }),
-    ]);
-    const mountpoint = prepared.path;
+    const users = await resolveProcessUsers({ instance, uidBase: options.uidBase });
+    const handed = await this.#handover.take(options, users);
+    this.#handed = handed;
+    const mountpoint = handed?.record.same.mountpoint ?? (await this.#prepare());
     this.#mountpoint = mountpoint;
-    if (prepared.cleared.length > 0) log.warn('stale-mount-cleared', { mountpoint });
     this.#users = users;
     await this.#hooks.start(mountpoint);
     this.#checks = await this.#makeChecks(options);
@@ -209,29 +228,8 @@ export class Supervisor {
     // With the lock of the sockets, both are nobody else's.
     await Promise.all([forgetRollback(directory), this.#parts.load()]);
     log.info('starting', { bundle, mountpoint, users: users.origin });
-    const { cache, fastOpen, resend, retireAfterMs, consistencyWindowMs } = options;
-    this.#engine = new Engine(
-      {
-        mountpoint,
-        source: options.fsname,
-        selinuxContext: options.selinuxContext,
-        ...{ cache, fastOpen, resend, retireAfterMs, consistencyWindowMs, users },
-        nodesMax: nodesMax(parts),
-        preserve: options.preserve,
-      },
-      {
-        ...engineProcesses(users, log, { rules: this.#rules, opens: this.#opens }),
-        prove: async (proposed) => this.#checks?.prove(proposed),
-        log,
-        nowMs,
-        onAlive: () => this.#alive(),
-        // It is in the mount table still, and answers nobody.
-        onLost: () => void this.#endBecause(connectionEnded(this.#mountpoint)),
-      },
-    );
     this.#agentTimer = setTimeout(() => this.#startAgent(), AGENT_AFTER_MS);
-    await this.#parts.start();
-    if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
+    if (handed === undefined || !(await this.#resume(handed))) await this.#begin();
     this.#watches.watch(options.parts);
     this.#mountWatch = watchMount(
       () => this.#running.isMounted(),
@@ -245,6 +243,58 @@ export class Supervisor {
     this.#running.settle();
     this.#startAgent();
     this.#watchConfig();
+    if (handed !== undefined) void this.#parts.hint();
+  }
+
+  async #prepare(): Promise<string> {
+    const { path: mountpoint, cleared } = await prepareMountpoint(this.#options.mountpoint);
+    if (cleared.length > 0) this.#ports.log.warn('stale-mount-cleared', { mountpoint });
+    return mountpoint;
+  }
+
+  /** The first generation, of what the sources have. */
+  async #begin(): Promise<void> {
+    this.#engine = this.#makeEngine();
+    await this.#parts.start();
+    if (!this.#mounted) throw new Error('a refresh succeeded without a mount');
+  }
+
+  /** What another supervisor left. False where that does not answer any more: it is gone then. */
+  async #resume(handed: Handed): Promise<boolean> {
+    this.#rules.resumed(handed.facts.rules);
+    const engine = this.#makeEngine(handed.restored);
+    this.#engine = engine;
+    this.#handed = undefined;
+    try {
+      const [parts, hooks, { log }] = [this.#parts, this.#hooks, this.#ports];
+      await resume(engine, handed, { parts, hooks, log });
+      this.#mounted = true;
+      return true;
+    } catch (error) {
+      if (!(error instanceof MountError) || this.#stopping !== undefined) throw error;
+      await this.#handover.refuse(handed, error.message, engine);
+    }
+    this.#engine = undefined;
+    this.#rules.activated();
+    this.#mountpoint = await this.#prepare();
+    return false;
+  }
+
+  #makeEngine(restored?: Restored): Engine {
+    const { log, nowMs } = this.#ports;
+    const [mountpoint, users] = [this.#mountpoint, this.#users as ProcessUsers];
+    return mountEngine(
+      this.#options,
+      { mountpoint, users, rules: this.#rules, opens: this.#opens },
+      {
+        prove: async (proposed) => this.#checks?.prove(proposed),
+        ...{ log, nowMs },
+        onAlive: () => this.#alive(),
+        // It is in the mount table still, and answers nobody.
+        onLost: () => void this.#endBecause(connectionEnded(this.#mountpoint)),
+      },
+      restored,
+    );
   }
 
   #watchConfig(): void {
@@ -274,21 +324,21 @@ export class Supervisor {
     });
   }
 
-  async #makeChecks(options: SupervisorOptions): Promise<ExecChecks | undefined> {
-    const { execChecks, instance, cache, fastOpen, preserve, parts } = options;
-    const { log, nowMs } = this.#ports;
-    const [mountpoint, users] = [this.#mountpoint, this.#users as ProcessUsers];
-    if (execChecks.length === 0) return undefined;
-    return ExecChecks.create(
-      execChecks,
-      { mountpoint, source: instance, cache, fastOpen, preserve, user: users.server },
-      { ...trialProcesses(users, log, { rules: { current: mountRules(parts) } }), log, nowMs },
-    );
+  #makeChecks(options: SupervisorOptions): Promise<ExecChecks | undefined> {
+    return mountChecks(options, this.#mountpoint, this.#users as ProcessUsers, this.#ports);
   }
 
-  async #activate(candidate: Candidate): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
+  async #activate(
+    candidate: Candidate,
+    facts: string,
+  ): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined> {
     if (!this.#mounted) await checkStillThere(this.#mountpoint);
-    const changes = await this.#running.activate(candidate);
+    const changes = await this.#running.activate(candidate, facts);
+    const { ground } = this.#running;
+    if (!this.#mounted && ground !== undefined) {
+      const users = this.#users as ProcessUsers;
+      await this.#handover.keep(ground, sameOf(this.#options, this.#mountpoint, users));
+    }
     this.#mounted = true;
     this.#rules.activated();
     return changes;
@@ -361,7 +411,9 @@ export class Supervisor {
     this.#watches.close();
     await this.#hooks.stop();
     if (this.#mounted) log.info('stopping');
+    if (this.#handed !== undefined) await this.#handover.refuse(this.#handed, 'it did not come to that');
     const failure = await this.#engine?.stop().catch((error: Error) => error);
+    await this.#handover.forget();
     if (this.#mounted) log.info('stopped');
     this.#sockets?.hide();
     // Whoever waits for the mount learns that it will not come; whoever asked for the unmount, how it went.
@@ -398,6 +450,8 @@ export class Supervisor {
   /** The mount answered. */
   #alive(): void {
     this.#tally.answered();
+    if (this.#engine !== undefined && this.#stopping === undefined)
+      this.#told.look(this.#engine, this.#hooks);
     if (process.env['WATCHDOG_USEC'] !== undefined) this.#notify('WATCHDOG=1');
   }
 
@@ -447,10 +501,4 @@ export class Supervisor {
       config: this.#config?.status(),
     };
   }
-}
-
-function connectionEnded(mountpoint: string): MountError {
-  return new MountError('mount-failed', `cannot go on: the connection of ${quote(mountpoint)} was ended`, {
-    hint: 'umount -f does that; secretsfs unmount ends a mount for good',
-  });
 }

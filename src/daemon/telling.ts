@@ -26,6 +26,8 @@ export interface TellingPorts {
   /** Of the staging directory, in hex. */
   readonly token: string;
   readonly log: Log;
+  /** It was told all of the last changes. */
+  onTold?(): void;
 }
 
 export class Telling {
@@ -55,6 +57,11 @@ export class Telling {
       if (!(error instanceof MountError)) throw error;
       this.#ports.log.warn('names-not-replaced', { error: error.message });
     });
+  }
+
+  /** For the next settle(): the supervisor that was to tell them ended. */
+  owe(changes: ChangeList): void {
+    this.#owed = changes;
   }
 
   get owes(): boolean {
@@ -104,7 +111,9 @@ export class Telling {
     const failed = told['failed'];
     if (Array.isArray(failed) && failed.length > 0) log.warn('names-not-replaced', { failed });
     await inodes.dropAttributes(directories);
-    if (this.#owed === changes) this.#owed = undefined;
+    if (this.#owed !== changes) return;
+    this.#owed = undefined;
+    this.#ports.onTold?.();
   }
 }
 

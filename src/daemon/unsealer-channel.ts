@@ -105,6 +105,7 @@ const writtenShape = {
   contentBytes: count.max(MOUNT_BYTES_MAX),
   counts: z.strictObject({ added: nodes, changed: nodes, removed: nodes, unchanged: nodes }),
 };
+export const writtenImageSchema = z.strictObject(writtenShape);
 const failedShape = {
   outcome: z.literal('failed'),
   code: z.string().refine(isErrorCode),
@@ -118,50 +119,53 @@ export const composerResultSchema = z.discriminatedUnion('outcome', [
   z.strictObject(failedShape),
 ]);
 
+/** Of a candidate. */
+export const openedResultSchema = z.strictObject({
+  outcome: z.literal('opened'),
+  revision: foreignRevision,
+  /** Of the ciphertext. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  serial: z.int().min(1),
+  created: instant,
+  /** When it was put where it was found; null where its source does not say. */
+  uploaded: instant.nullable(),
+  ...writtenShape,
+  /** What the checks have to say of what goes live; see src/checks/findings.ts. */
+  findings: z
+    .array(
+      z.strictObject({
+        level: z.literal('warn'),
+        path,
+        rule: z.enum(RULES),
+        expected: foreignText,
+        found: foreignText,
+      }),
+    )
+    .max(FINDINGS_MAX)
+    .readonly(),
+  /** How many there were. */
+  warnings: count,
+  certificates: z
+    .array(
+      z.strictObject({
+        path,
+        serial: z.string().regex(/^(?:[0-9a-f]{2}){1,64}$/),
+        notBefore: instant,
+        notAfter: instant,
+        names: z
+          .array(z.string().regex(/^[\w.*:-]{1,253}$/))
+          .max(NAMES_MAX)
+          .readonly(),
+      }),
+    )
+    .max(CERTIFICATES_MAX)
+    .readonly(),
+  kept: z.array(path).max(KEPT_MAX).readonly(),
+});
+
 export const unsealerResultSchema = z.discriminatedUnion('outcome', [
   z.strictObject({ outcome: z.literal('unchanged'), revision: foreignRevision }),
-  z.strictObject({
-    outcome: z.literal('opened'),
-    revision: foreignRevision,
-    /** Of the ciphertext. */
-    sha256: z.string().regex(/^[0-9a-f]{64}$/),
-    serial: z.int().min(1),
-    created: instant,
-    /** When it was put where it was found; null where its source does not say. */
-    uploaded: instant.nullable(),
-    ...writtenShape,
-    /** What the checks have to say of what goes live; see src/checks/findings.ts. */
-    findings: z
-      .array(
-        z.strictObject({
-          level: z.literal('warn'),
-          path,
-          rule: z.enum(RULES),
-          expected: foreignText,
-          found: foreignText,
-        }),
-      )
-      .max(FINDINGS_MAX)
-      .readonly(),
-    /** How many there were. */
-    warnings: count,
-    certificates: z
-      .array(
-        z.strictObject({
-          path,
-          serial: z.string().regex(/^(?:[0-9a-f]{2}){1,64}$/),
-          notBefore: instant,
-          notAfter: instant,
-          names: z
-            .array(z.string().regex(/^[\w.*:-]{1,253}$/))
-            .max(NAMES_MAX)
-            .readonly(),
-        }),
-      )
-      .max(CERTIFICATES_MAX)
-      .readonly(),
-    kept: z.array(path).max(KEPT_MAX).readonly(),
-  }),
+  openedResultSchema,
   z.strictObject({ ...failedShape, revision: foreignRevision.optional() }),
 ]);
 export type UnsealerResult = z.infer<typeof unsealerResultSchema>;

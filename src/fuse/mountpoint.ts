@@ -38,6 +38,11 @@ export async function prepareMountpoint(requested: string): Promise<Mountpoint> 
   return { path: resolved, cleared };
 }
 
+/** Where a mount of ours is, without symlinks, whatever is mounted there: that is not asked. Throws as prepareMountpoint(). */
+export async function placeOf(requested: string): Promise<string> {
+  return resolveMountpoint(requested, await readMounts());
+}
+
 /**
  * By force first, which ends the connection, should the kernel not have done that yet: whoever waits for an answer would
  * keep a mount that is only detached alive for ever. It takes it out of the table too, unless it is in use.

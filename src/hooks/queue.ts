@@ -52,6 +52,11 @@ export class HookQueue {
     return this.#waits ? 'waiting' : 'idle';
   }
 
+  /** Nothing waits or runs, and no run failed since the last that did not. */
+  get isSettled(): boolean {
+    return this.state === 'idle' && this.#pending.size === 0;
+  }
+
   /** A generation went live. `changed`: what of it concerns this hook; it runs for nothing too, where that is asked for. */
   notice(generation: number, serial: number, changed: readonly FileChange[]): void {
     this.#generation = generation;

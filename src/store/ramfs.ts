@@ -8,6 +8,7 @@
  *   control       root:S 0640   what the server goes by (shared.ts)      status  S 0600  how it is doing
  *   request       S 0600        its read buffer: what was taken and not answered (shared.ts)
  *   passes        S 0600        which threads are in the middle of opening files, and from which generation
+ *   facts-ID, …   root 0600     what the supervisor after this one has to know (notes.ts)
  *
  * S is the server's user. Every content that goes is overwritten with zeros first: pages that the kernel frees keep
  * what was in them, unless it runs with init_on_free=1.
@@ -17,6 +18,7 @@ import { closeQuietly } from '../system/files.ts';
 import { isWrittenByNobody } from '../system/leases.ts';
 import { createRamfs } from '../system/mounts.ts';
 import { residentRanges } from '../system/shared.ts';
+import { Notes } from './notes.ts';
 import {
   CONTROL,
   type Control,
@@ -48,6 +50,7 @@ export interface Candidate {
 export class RamfsStore {
   /** Opened with O_PATH: what inherits it finds the files below /proc/self/fd/N. */
   readonly directoryFd: number;
+  readonly notes: Notes;
   readonly #options: RamfsStoreOptions;
   readonly #controlFd: number;
   readonly #statusFd: number;
@@ -57,6 +60,7 @@ export class RamfsStore {
 
   private constructor(directoryFd: number, options: RamfsStoreOptions) {
     this.directoryFd = directoryFd;
+    this.notes = new Notes(directoryFd);
     this.#options = options;
     this.#controlFd = fs.openSync(this.#path('control'), 'r+');
     this.#statusFd = fs.openSync(this.#path('status'), 'r');
@@ -83,6 +87,11 @@ export class RamfsStore {
     }
   }
 
+  /** As whyNoStore() found it to be one; the descriptor is this store's from now on. */
+  static adopt(directoryFd: number, options: RamfsStoreOptions): RamfsStore {
+    return new RamfsStore(directoryFd, options);
+  }
+
   /** Of everything that is there: live, lingering and candidates. */
   get bytes(): number {
     let bytes = 0;
@@ -91,6 +100,11 @@ export class RamfsStore {
       bytes += (fs.statSync(this.#path(name), { throwIfNoEntry: false })?.blocks ?? 0) * 512;
     }
     return bytes;
+  }
+
+  /** Numbers that something is called by: images, candidates, changes. */
+  get ids(): ReadonlySet<number> {
+    return new Set(this.#contents().map((name) => Number(name.slice(name.indexOf('-') + 1))));
   }
 
   /** Two empty files for an unsealer. Throws EEXIST where the id is taken. */
@@ -107,12 +121,12 @@ export class RamfsStore {
   }
 
   /**
-   * The candidate is complete: the server may read it as gen-ID. False where somebody can still write to it, also by a
-   * descriptor that a process passed on before it ended. The caller has closed its own.
+   * The candidate is complete: the server may read it as gen-ID. False where somebody can still write to it or to its changes,
+   * also by a descriptor that a process passed on before it ended. The caller has closed its own.
    */
   publish(id: number): boolean {
     const from = this.#path(`candidate-${id}`);
-    if (!isWrittenByNobody(from)) return false;
+    if (!isWrittenByNobody(from) || !isWrittenByNobody(this.#path(`changes-${id}`))) return false;
     fs.chownSync(from, 0, this.#options.serverGid);
     fs.chmodSync(from, 0o440);
     fs.renameSync(from, this.#path(`gen-${id}`));
@@ -134,9 +148,21 @@ export class RamfsStore {
     }
   }
 
-  /** After it was applied: it names what changed. */
+  /** When nobody will ask for it any more: it names what changed. */
   async removeChanges(id: number): Promise<void> {
     await this.#wipe(`changes-${id}`);
+  }
+
+  /** Of an image: bytes in memory, and when it was superseded, if it was (markSuperseded()). */
+  imageFacts(id: number): { readonly bytes: number; readonly sinceMs: number } {
+    const { blocks, mtimeMs } = fs.statSync(this.#path(`gen-${id}`));
+    return { bytes: blocks * 512, sinceMs: mtimeMs };
+  }
+
+  /** From now on it is not what is live. */
+  markSuperseded(id: number): void {
+    const now = new Date();
+    fs.utimesSync(this.#path(`gen-${id}`), now, now);
   }
 
   /** The image, for an unsealer that builds the next one; the caller closes it. */
@@ -153,6 +179,7 @@ export class RamfsStore {
   /** Zeros, then gone: also for who still has it open. Calling it again does nothing. */
   async wipe(id: number): Promise<void> {
     await this.#wipe(`gen-${id}`);
+    await this.#wipe(`facts-${id}`);
     await this.discard(id);
   }
 
@@ -211,7 +238,7 @@ export class RamfsStore {
 
   #contents(): string[] {
     if (this.#closed) return [];
-    return fs.readdirSync(this.#path('')).filter((name) => /^(gen|candidate|changes)-\d+$/.test(name));
+    return fs.readdirSync(this.#path('')).filter((name) => /^[a-z]+-\d+$/.test(name));
   }
 
   async #wipe(name: string): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * System calls of a process about itself that Node has no function for: private memory, dumps, unix datagrams.
+ * System calls of a process about itself that Node has no function for: private memory, dumps.
  * Numbers are Linux's, from the headers named beside them.
  */
 import { type Libc, libc, SystemCallError } from './libc.ts';
@@ -17,10 +17,6 @@ const PR_SET_DUMPABLE = 4;
 const RLIMIT_CORE = 4;
 // malloc.h
 const M_PERTURB = -6;
-// sys/socket.h
-const AF_UNIX = 1;
-const SOCK_DGRAM_CLOEXEC = 2 | 0x80000;
-const MSG_NOSIGNAL = 0x4000;
 
 export interface Mapping {
   readonly address: bigint;
@@ -86,23 +82,6 @@ export class Native {
     return this.#libc.mallopt?.(M_PERTURB, 0xa5) === 1;
   }
 
-  /** One datagram to a unix socket. `address` is a path, or @name for an abstract socket. */
-  sendDatagram(address: string, message: string): void {
-    const name = Buffer.from(address.startsWith('@') ? `\0${address.slice(1)}` : address);
-    const sockaddr = Buffer.alloc(2 + name.length + (address.startsWith('@') ? 0 : 1));
-    sockaddr.writeUInt16LE(AF_UNIX);
-    name.copy(sockaddr, 2);
-    const fd: number = this.#libc.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
-    if (fd < 0) throw this.#failure('socket');
-    try {
-      const bytes = Buffer.from(message);
-      const sent = this.#libc.sendto(fd, bytes, bytes.length, MSG_NOSIGNAL, sockaddr, sockaddr.length);
-      if (Number(sent) !== bytes.length) throw this.#failure('sendto');
-    } finally {
-      this.#libc.close(fd);
-    }
-  }
-
   #check(call: string, result: number): void {
     this.#base.check(call, result);
   }
@@ -122,9 +101,6 @@ function bind(base: Libc) {
     memset: base.bind('void *memset(void *, int, size_t)'),
     prctl: base.bind('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)'),
     setrlimit: base.bind('int setrlimit(int, const void *)'),
-    socket: base.bind('int socket(int, int, int)'),
-    sendto: base.bind('int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)'),
-    close: base.bind('int close(int)'),
     mallopt: optional(() => base.bind('int mallopt(int, int)')),
   };
 }

@@ -7,6 +7,8 @@ import { libc, type NativeFunction } from './libc.ts';
 // asm-generic/errno-base.h, poll.h
 const EINTR = 4;
 const POLLIN = 0x0001;
+const POLLERR = 0x0008;
+const POLLHUP = 0x0010;
 
 interface Waiting {
   readonly poll: NativeFunction;
@@ -15,6 +17,7 @@ interface Waiting {
   /** Of two struct pollfd { int fd; short events, revents }, never freed. */
   readonly address: bigint;
   readonly fd: Int32Array;
+  readonly events: Int16Array;
 }
 
 let waiting: Waiting | undefined;
@@ -33,6 +36,7 @@ function prepare(): Waiting {
     errno: () => base.koffi.errno(),
     address,
     fd: new Int32Array(memory),
+    events,
   };
   return waiting;
 }
@@ -43,6 +47,12 @@ function prepare(): Waiting {
  */
 export function poll(fd: number, timeoutMs: number): boolean {
   return wait(waiting ?? prepare(), fd, 1, timeoutMs);
+}
+
+/** Whether nothing will ever come of it: of /dev/fuse, that its connection was ended, or never was. Throws SystemCallError. */
+export function isBroken(fd: number): boolean {
+  const ready = waiting ?? prepare();
+  return wait(ready, fd, 1, 0) && ((ready.events[3] ?? 0) & (POLLERR | POLLHUP)) !== 0;
 }
 
 function wait(ready: Waiting, fd: number, descriptors: number, timeoutMs: number): boolean {

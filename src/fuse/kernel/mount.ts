@@ -93,6 +93,11 @@ export class KernelMount {
     this.#device = kept.device;
   }
 
+  /** What says in the mount table that it is this one. */
+  get identity(): { readonly id: number; readonly device: string } {
+    return { id: this.#id, device: this.#device };
+  }
+
   /** False once somebody has unmounted it. That it was moved makes no difference. */
   async isMounted(): Promise<boolean> {
     return this.#find(await readMounts()) !== undefined;

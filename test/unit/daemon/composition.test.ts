@@ -3,11 +3,15 @@ import { test } from 'node:test';
 import type { Candidate } from '../../../src/daemon/candidate.ts';
 import type { ComposingRequest } from '../../../src/daemon/composing.ts';
 import { Composition } from '../../../src/daemon/composition.ts';
+import type { PartFacts } from '../../../src/daemon/facts.ts';
 import { MountError } from '../../../src/errors.ts';
 import { FakeLog } from '../../support/fake-log.ts';
 
 const COUNTS = { added: 0, changed: 1, removed: 0, unchanged: 0 };
 const WRITTEN = { files: 1, directories: 1, symlinks: 0, contentBytes: 1, counts: COUNTS };
+
+/** The composition looks at none of it. */
+const FACTS = {} as PartFacts;
 
 /** A composition of a and b, whose store is a list of numbers. */
 function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
@@ -81,7 +85,7 @@ function setUp({ availableBytes = 1e6, optional = [] as string[] } = {}) {
     },
   });
   const add = (directory: string, serial: number) =>
-    composition.add(directory, { candidate: composition.candidate(directory), serial });
+    composition.add(directory, { candidate: composition.candidate(directory), serial, facts: FACTS });
   return { composition, composed, images, kept, world, log, add };
 }
 
