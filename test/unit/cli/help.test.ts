@@ -142,3 +142,15 @@ test('a table that is too wide gets lines, not less', () => {
     '  alias/web',
   ]);
 });
+
+test('cells are counted as a terminal does', () => {
+  for (const [text, cells] of [
+    ['abc', 3],
+    ['\u00e9', 1],
+    ['e\u0301', 1],
+    ['\u4e2d\u6587', 4],
+    ['\uff21', 2],
+    ['\u{1f600}', 2],
+  ] as const)
+    assert.equal(widthOf(text), cells, text);
+});
