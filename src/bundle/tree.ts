@@ -4,7 +4,13 @@
  */
 import { Buffer } from 'node:buffer';
 import { quote } from '../errors.ts';
-import { DEPTH_MAX, FILE_NAME_BYTES_MAX, PATH_BYTES_MAX, SYMLINKS_FOLLOWED_MAX } from '../limits.ts';
+import {
+  DEPTH_MAX,
+  FILE_NAME_BYTES_MAX,
+  PATH_BYTES_MAX,
+  SYMLINK_WALK_BYTES_MAX,
+  SYMLINKS_FOLLOWED_MAX,
+} from '../limits.ts';
 import type { Member } from './tar.ts';
 
 const SPECIAL_BITS = 0o7000;
@@ -53,6 +59,8 @@ export class ArchiveTree {
     children: new Map(),
   };
   readonly #symlinks: Node[] = [];
+  /** Bytes of targets that may still be walked. */
+  #room = Number.POSITIVE_INFINITY;
   /** Files, symlinks and directories, those too that no member is. */
   nodes = 0;
   contentBytes = 0;
@@ -116,15 +124,22 @@ export class ArchiveTree {
 
   /** Once everything is there: of each symlink why it can't be mounted, or undefined. */
   *symlinkProblems(): Generator<string | undefined, void, undefined> {
-    for (const node of this.#symlinks) {
-      try {
-        this.#follow(node, 0);
-        yield undefined;
-      } catch (error) {
-        if (!(error instanceof SymlinkProblem)) throw error;
-        const target = node.entry.kind === 'symlink' ? node.entry.target : '';
-        yield `${quote(node.entry.path)} is a symlink to ${quote(target)}, ${error.message}`;
-      }
+    // First those, with what is on their way, that are walked again whenever the image is read (generation/symlinks.ts).
+    const walked = this.#symlinks.filter((node) => goesUpAgain(targetOf(node)));
+    this.#room = SYMLINK_WALK_BYTES_MAX;
+    for (const node of walked) yield this.#problemOf(node);
+    this.#room = Number.POSITIVE_INFINITY;
+    const seen = new Set(walked);
+    for (const node of this.#symlinks) if (!seen.has(node)) yield this.#problemOf(node);
+  }
+
+  #problemOf(symlink: Node): string | undefined {
+    try {
+      this.#follow(symlink, 0);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof SymlinkProblem)) throw error;
+      return `${quote(symlink.entry.path)} is a symlink to ${quote(targetOf(symlink))}, ${error.message}`;
     }
   }
 
@@ -132,10 +147,11 @@ export class ArchiveTree {
   #follow(symlink: Node, depth: number): Place {
     if (symlink.place === 'being resolved') throw new SymlinkProblem('which leads back to itself');
     if (symlink.place !== undefined) return symlink.place;
-    const { entry } = symlink;
-    const target = entry.kind === 'symlink' ? entry.target : '';
+    const target = targetOf(symlink);
     if (target.startsWith('/')) throw new SymlinkProblem('which is absolute');
     if (depth >= SYMLINKS_FOLLOWED_MAX) throw tooManyFollowed();
+    this.#room -= Buffer.byteLength(target);
+    if (this.#room < 0) throw tooMuchWalked();
 
     symlink.place = 'being resolved';
     try {
@@ -203,6 +219,22 @@ export function symlinksStayInside(entries: readonly ArchiveEntry[]): boolean {
 class SymlinkProblem extends Error {}
 const tooManyFollowed = () =>
   new SymlinkProblem(`which leads through over ${SYMLINKS_FOLLOWED_MAX} symlinks`);
+
+const tooMuchWalked = () =>
+  new SymlinkProblem(
+    `one of those with a .. after a name, which are over ${SYMLINK_WALK_BYTES_MAX} bytes together`,
+  );
+
+function targetOf({ entry }: Node): string {
+  return entry.kind === 'symlink' ? entry.target : '';
+}
+
+/** Whether there is a `..` after a name, which may be another symlink's. */
+function goesUpAgain(target: string): boolean {
+  const steps = target.split('/').filter((step) => step !== '' && step !== '.');
+  const name = steps.findIndex((step) => step !== '..');
+  return name >= 0 && steps.includes('..', name);
+}
 
 /** NUL can't be in a name; U+FFFD is what bytes that are not UTF-8 were decoded to. */
 function whyNotText(text: string): string | undefined {

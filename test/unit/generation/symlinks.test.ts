@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type ArchiveEntry, readArchive, writeArchive } from '../../../src/bundle/archive.ts';
 import { planGeneration } from '../../../src/generation/build.ts';
+import { PARTS_MAX, SYMLINK_WALK_BYTES_MAX } from '../../../src/limits.ts';
+import { refusal } from '../../support/bundles.ts';
 import { file, symlink } from '../../support/entries.ts';
 
 const isTaken = (entries: readonly ArchiveEntry[]) => {
@@ -22,6 +24,27 @@ test('a chain of symlinks that leads out is refused, each of which stays by itse
   assert.ok(!isTaken([...up, symlink('out', 'd/e/up/../etc/shadow')]));
   assert.ok(!isTaken([...up, symlink('d/x', 'e/up'), symlink('out', 'd/x/.././etc')]));
   assert.ok(!isTaken([symlink('a', 'b'), symlink('b', 'a'), symlink('c', 'a/../x')]));
+});
+
+test('what a server has to walk is bounded, whoever wrote the image', async () => {
+  const target = `${'a/../'.repeat(818)}a`;
+  const links = (count: number) => Array.from({ length: count }, (_, i) => symlink(`l${i}`, target));
+  const most = Math.floor(SYMLINK_WALK_BYTES_MAX / target.length);
+  const read = async (entries: readonly ArchiveEntry[]) =>
+    readArchive(await writeArchive(entries), { filesMax: 10_000, bytesMax: 10_000 });
+  await read(links(most));
+  await assert.rejects(
+    read(links(most + 1)),
+    refusal('archive-refused', /with a \.\. after a name, which are over 262144 bytes together/),
+  );
+  // Of others there may be as many as there are files; those on the way count.
+  const plain = Array.from({ length: 200 }, (_, i) => symlink(`p${i}`, `${'b/'.repeat(2000)}b`));
+  await read(plain);
+  const through = plain.map((_, i) => symlink(`t${i}`, `p${i}/..`));
+  await assert.rejects(read([...plain, ...through]), refusal('archive-refused', /262144 bytes together/));
+  // A mount has room for all that its bundles may have.
+  assert.ok(isTaken(links(PARTS_MAX * most)));
+  assert.ok(!isTaken(links(PARTS_MAX * (most + 1))));
 });
 
 /** As the kernel walks, and no cleverer: how often `..` was at the root, or undefined where it gives up. */
