@@ -14,6 +14,8 @@ const O_CLOEXEC = 0o2000000;
 // linux/time.h
 const CLOCK_MONOTONIC = 1;
 const CLOCK_BOOTTIME = 7;
+/** All of a status with some 9,000 supplementary groups. */
+const READ_BYTES = 64 * 1024;
 /** USER_HZ: what /proc counts in. */
 const TICK_MS = 10;
 /** proc_pid_stat(5), counted from the field behind the name, which is the third. */
@@ -21,7 +23,7 @@ const START_TIME = 22 - 3;
 
 export class Threads {
   readonly #procFd = openSync('/proc', constants.O_DIRECTORY | constants.O_RDONLY);
-  readonly #buffer = Buffer.alloc(4096);
+  readonly #buffer = Buffer.alloc(READ_BYTES);
   /** What find() found last: the process, by the number of its first thread; and when it started, as monotonicMs(). */
   group = 0;
   startedMs = 0;
@@ -45,12 +47,16 @@ export class Threads {
     closeQuietly(this.#procFd);
   }
 
-  /** /proc/THREAD/NAME, up to 4096 bytes of it; '' where it can't be read. */
+  /**
+   * The whole lines of /proc/THREAD/NAME, as far as READ_BYTES go; '' where it can't be read. Of a line that is cut nothing is told: half
+   * a number is another one.
+   */
   read(thread: number, name: 'status' | 'stat' | 'cgroup'): string {
     const fd = openat(this.#procFd, `${thread}/${name}`, constants.O_RDONLY | O_CLOEXEC) as number;
     if (fd < 0) return '';
     try {
-      return this.#buffer.toString('latin1', 0, readSync(fd, this.#buffer, 0, this.#buffer.length, 0));
+      const bytes = readSync(fd, this.#buffer, 0, this.#buffer.length, 0);
+      return this.#buffer.toString('latin1', 0, this.#buffer.subarray(0, bytes).lastIndexOf('\n') + 1);
     } catch {
       return '';
     } finally {

@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicClock, Threads } from '../../src/system/threads.ts';
+import { eventually } from '../support/program.ts';
 import { cleanups } from '../support/server.ts';
 
 test('a thread is found with its process, and when that started, by the clock that others have', async (t) => {
@@ -36,4 +37,21 @@ test('a thread that is gone is not found', async (t) => {
   const { pid } = child;
   await new Promise((resolve) => child.once('close', resolve));
   assert.equal(threads.find(pid as number), false);
+});
+
+test('of more groups than fit into a page each is seen as it is, and of more than can be read none', async (t) => {
+  const after = cleanups(t);
+  const threads = new Threads();
+  after(async () => threads.close());
+  const listed = async (groups: readonly number[]) => {
+    const child = spawn('setpriv', ['--groups', groups.join(), 'sleep', '60']);
+    after(async () => void child.kill('SIGKILL'));
+    const name = () => /^Name:\s*(.*)$/m.exec(threads.read(child.pid as number, 'status'))?.[1];
+    await eventually(async () => assert.equal(name(), 'sleep'));
+    return /^Groups:\s*(.*?) *$/m.exec(threads.read(child.pid as number, 'status'))?.[1];
+  };
+  // Those that anybody with subordinate groups may take on: cut anywhere, one is group 1, 10, 100, 1000 or 10000.
+  const some = Array.from({ length: 1200 }, () => 100_000);
+  assert.equal(await listed(some), some.join(' '));
+  assert.equal(await listed(Array.from({ length: 12_000 }, () => 100_000)), undefined);
 });
