@@ -57,6 +57,9 @@ export class BundleCache {
   #confirmedMs: number | undefined;
   #problem: string | undefined;
   #isStale = false;
+  /** What is in the file is what a source may have only where it is what is live. */
+  #liveSha256: string | undefined;
+  #keptSha256: string | undefined;
 
   constructor(options: BundleCacheOptions) {
     this.#options = options;
@@ -109,6 +112,7 @@ export class BundleCache {
     const from = this.#received;
     this.#received = undefined;
     this.#isStale = false;
+    this.#liveSha256 = sha256;
     if (from === undefined) return;
     void this.#doing('write', async () => {
       try {
@@ -117,6 +121,7 @@ export class BundleCache {
         // Not sooner: who was given up still reads from it.
         closeQuietly(from);
       }
+      this.#keptSha256 = sha256;
       this.#isKept();
       this.#options.log.info('cache-kept', { file: this.file });
     });
@@ -125,13 +130,15 @@ export class BundleCache {
   /** What is live came from here. */
   served(): void {
     this.#isStale = true;
+    this.#liveSha256 = this.#keptSha256;
   }
 
   /** A source has what is live. */
   confirmed(): void {
     const { clockMs } = this.#options;
     this.#isStale = false;
-    if (this.#confirmedMs === undefined || clockMs() - this.#confirmedMs < CONFIRM_EVERY_MS) return;
+    if (this.#confirmedMs === undefined || this.#keptSha256 !== this.#liveSha256) return;
+    if (clockMs() - this.#confirmedMs < CONFIRM_EVERY_MS) return;
     void this.#doing('write', async () => {
       await utimes(this.file, clockMs() / 1000, clockMs() / 1000);
       this.#isKept();

@@ -21,9 +21,10 @@ async function setUp(t: TestContext) {
   const directory = path.join(await temporaryDirectory(t), 'cache');
   const world = { nowMs: NOW_MS };
   const log = new FakeLog();
+  const lane = new FileLane();
   const start = async (maxStaleMs?: number) => {
     const cache = new BundleCache({
-      ...{ directory, instance: 'web', maxStaleMs, log, lane: new FileLane() },
+      ...{ directory, instance: 'web', maxStaleMs, log, lane },
       uid: process.getuid?.() ?? 0,
       clockMs: () => world.nowMs,
     });
@@ -39,7 +40,7 @@ async function setUp(t: TestContext) {
     cache.keep(said);
     await eventually(async () => assert.ok(log.lines.length > before));
   };
-  return { directory, file, world, log, start, kept };
+  return { directory, file, lane, world, log, start, kept };
 }
 
 test('what went live is on the disk as it came, for root alone, and nothing else is there', async (t) => {
@@ -133,4 +134,18 @@ test('that a source has it still is written down, and not at each look', async (
     [cache.describe().stale, cache.describe().confirmed],
     [false, new Date(world.nowMs).toISOString()],
   );
+});
+
+test('what could not be replaced does not pass for what a source has', async (t) => {
+  const { file, lane, world, start, kept } = await setUp(t);
+  const cache = await start();
+  await kept(cache, Buffer.from('one'));
+  await utimes(file, NOW_MS / 1000, NOW_MS / 1000);
+  world.nowMs += HOUR_MS;
+  await kept(cache, Buffer.from('tw'), sha256(Buffer.from('two')));
+  cache.confirmed();
+  // What comes after has been waited for.
+  await lane.run(async () => undefined, { timeoutMs: undefined, signal: t.signal });
+  assert.equal((await stat(file)).mtimeMs, NOW_MS);
+  assert.equal((await start(HOUR_MS - 1)).isThere, false);
 });
