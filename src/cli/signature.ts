@@ -70,9 +70,8 @@ export function signatureOf({ name, describe }: Omit<KnownCommand, 'load'>, comm
     return options === undefined ? [] : [[flagName(setting), options]];
   });
   // What is hidden is between our own processes.
-  const all = [...own, ...settings, ...Object.entries<Options>(COMMON_FLAGS)].filter(
-    ([, { hidden }]) => !hidden,
-  );
+  const shown = own.filter(([, { hidden }]) => hidden !== true);
+  const all = [...shown, ...settings, ...Object.entries(COMMON_FLAGS)];
   return {
     name,
     describe,
