@@ -235,7 +235,7 @@ const OF_A_MOUNT = [
 ];
 /** The list of commands; each that it loads runs on macOS as well, but for these. */
 const COMMANDS = 'src/cli/commands.ts';
-const LINUX_COMMANDS = ['src/cli/mount.ts'];
+const LINUX_COMMANDS = ['src/cli/mount.ts', 'src/cli/doctor.ts'];
 
 const files = (await readdir(`${root}/src`, { recursive: true })).filter((f) => f.endsWith('.ts'));
 const { metafile } = await build({
