@@ -149,6 +149,8 @@ export class DirectoryStore implements SecretStore {
     verb: string,
     work: (root: OpenDirectory, own: OpenDirectory) => Promise<T>,
   ): Promise<T> {
+    // Nothing begins for a path that leads elsewhere.
+    this.locate(path);
     const turn = this.#turn.then(async () => {
       const root = await this.#openRoot();
       return holdingStore(root, (own) => work(root, own)).finally(() => root.close());

@@ -190,6 +190,9 @@ for (const kind of KINDS) {
         await assert.rejects(store.remove(path, 'any'), UsageError);
         await assert.rejects(collect(store.versions(path)), UsageError);
       }
+      // Nor had any of it begun.
+      await store.write('b', Buffer.from('x'), 'absent');
+      assert.deepEqual(pathsOf(await collect(store.list())), ['b']);
     });
 
     test('of writers at the same time one wins, and its bytes are what is there', async (t) => {
