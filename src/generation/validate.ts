@@ -168,7 +168,10 @@ function isTarget(strings: Buffer, offset: number, length: number): boolean {
   return true;
 }
 
-/** Whether a target is absolute, or goes up further than the directory, `depth` levels below the root, is down. */
+/**
+ * Whether a target is absolute, or begins by going up further than the directory, `depth` levels below the root, is down. What
+ * goes up again after a name may have gone through another symlink by then: symlinks.ts.
+ */
 function leavesRoot(strings: Buffer, offset: number, length: number, depth: number): boolean {
   if (strings[offset] === SLASH) return true;
   let level = depth;
@@ -178,7 +181,7 @@ function leavesRoot(strings: Buffer, offset: number, length: number, depth: numb
     const dots =
       end - start <= 2 && strings[start] === DOT && (end - start === 1 || strings[start + 1] === DOT);
     if (dots && end - start === 2) level -= 1;
-    else if (!dots && end > start) level += 1;
+    else if (!dots && end > start) return false;
     if (level < 0) return true;
     start = end + 1;
   }

@@ -23,6 +23,9 @@ test('a chain of symlinks that leads out is refused, each of which stays by itse
   assert.ok(isTaken([...up, symlink('d/g', 'e/up/d/../d')]));
   assert.ok(!isTaken([...up, symlink('out', 'd/e/up/../etc/shadow')]));
   assert.ok(!isTaken([...up, symlink('d/x', 'e/up'), symlink('out', 'd/x/.././etc')]));
+  // Goes up from where another symlink led, which is further down than it looks.
+  assert.ok(isTaken([symlink('b/a', '../a/../..'), symlink('a', 'c/a')]));
+  assert.ok(!isTaken([symlink('b/a', '../a/../..'), symlink('a', 'c')]));
   assert.ok(!isTaken([symlink('a', 'b'), symlink('b', 'a'), symlink('c', 'a/../x')]));
 });
 

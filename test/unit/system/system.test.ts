@@ -72,7 +72,7 @@ print(s.recv(100).decode().replace('\\n','|'),flush=True)`;
     assert.equal(await notify('READY=1\nSTATUS=é', address), true);
     assert.equal((await lines.next()).value, 'READY=1|STATUS=é');
   }
-  await assert.rejects(notify('READY=1', path.join(directory, 'nobody')), /sendto failed: ENOENT/);
+  await assert.rejects(notify('READY=1', path.join(directory, 'nobody')), /sendmsg failed: ENOENT/);
 });
 
 test('run() reports exit, a missing program and one that does not end', async () => {
