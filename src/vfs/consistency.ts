@@ -41,6 +41,7 @@ import {
   since,
   THREAD_WORDS,
   THREADS_AT,
+  TIMES,
   UNIQUE,
 } from './pass-words.ts';
 
@@ -149,6 +150,7 @@ export class Passes {
     words[pass + LAST_MS] = nowMs;
     words[SEEN_MS] = nowMs;
     addOpened(words, pass, low);
+    words[at + TIMES] = words[at + FILE] === low ? (words[at + TIMES] as number) + 1 : 1;
     words[at + FILE] = low;
     words[at + UNIQUE] = unique;
   }
@@ -212,13 +214,12 @@ export class Passes {
     }
     if (words[at + UNIQUE] === unique) return own;
     const ino = path.inoIn(words[own + GENERATION] as number);
-    const isSecond = this.#isSecond(own, ino, nowMs);
-    if (this.#lacks(own, ino) || (isSecond && words[at + FILE] === ino >>> 0)) return own;
+    if (this.#lacks(own, ino) || this.#isItsSecond(at, own, ino, nowMs)) return own;
     const newest = this.#newest(process, nowMs);
     if (newest !== NONE && isNewer(words, newest, own)) {
       if (this.#lacks(newest, path.inoIn(words[newest + GENERATION] as number))) return newest;
     }
-    return isSecond ? own : NONE;
+    return words[at + FILE] !== ino >>> 0 && this.#isSecond(own, ino, nowMs) ? own : NONE;
   }
 
   /** Was the file that stands at the path in the pass's generation, if one does, not opened in the pass? */
@@ -230,6 +231,13 @@ export class Passes {
   #isSecond(pass: number, ino: number, nowMs: number): boolean {
     const words = this.#words;
     if (ino < 0 || words[pass + LAST_INO] !== ino >>> 0 || words[pass + RUN] !== 1) return false;
+    return since(nowMs, words[pass + LAST_MS] as number) < REPEAT_MS;
+  }
+
+  /** Would it be the thread's own second time in a row, whatever others opened in the pass meanwhile? */
+  #isItsSecond(at: number, pass: number, ino: number, nowMs: number): boolean {
+    const words = this.#words;
+    if (ino < 0 || words[at + FILE] !== ino >>> 0 || words[at + TIMES] !== 1) return false;
     return since(nowMs, words[pass + LAST_MS] as number) < REPEAT_MS;
   }
 

@@ -20,7 +20,10 @@ export const LAST_BORN = 3;
 export const SEEN_MS = 4;
 export const HEADER_WORDS = 16;
 
-/** Of a thread. `PASS` is a place among the passes, plus 1; `UNIQUE` that of the request that came last; `FILE` what it opened in its pass last. */
+/**
+ * Of a thread. `PASS` is a place among the passes, plus 1; `UNIQUE` that of the request that came last; `FILE` what it opened in
+ * its pass last, `TIMES` how often in a row.
+ */
 export const THREAD = 0;
 export const GROUP = 1;
 export const STARTED_MS = 2;
@@ -28,6 +31,7 @@ export const PASS = 3;
 export const UNIQUE = 4;
 export const CHECKED_MS = 5;
 export const FILE = 6;
+export const TIMES = 7;
 export const THREAD_WORDS = 8;
 
 /** Of a pass. `GENERATION` 0: it has ended. `REFS`: threads that are in it. `RUN`: how often the last file was opened in a row. */

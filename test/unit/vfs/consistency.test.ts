@@ -185,6 +185,17 @@ test('another thread of a process may open the key that is in one file with its 
   assert.equal(world.open(third, CERT), 2);
 });
 
+test('the second of two opens in a row is that of its thread, whatever others of the process open in between', () => {
+  const world = new World();
+  const [one, other] = [world.thread(1, 1), world.thread(2, 1)];
+  world.open(one, 7);
+  world.open(other, 8);
+  world.activate();
+  assert.equal(world.open(other, 9), 1);
+  assert.equal(world.open(one, 7), 1);
+  assert.equal(world.open(one, 7), 2);
+});
+
 test('threads of one process that load the same files independently do not end each other’s passes', () => {
   const world = new World();
   const threads = [10, 11, 12].map((thread) => world.thread(thread, 10));
