@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,6 +38,29 @@ test('a thread that is gone is not found', async (t) => {
   const { pid } = child;
   await new Promise((resolve) => child.once('close', resolve));
   assert.equal(threads.find(pid as number), false);
+});
+
+test('whose a thread is, is found by nothing that its process can make long', async (t) => {
+  const after = cleanups(t);
+  const threads = new Threads();
+  after(async () => threads.close());
+  const read = t.mock.method(threads, 'read');
+  // Its first thread ends, others go on.
+  const lines = [
+    'import ctypes, threading, time',
+    'threading.Thread(target=lambda: (print(threading.get_native_id(), flush=True), time.sleep(60))).start()',
+    'ctypes.CDLL(None).pthread_exit(None)',
+  ];
+  for (const script of [lines, lines.slice(0, 2)]) {
+    const child = spawn('python3', ['-c', script.join('\n')]);
+    after(async () => void child.kill('SIGKILL'));
+    const [said] = (await once(child.stdout, 'data')) as [Buffer];
+    for (const thread of [child.pid as number, Number(said)]) {
+      assert.equal(threads.find(thread), true);
+      assert.equal(threads.group, child.pid);
+    }
+  }
+  assert.deepEqual([...new Set(read.mock.calls.map((call) => call.arguments[1]))], ['stat']);
 });
 
 test('of more groups than fit into a page each is seen as it is, and of more than can be read none', async (t) => {
