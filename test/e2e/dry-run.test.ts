@@ -30,7 +30,8 @@ const SOMEBODY = 23_460;
 
 let moto: Moto;
 before(async () => {
-  moto = await startMoto();
+  // All keys that there are must stay as they are.
+  moto = await startMoto({ own: true });
 });
 after(() => moto.stop());
 

@@ -145,7 +145,7 @@ async function main([mountpoint = '']: string[]): Promise<void> {
       if (sparse !== undefined) writeSparse(imageFd, plan.metadata, sparse);
       writeSync(imageFd, plan.metadata, 0, plan.metadata.length, 0);
       writeSync(changesFd, encodeChanges(plan.changes));
-      imageBytes = fstatSync(imageFd).blocks * STAT_BLOCK_BYTES;
+      imageBytes = (fstatSync(imageFd).blocks + fstatSync(changesFd).blocks) * STAT_BLOCK_BYTES;
     } catch (error) {
       await engine.discard(candidate);
       throw error;

@@ -24,7 +24,7 @@ export interface State {
   handles: number;
   /** Of locked memory that is not given back. */
   bytes: number;
-  /** Of the live generation's image: as much must be left of `bytes` when nothing else is held. */
+  /** Of the live generation's image, and of the kernel driver's list of what it changed: as much must be left of `bytes` when nothing else is held. */
   imageBytes: number;
   mounted: boolean;
   locked: boolean;
