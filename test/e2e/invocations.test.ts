@@ -86,7 +86,12 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
   [
     'an unknown option before a positional',
     ['keygen', '--dryrun', 'zz.key'],
-    { exit: 2, code: 'usage', says: /cannot keygen: unknown option "--dryrun"/, hint: /--help/ },
+    {
+      exit: 2,
+      code: 'usage',
+      says: /cannot keygen: unknown option "--dryrun"/,
+      hint: /did you mean --dry-run\?/,
+    },
   ],
   [
     'an unknown option that takes the only positional, after a known one',
