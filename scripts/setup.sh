@@ -63,3 +63,15 @@ need_moto() {
   fi
   export PATH="$venv/bin:$PATH"
 }
+
+# other_node MAJOR: the node binary of that major version, from npm.
+other_node() {
+  local cpu directory="$root/build/node-$1"
+  case $(uname -m) in x86_64) cpu=x64 ;; aarch64) cpu=arm64 ;; *) die "no node package for $(uname -m)" ;; esac
+  if [ ! -x "$directory/node_modules/node-linux-$cpu/bin/node" ]; then
+    mkdir -p "$directory"
+    [ -e "$directory/package.json" ] || echo '{"private": true}' >"$directory/package.json"
+    npm install --prefix "$directory" --no-audit --no-fund --loglevel=error "node-linux-$cpu@$1" >&2
+  fi
+  printf '%s\n' "$directory/node_modules/node-linux-$cpu/bin/node"
+}

@@ -1,4 +1,4 @@
-/** A hundred candidates that are bad in 25 ways: none of them goes live, and the right one after each of them does. */
+/** Candidates that are bad in 25 ways, a hundred in scripts/soak: none of them goes live, and the right one after each of them does. */
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
@@ -14,7 +14,7 @@ import { Bench } from '../support/program.ts';
 import { member, tarOf } from '../support/tars.ts';
 
 /** Of each kind, each with other details. */
-const OF_EACH = 4;
+const OF_EACH = process.env['SECRETSFS_SOAK'] === undefined ? 1 : 4;
 const CONFIG = `
 key: local:key
 context: [env=prod]
@@ -204,7 +204,7 @@ const KINDS: readonly Kind[] = [
 
 const tarOfTree = (tree: Tree) => writeArchive(entriesOf(tree));
 
-test('of a hundred bad candidates none goes live, and the right one after each of them does', async (t) => {
+test('of bad candidates of every kind none goes live, and the right one after each of them does', async (t) => {
   const bench = await Bench.create(t);
   await mkdir(bench.path('mnt'));
   await writeFile(bench.path('key'), KEY, { mode: 0o400 });
@@ -239,5 +239,5 @@ test('of a hundred bad candidates none goes live, and the right one after each o
       assert.equal(await served(), `{"n": ${n}}`, `after ${what}`);
     }
   }
-  assert.equal(n, 100);
+  assert.equal(KINDS.length, 25);
 });

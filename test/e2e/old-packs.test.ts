@@ -69,7 +69,7 @@ test('they unpack, piped into tar and into a directory, and nobody names a key',
       await bench.must(['unpack', name, `${name}.d/`, '--json', ...pairs(context), ...FORMATS]),
     );
     const format = how === 'tar' ? 'kms-secrets' : 'sneaker';
-    assert.deepEqual(facts, { format, era, key: OLD_KEY_ID, out: `${name}.d/` });
+    assert.deepEqual(facts, { format, era, key: OLD_KEY_ID, out: `${name}.d/`, dryRun: false });
     assert.deepEqual(await readFile(bench.path(`${name}.d/db/password`)), oldFile('secret'));
   }
   await mkdir(bench.path('x'));

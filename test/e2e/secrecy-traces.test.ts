@@ -14,7 +14,8 @@ import { openedForWriting, startTrace, traceArgs } from '../support/trace.ts';
 const FILE_BYTES = 200_000;
 /** linux/magic.h */
 const RAMFS_MAGIC = 0x858458f6;
-const STORE_FILE = /^\/proc\/self\/fd\/(\d+)\/(control|status|request|(gen|candidate|changes)-\d+)$/;
+const STORE_FILE =
+  /^\/proc\/self\/fd\/(\d+)\/(control|status|request|(gen|candidate|changes|facts)-\d+|(facts-\d+|(names|hooks)-told)\.new)$/;
 /** Devices without a memory, and the kernel's own knobs. */
 const NO_FILES = /^(\/dev\/null|\/dev\/fuse|\/proc\/(self|\d+)\/oom_score_adj)$/;
 

@@ -67,7 +67,10 @@ export function plain(line: string): string {
       .replace(/FUSE 7\.\d+, .*$/, 'FUSE')
       // An attempt that found nothing new takes a number too.
       .replace(/^ {2}generation {2}\d,/, '  generation  N,')
-      .replace(/(last check {2}TIME: )\w+$/, '$1OUTCOME')
+      .replace(/TIME, \d+ s ago/, 'TIME, AGO')
+      .replace(/(last check {2}TIME, AGO: )\w+$/, '$1OUTCOME')
+      .replace(/, pid \d+, since/, ', pid PID, since')
+      .replace(/^( {2}revision {4})file:.*$/, '$1FILE')
       .replace(/^( {2}process {5}\w+) \d+ as \d+ since/, '$1 PID as UID since')
       .trimEnd()
   );
