@@ -44,6 +44,7 @@ test('a secret goes in by upload and put, and comes out by get and download, byt
   assert.match(etag, /./);
   assert.deepEqual(rest, {
     ...{ path: 'web/tls.key', file: 'again', bytes: 100_000, format: 'secretsfs', keys: [keyArn] },
+    dryRun: false,
   });
   const put = JSON.parse(await typed(store, 'echo x | secretsfs put new --json'));
   assert.equal(put.location, `s3://${bucket}/prod/new`);
