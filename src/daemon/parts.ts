@@ -5,70 +5,30 @@
  * Invariant: what fails of one leaves the others as they are; only the first generation waits for those that are required.
  */
 import { ControlError, describeBug, SecretsfsError } from '../errors.ts';
-import type { ChangeList } from '../generation/changes.ts';
 import type { Activated } from '../hooks/changes.ts';
-import { FileLane } from '../system/file-lane.ts';
-import type { ProcessUsers } from '../system/process-users.ts';
 import { realTimers } from '../system/timers.ts';
 import type { AgentTask } from './agent-channel.ts';
-import { BundleCache } from './bundle-cache.ts';
-import { CachedStart } from './cached-start.ts';
-import type { Candidate } from './candidate.ts';
-import { logWarnings } from './check-findings.ts';
-import type { composeInto } from './composing.ts';
 import { type Composed, Composition } from './composition.ts';
-import type { Engine } from './engine.ts';
-import { encodeFacts, type Facts, isAsBefore, liveOf, partFacts } from './facts.ts';
-import { FloorFile } from './floor.ts';
-import { FloorDisk } from './floor-disk.ts';
+import { encodeFacts, type Facts, isAsBefore, liveOf } from './facts.ts';
 import { isLocalFile } from './location.ts';
-import type { Log } from './log.ts';
-import { activatedBy } from './mount-hooks.ts';
-import type { PartOptions } from './mount-options.ts';
 import { unknownPart } from './operations.ts';
-import { named, Part, partLog, type RefreshedPart, rotationSettings } from './part.ts';
+import { named, type Part, type RefreshedPart } from './part.ts';
+import { PartMaker } from './part-maker.ts';
 import { mountRules, prefixedFindings } from './part-paths.ts';
-import { retryTimes } from './retries.ts';
-import { Rotation } from './rotation.ts';
-import type { Looked, Opened, RefreshOptions, TakenFrom, TakeOptions } from './rotation-ports.ts';
+import type { PartsPorts } from './parts-ports.ts';
+import type { Looked, Opened, RefreshOptions } from './rotation-ports.ts';
 import { StartWait } from './start-wait.ts';
-import type { InStore, SupervisorOptions, SupervisorPorts } from './supervisor-options.ts';
-import type { takeInStore } from './taking.ts';
-import type { Tally } from './tally.ts';
-import { UnsealTurn } from './unseal-turn.ts';
+import type { InStore, SupervisorOptions } from './supervisor-options.ts';
 import { availableMemory } from './unsealing.ts';
 
 /** How much later than those that are required the others may be, to be in the first generation. */
 const OPTIONAL_MS_MAX = 5_000;
-
-export interface PartsPorts extends SupervisorPorts {
-  engine(): Engine;
-  users(): ProcessUsers;
-  readonly lane: FileLane;
-  /** Fetches and opens into the store: takeInStore(). */
-  readonly take: typeof takeInStore;
-  /** Puts the trees of several together: composeInto(). */
-  readonly compose: typeof composeInto;
-  /** Counts what is looked for, and what is asked of AWS. */
-  readonly tally: Pick<Tally, 'checked' | 'called'>;
-  /** Makes it live; where it throws, the candidate is gone. `facts`: encodeFacts(). */
-  activate(candidate: Candidate, facts: string): Promise<Pick<ChangeList, 'counts' | 'files'> | undefined>;
-  /** It is. */
-  activated(activated: Activated): void;
-  /** What is known of sources may be something else. */
-  onSettled(): void;
-  /** The start waits for this, in one line. */
-  waiting(what: string): void;
-}
 
 export class Parts {
   readonly all: readonly Part[];
   #options: SupervisorOptions;
   readonly #ports: PartsPorts;
   readonly #composition: Composition | undefined;
-  readonly #turn = new UnsealTurn();
-  readonly #disk = new FloorDisk();
-  readonly #cacheLane = new FileLane();
   readonly #startWait: StartWait;
   #timer: NodeJS.Timeout | undefined;
 
@@ -96,7 +56,14 @@ export class Parts {
           ports.activate(candidate, encodeFacts(facts, this.#options.parts, written)),
       });
     }
-    this.all = options.parts.map((part) => this.#make(part));
+    const maker = new PartMaker({
+      options: () => this.#options,
+      ports,
+      composition: this.#composition,
+      startWait: this.#startWait,
+      certificates: (part, opened) => this.#certificates(part, opened),
+    });
+    this.all = options.parts.map((part) => maker.make(part));
   }
 
   /** Of the mount, where it has several bundles. */
@@ -242,50 +209,6 @@ export class Parts {
     for (const { cache } of this.all) cache?.close();
   }
 
-  #make(options: PartOptions): Part {
-    const { log: all, nowMs, clockMs, tally } = this.#ports;
-    const { directory, name, minSerial } = options;
-    const { stateDir, cacheDir, maxStaleMs } = this.#options;
-    const log = directory === undefined ? all : partLog(all, directory);
-    // No name has a comma.
-    const instance = [this.#options.instance, directory].filter((each) => each !== undefined).join();
-    const owned = { instance, uid: 0, log, clockMs };
-    const floors = new FloorFile({ directory: stateDir, disk: this.#disk, ...owned, name, minSerial });
-    const cache =
-      cacheDir === undefined
-        ? undefined
-        : new BundleCache({ directory: cacheDir, lane: this.#cacheLane, ...owned, maxStaleMs });
-    const rotation = new Rotation<InStore>({
-      ...{ log, nowMs, timers: realTimers, random: Math.random, floors },
-      ...rotationSettings(options),
-      onSettled: () => {
-        this.#ports.onSettled();
-        this.#startWait.wake();
-      },
-      isOptional: !options.required || this.#startWait.isPatient,
-      checked: (outcome, code) => {
-        tally.checked(outcome, code);
-        if (outcome !== 'failed') cache?.confirmed();
-      },
-      take: (asked) => this.#take(part.options, log, asked, cache),
-      activate: async (opened, from) => {
-        const changes = await this.#activate(part, log, opened, from);
-        const { result, isCached } = opened.generation;
-        if (isCached !== true) cache?.keep(result.sha256);
-        return changes;
-      },
-    });
-    const cachedStart =
-      cache &&
-      new CachedStart({
-        ...{ cache, log, nowMs, random: Math.random },
-        retries: () => retryTimes(part.options),
-        begin: () => rotation.begin((asked) => this.#takeCached(part.options, log, asked, cache)),
-      });
-    const part = new Part(options, floors, rotation, cache, cachedStart);
-    return part;
-  }
-
   /** Returns when it went live for the first time. Throws why it will not. */
   #first(part: Part): Promise<void> {
     const { rotation, options } = part;
@@ -307,73 +230,6 @@ export class Parts {
     } catch (error) {
       if ((await cachedStart?.insteadOf(error)) !== true) throw error;
     }
-  }
-
-  #take(part: PartOptions, log: Log, asked: TakeOptions, cache: BundleCache | undefined) {
-    // Settings and room are those of when it begins.
-    return this.#turn.run(asked.signal, () => this.#takeNow(part, log, asked, cache?.receive()));
-  }
-
-  async #takeCached(part: PartOptions, log: Log, asked: TakeOptions, { file }: BundleCache) {
-    const kept = { ...part, sources: [{ bundle: file, aws: part.aws }] };
-    const taken = await this.#turn.run(asked.signal, () => this.#takeNow(kept, log, asked, undefined));
-    if (taken.outcome !== 'opened') return taken;
-    const generation = { ...taken.opened.generation, isCached: true };
-    return { ...taken, opened: { ...taken.opened, generation, uploadedMs: undefined } };
-  }
-
-  async #takeNow(part: PartOptions, log: Log, asked: TakeOptions, keepFd: number | undefined) {
-    const { clockMs, lane, users, tally, take } = this.#ports;
-    const { preserve, memoryMax } = this.#options;
-    const { directory } = part;
-    const composition = this.#composition;
-    const engine = this.#ports.engine();
-    const place =
-      composition === undefined || directory === undefined
-        ? engine
-        : {
-            candidate: () => composition.candidate(directory),
-            discard: (candidate: Candidate) => engine.discard(candidate),
-            storeBytes: engine.storeBytes,
-          };
-    const options = { ...part, preserve, memoryMax };
-    return take(
-      {
-        engine: place,
-        options,
-        user: users().unsealer,
-        lane,
-        log,
-        clockMs,
-        keepFd,
-        onCalls: tally.called.bind(tally),
-      },
-      asked,
-    );
-  }
-
-  async #activate(part: Part, log: Log, opened: Opened<InStore>, from: TakenFrom) {
-    const { activate, activated, nowMs } = this.#ports;
-    const facts = partFacts(part.options, opened, from, nowMs());
-    const { candidate, result } = opened.generation;
-    const { directory } = part.options;
-    const composition = this.#composition;
-    if (composition === undefined || directory === undefined) {
-      const changes = await activate(candidate, encodeFacts([facts], this.#options.parts, undefined));
-      part.generation = candidate.id;
-      logWarnings(log, result);
-      activated(activatedBy(opened, changes));
-      return changes?.counts;
-    }
-    const { id, changes } = await composition.add(directory, { candidate, serial: opened.serial, facts });
-    part.generation = id;
-    logWarnings(log, prefixedFindings(directory, result));
-    // The first is told once for all of them.
-    if (changes !== undefined) {
-      const certificates = this.#certificates(part, opened);
-      activated({ ...activatedBy(opened, changes), generation: id, certificates });
-    }
-    return changes?.counts;
   }
 
   /** What all have, by whole paths: of one, what is opened and about to be what it has. */
