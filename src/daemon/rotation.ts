@@ -8,12 +8,9 @@
  * better) is not opened again until its revision changes or somebody asks by hand. What depends on the world (network, key
  * permissions, clock) is tried again, later each time, and not more often than unseal-limits.ts lets.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { ControlError, classOf, describeBug, SecretsfsError } from '../errors.ts';
 import { pause } from '../system/timers.ts';
-import { isOwnFailure, isRefusal } from './failure-kinds.ts';
-import { NextAttempt } from './next-attempt.ts';
-import { RefreshRecord } from './refresh-record.ts';
+import { type FailedAt, RefreshOutcomes } from './refresh-outcomes.ts';
 import type {
   Live,
   Looked,
@@ -27,10 +24,6 @@ import type {
 } from './rotation-ports.ts';
 import { type Known, SourceLedger } from './source-ledger.ts';
 import { Turns } from './turns.ts';
-import { UnsealLimits } from './unseal-limits.ts';
-
-/** A file that was refused is looked at again after this, before it is called so: it may still have been written. */
-const SETTLE_MS = 1_000;
 
 /** How what is known is looked at. */
 interface Manner {
@@ -43,18 +36,14 @@ const AS_USUAL: Manner = { forced: false, allowRollback: false };
 export class Rotation<G> {
   #ports: RotationPorts<G>;
   #ledger: SourceLedger;
-  #limits: UnsealLimits;
   readonly #abort = new AbortController();
   #live: Live<G> | undefined;
-  readonly #record: RefreshRecord;
   readonly #turns = new Turns(() => this.#ports.onSettled?.());
-  readonly #next: NextAttempt;
+  readonly #outcomes: RefreshOutcomes;
   /** A refresh that was asked for and has not begun. */
   #asked: Promise<Refreshed<G>> | undefined;
   /** A hint that came while a refresh ran; any number of hints is one. */
   #queued: { noticed: Noticed | undefined; readonly done: Promise<void> } | undefined;
-  /** What was refused once. A second time confirms it: the bytes may have been altered on the way, or KMS been wrong. */
-  #unconfirmed: string | undefined;
   /** What is live is to be opened again: until that was done, or the bundle was refused. */
   #isStale = false;
   /** Whether this refresh may have cost a key. */
@@ -63,10 +52,13 @@ export class Rotation<G> {
   constructor(ports: RotationPorts<G>) {
     this.#ports = ports;
     this.#ledger = new SourceLedger(ports.sources.length, ports.nowMs);
-    this.#limits = limitsOf(ports);
-    this.#record = new RefreshRecord(ports);
-    const { timers, nowMs } = ports;
-    this.#next = new NextAttempt({ timers, nowMs, begin: () => void this.hint() });
+    this.#outcomes = new RefreshOutcomes({
+      ports: () => this.#ports,
+      ledger: () => this.#ledger,
+      isLive: () => this.#live !== undefined,
+      signal: this.#abort.signal,
+      begin: () => void this.hint(),
+    });
   }
 
   /**
@@ -86,10 +78,10 @@ export class Rotation<G> {
   state(): RotationState<G> {
     return {
       live: this.#live,
-      lastCheck: this.#record.lastCheck,
-      failure: this.#record.failure,
+      lastCheck: this.#outcomes.record.lastCheck,
+      failure: this.#outcomes.record.failure,
       sources: this.#ledger.states(),
-      nextAttempt: this.#next.state,
+      nextAttempt: this.#outcomes.next.state,
     };
   }
 
@@ -124,11 +116,7 @@ export class Rotation<G> {
     const before = this.#ports;
     this.#ports = { ...before, ...settings };
     if (otherSources) this.#ledger = new SourceLedger(settings.sources.length, before.nowMs);
-    if (
-      settings.unsealsPerMinute !== before.unsealsPerMinute ||
-      !isDeepStrictEqual(settings.retries, before.retries)
-    )
-      this.#limits = limitsOf(this.#ports);
+    this.#outcomes.configured(before);
   }
 
   /**
@@ -145,8 +133,8 @@ export class Rotation<G> {
       const taken = await take({ source: 0, ...none, floor, signal });
       if (taken.outcome !== 'opened') throw new Error('nothing was known, and it was found unchanged');
       await this.#bringLive(taken, undefined);
-      const { failure } = this.#record;
-      if (failure !== undefined) this.#retryLater(failure.error, failure.revision);
+      const { failure } = this.#outcomes.record;
+      if (failure !== undefined) this.#outcomes.retryLater(failure.error, failure.revision);
     });
   }
 
@@ -188,7 +176,7 @@ export class Rotation<G> {
     });
     if (changed !== undefined) void this.hint(changed);
     else if (idle && looks.some(({ outcome }) => outcome !== 'unasked')) {
-      this.#conclude(false);
+      this.#outcomes.conclude(false);
       void this.#keepRecord();
     }
   }
@@ -196,13 +184,14 @@ export class Rotation<G> {
   /** Ends a fetch that is under way and lets nothing start again; resolves when nothing runs. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    this.#next.clear();
+    this.#outcomes.next.clear();
     await this.#turns.settled();
   }
 
   async #force(allowRollback: boolean, begins: () => void): Promise<Refreshed<G>> {
     const { signal } = this.#abort;
-    for (let waitMs = this.#limits.force(); waitMs > 0 && !signal.aborted; waitMs = this.#limits.force()) {
+    const force = () => this.#outcomes.limits.force();
+    for (let waitMs = force(); waitMs > 0 && !signal.aborted; waitMs = force()) {
       await pause(this.#ports.timers, waitMs, signal);
     }
     return this.#turns.take(() => {
@@ -213,29 +202,30 @@ export class Rotation<G> {
 
   async #hinted(noticed: Noticed | undefined): Promise<void> {
     const { revision } = noticed ?? {};
+    const { limits, next, record } = this.#outcomes;
     if (noticed !== undefined && revision !== undefined) {
       if (revision === this.#ledger.revision(noticed.source) && !this.#isStale) return;
       // It failed, and its next attempt is set.
-      if (this.#next.isSet && revision === this.#record.failure?.revision) return;
+      if (next.isSet && revision === record.failure?.revision) return;
     }
-    const waitMs = this.#limits.take();
-    if (waitMs > 0) return this.#tryLater(waitMs, true);
+    const waitMs = limits.take();
+    if (waitMs > 0) return this.#outcomes.tryLater(waitMs, true);
     this.#opened = false;
     await this.#refresh(noticed, AS_USUAL).catch((error: unknown) => {
       if (error instanceof SecretsfsError || this.#abort.signal.aborted) return;
       this.#ports.log.error('bug', { error: describeBug(error) });
     });
-    if (!this.#opened) this.#limits.giveBack();
+    if (!this.#opened) limits.giveBack();
   }
 
   async #refresh(noticed: Noticed | undefined, manner: Manner): Promise<Refreshed<G>> {
     if (this.#abort.signal.aborted) throw stopping();
-    this.#next.clear();
+    this.#outcomes.next.clear();
     const sources = noticed === undefined ? [...this.#ports.sources.keys()] : [noticed.source];
     for (const source of sources) {
       const step = await this.#takeFrom(source, noticed?.revision, manner);
       if (typeof step === 'object') {
-        this.#recover('activated');
+        this.#outcomes.recover('activated');
         return step;
       }
       if (step === 'settling') return { outcome: 'unchanged', live: this.#live as Live<G> };
@@ -244,7 +234,7 @@ export class Rotation<G> {
         break;
       }
     }
-    const problem = this.#conclude(true);
+    const problem = this.#outcomes.conclude(true);
     if (problem !== undefined) throw problem;
     return { outcome: 'unchanged', live: this.#live as Live<G> };
   }
@@ -283,45 +273,22 @@ export class Rotation<G> {
       if (!(error instanceof SecretsfsError) || signal.aborted) throw error;
       if (error.code === 'source-changed' && wanted !== undefined)
         return this.#takeFrom(source, undefined, manner);
-      return this.#failedAt(source, error, error.revision ?? revision, forced);
+      return this.#failedAt(error, { source, revision: error.revision ?? revision, forced });
     }
   }
 
-  #failedAt(
-    source: number,
-    error: SecretsfsError,
-    revision: string | undefined,
-    forced: boolean,
-  ): 'next' | 'settling' {
+  #failedAt(error: SecretsfsError, at: FailedAt): 'next' | 'settling' {
+    const { source, revision } = at;
     const kind = classOf(error.code);
     if (kind === 'source' || (kind === 'config' && revision === undefined)) {
       this.#ledger.failed(source, error);
       return 'next';
     }
     this.#opened = true;
-    if (isRefusal(error) && revision !== undefined) {
-      const { isLocal } = this.#ports.sources[source] ?? {};
-      const isBehind = error.code === 'bundle-serial-low' && this.#ports.sources.length > 1;
-      const isFirst = this.#goesOn && this.#unconfirmed !== revision && !isBehind;
-      this.#unconfirmed = revision;
-      // Before anything was live the start is who forces it, and there is nothing to be called unchanged.
-      const isFile = isLocal === true && this.#live !== undefined;
-      if (isFirst && !(isFile && forced)) {
-        if (isFile) {
-          this.#tryLater(SETTLE_MS, false);
-          return 'settling';
-        }
-        this.#fail(error, revision);
-        this.#retryLater(error, revision);
-        throw error;
-      }
-      if (!isBehind) this.#isStale = false;
-      this.#ledger.found(source, { revision, is: isBehind ? 'behind' : 'refused' }, error);
-      return 'next';
-    }
-    this.#fail(error, revision);
-    if (!isRefusal(error)) this.#retryLater(error, revision);
-    throw error;
+    const came = this.#outcomes.refused(error, at);
+    // What is live was to be opened again, and is refused.
+    if (came === 'refused') this.#isStale = false;
+    return came === 'settling' ? came : 'next';
   }
 
   /** `source`: none of them had it. */
@@ -345,50 +312,6 @@ export class Rotation<G> {
   async #keepRecord(): Promise<void> {
     if (this.#live !== undefined) await this.#ports.floors.record(this.#live.serial, this.#live.sha256);
   }
-
-  /** What follows from all that is known of the sources; whoever looks at them looks again by itself. */
-  #conclude(retries: boolean): SecretsfsError | undefined {
-    const problem = this.#ledger.problem();
-    if (problem === undefined) {
-      this.#recover('unchanged');
-      return undefined;
-    }
-    this.#fail(problem.error, problem.revision);
-    if (retries && !problem.refused) this.#retryLater(problem.error, problem.revision);
-    return problem.error;
-  }
-
-  #recover(outcome: 'activated' | 'unchanged'): void {
-    this.#record.succeeded(outcome);
-    this.#next.clear();
-    this.#limits.recovered();
-  }
-
-  /** Whether a failure is not the end of the mount. */
-  get #goesOn(): boolean {
-    return this.#live !== undefined || this.#ports.isOptional === true;
-  }
-
-  #retryLater({ code }: SecretsfsError, revision: string | undefined): void {
-    const { sources, unsealsPerMinute } = this.#ports;
-    const asksOthers = unsealsPerMinute !== undefined || sources.some(({ isLocal }) => !isLocal);
-    const isShared = asksOthers && !isOwnFailure(code);
-    if (this.#goesOn) this.#tryLater(this.#limits.failed(revision, isShared), false);
-  }
-
-  #tryLater(delayMs: number, limited: boolean): void {
-    if (!this.#abort.signal.aborted) this.#next.set(delayMs, limited);
-  }
-
-  /** The first failure ends the start, whose caller tells it. */
-  #fail(error: SecretsfsError, revision: string | undefined): void {
-    this.#record.failed(error, revision, !this.#goesOn);
-  }
-}
-
-function limitsOf(ports: RotationPorts<unknown>): UnsealLimits {
-  const { nowMs, random, unsealsPerMinute: perMinute, retries } = ports;
-  return new UnsealLimits({ perMinute, retries, nowMs, random });
 }
 
 function stopping(): ControlError {
