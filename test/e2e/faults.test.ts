@@ -13,7 +13,7 @@ import { patient } from '../support/slowness.ts';
 
 const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
 const [, FIRST = '1', LAST = ''] =
-  /^(?:(\d+)-)?(\d+)$/.exec(process.env['SECRETSFS_FAULT_SEEDS'] ?? (SOAK ? '500' : '50')) ?? [];
+  /^(?:(\d+)-)?(\d+)$/.exec(process.env['SECRETSFS_FAULT_SEEDS'] ?? (SOAK ? '500' : '20')) ?? [];
 const RECOVERY_MS_MAX = 90_000;
 /** What is never right is not waited for as long. */
 const BROKEN_MS_MAX = 3_000;

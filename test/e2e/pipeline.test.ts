@@ -37,7 +37,7 @@ import { patient } from '../support/slowness.ts';
 const FILES = 21;
 const BYTES = 9_000;
 const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
-const ROTATIONS = SOAK ? 300 : 40;
+const ROTATIONS = SOAK ? 300 : 15;
 const SECONDS = SOAK ? 60 : 15;
 const UPGRADES = SOAK ? 30 : 10;
 /** Rotations over which memory is flat, and those before them until every heap is as large as it gets. */

@@ -18,7 +18,7 @@ import { patient, SLOWNESS } from '../support/slowness.ts';
 const FILES = 21;
 const BYTES = 9_000;
 const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
-const KILLS = SOAK ? 300 : Number(process.env['SECRETSFS_TEST_KILLS'] ?? 30);
+const KILLS = SOAK ? 300 : Number(process.env['SECRETSFS_TEST_KILLS'] ?? 16);
 const CHURN_SECONDS = SOAK ? 60 : (2 * KILLS) / 3;
 const GENERATIONS = SOAK ? 1_000 : 10 * KILLS;
 const BETWEEN_MS = 120;
