@@ -101,8 +101,12 @@ export class Passes {
 
   /** Whether a thread may have to get what is not live. If not, generationOf() need not be asked. */
   isOpen(nowMs: number): boolean {
-    const words = this.#words;
-    return words[OLD] !== 0 && since(nowMs, words[ACTIVATED_MS] as number) < CAP_MS;
+    return this.hasOld && this.isRecent(nowMs);
+  }
+
+  /** The last activation was no longer than CAP_MS ago. */
+  isRecent(nowMs: number): boolean {
+    return since(nowMs, this.#words[ACTIVATED_MS] as number) < CAP_MS;
   }
 
   /** From which generation this thread is to get what it opens, or looks up, by that path. `unique`: see opened(). */

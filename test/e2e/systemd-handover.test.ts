@@ -130,19 +130,23 @@ class Handed {
   }
 }
 
-/** Four processes that read and verify, in this systemd's files. */
+/**
+ * Four processes that read and verify, in this systemd's files: two that it sees, as readers of its machine are, and two of another
+ * pid namespace.
+ */
 class Readers {
   readonly #children: ChildProcess[];
   readonly #lines: AsyncIterator<string>[];
 
   constructor(t: TestContext, handed: Handed, directory = '') {
-    this.#children = Array.from({ length: READERS }, () =>
-      spawn(process.execPath, [READER, handed.path(directory), ...NAMES], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      }),
-    );
+    const reader = [process.execPath, READER, handed.path(directory), ...NAMES];
+    this.#children = Array.from({ length: READERS }, (_, i) => {
+      const [command = '', ...args] = [...(i % 2 === 0 ? handed.systemd.amongPids : []), ...reader];
+      return spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    });
     t.after(() => {
-      for (const child of this.#children) child.kill('SIGKILL');
+      // It ends with its input, whoever started it.
+      for (const child of this.#children) child.stdin?.end();
     });
     this.#lines = this.#children.map((child) =>
       createInterface({ input: child.stdout as NonNullable<ChildProcess['stdout']> })[Symbol.asyncIterator](),

@@ -108,6 +108,11 @@ export class Systemd {
     await rename(this.path(`${name}.new`), this.path(name));
   }
 
+  /** The beginning of a command that runs with files and network of here, and is seen by those in there. */
+  get amongPids(): readonly [string, ...string[]] {
+    return ['nsenter', `--pid=/proc/${this.#pid}/ns/pid`, '--'];
+  }
+
   /** A command, run in there. */
   run(command: string, args: readonly string[]): Promise<Outcome> {
     return run('nsenter', ['--target', `${this.#pid}`, '--all', '--', command, ...args]);

@@ -20,9 +20,15 @@ export interface Seen {
   readonly wentBack: boolean;
 }
 
-/** What a file of this name and version must be. */
+/** What a file of this name and version must be: with each version of another size. */
 export function verifiable(name: string, version: number): string {
-  return `${name} ${version}\n${`${name}:${version};`.repeat(500)}`;
+  return `${name} ${version}\n${`${name}:${version};`.repeat(500 + (version % 5))}`;
+}
+
+function difference(text: string, wanted: string): string {
+  const at = [...wanted].findIndex((byte, i) => text[i] !== byte);
+  const shown = JSON.stringify(text.slice(Math.max(0, at), at + 40));
+  return `other bytes: ${JSON.stringify(text.slice(0, 20))}, ${text.length} of ${wanted.length}, at ${at} ${shown}`;
 }
 
 const FAILURES_KEPT = 5;
@@ -37,7 +43,8 @@ function main([directory = '', ...names]: string[]): void {
     try {
       const text = readFileSync(`${directory}/${name}`, 'latin1');
       const version = Number(/^\S+ (\d+)\n/.exec(text)?.[1]);
-      if (text !== verifiable(name, version)) throw new Error(`other bytes: ${text.slice(0, 40)}`);
+      const wanted = verifiable(name, version);
+      if (text !== wanted) throw new Error(difference(text, wanted));
       if (version < (newest.get(name) ?? 0)) seen.wentBack = true;
       newest.set(name, version);
     } catch (error) {

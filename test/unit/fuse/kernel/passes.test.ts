@@ -163,3 +163,21 @@ test('a server that takes over in the middle gives the same answers, also to wha
     server.lookup(1, 'key', ME);
   }
 });
+
+test('callers that can not be seen read as much as stat says, as long as the kernel may have to be told of names', () => {
+  const { kernel, clock, vfs, old, now } = inPass();
+  const nobody = { thread: 0 };
+  assert.equal(kernel.open(old('key'), 0, nobody).error, 'ESTALE');
+  // Another one of them, on its way, or the same.
+  const raced = kernel.open(old('key'), 0, nobody);
+  assert.deepEqual([raced.error, raced.fh, raced.flags], ['OK', old('key'), KEEP_CACHE]);
+  clock.nowMs += 10_000;
+  assert.equal(
+    kernel.open(old('key'), 0, nobody).fh,
+    now('key'),
+    'then the kernel knows, and it is a single file',
+  );
+  clock.nowMs -= 10_000;
+  vfs.setGenerations(vfs.live, []);
+  assert.equal(kernel.open(old('key'), 0, nobody).error, 'ESTALE', 'what is gone is gone');
+});
