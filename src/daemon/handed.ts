@@ -49,6 +49,8 @@ export async function examine(received: readonly Received[], nowMs: number): Pro
     return { why, ...found };
   };
   try {
+    if (received.length === 1 && directory !== undefined)
+      return unusable(await findAlone(directory.fd, found));
     if (received.length !== fds.length || fuse === undefined || directory === undefined || view === undefined)
       return unusable('it is not a connection, a store and a view');
     // Nothing is asked of a mount whose server is gone: not even what it is.
@@ -71,17 +73,39 @@ export async function examine(received: readonly Received[], nowMs: number): Pro
     found.mount = mount;
     if (control.closed) return unusable('it was being unmounted');
     if (isBroken(fuse.fd)) return unusable('the connection was ended');
-    const entry = (await readMounts()).find(({ id, device }) => {
-      return id === record.mount.id && device === record.mount.device;
-    });
-    if (entry?.fstype !== FSTYPE || entry.mountpoint !== record.same.mountpoint)
-      return unusable('somebody else unmounted it');
+    if (!(await isInTable(record))) return unusable('somebody else unmounted it');
     const images = facts.parts.flatMap(({ image }) => image?.id ?? []);
     const ground = { fuseFd: fuse.fd, store: found.store, control, mount };
     return { restored: restore(ground, images, nowMs), record, facts };
   } catch (error) {
     return unusable((error as Error).message);
   }
+}
+
+/**
+ * A store without its connection: who held that is gone, so that whatever is still mounted is dead. Puts into `found` what is to be
+ * ended, and returns why it can't be gone on with.
+ */
+async function findAlone(
+  directoryFd: number,
+  found: { store: RamfsStore | undefined; mount: KernelMount | undefined },
+): Promise<string> {
+  const owner = ownerOfStore(directoryFd);
+  const whyNot = await whyNoStore(directoryFd, owner);
+  if (whyNot !== undefined) return `the store is none of ours: ${whyNot}`;
+  found.store = RamfsStore.adopt(directoryFd, owner);
+  const record = readRecord(found.store.notes);
+  if (record === undefined) return 'it is of another version';
+  if (await isInTable(record)) {
+    // There is no view of it, and none to be closed.
+    found.mount = new KernelMount(record.same.mountpoint, { ...record.mount, cloneFd: -1 });
+  }
+  return 'its supervisor was gone when it was stopped';
+}
+
+async function isInTable({ mount, same }: HandoverRecord): Promise<boolean> {
+  const entry = (await readMounts()).find(({ id, device }) => id === mount.id && device === mount.device);
+  return entry?.fstype === FSTYPE && entry.mountpoint === same.mountpoint;
 }
 
 export function isUsable(handed: Handed | Unusable): handed is Handed {

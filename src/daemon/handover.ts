@@ -3,11 +3,16 @@
  * descriptors in between (system/fd-store.ts); all else is in the store.
  *
  * Invariants: what can't be gone on with is unmounted and overwritten before anything else is mounted; a process that is told to
- * end leaves its mount only where systemd says that it starts another and holds all of the descriptors.
+ * end leaves its mount only where systemd says that it starts another and holds all of the descriptors, from its first moment on.
  */
 import { placeOf } from '../fuse/mountpoint.ts';
 import type { RamfsStore } from '../store/ramfs.ts';
-import { forgetDescriptors, keepDescriptor, receivedDescriptors } from '../system/fd-store.ts';
+import {
+  forgetDescriptors,
+  isHandedDescriptors,
+  keepDescriptor,
+  receivedDescriptors,
+} from '../system/fd-store.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import { serviceState } from '../system/systemd-job.ts';
 import type { Engine } from './engine.ts';
@@ -16,6 +21,7 @@ import { encodeRecord, HANDOVER, type HandoverRecord, sameOf, whatDiffers } from
 import type { Log } from './log.ts';
 import type { Ground } from './restored.ts';
 import type { SupervisorOptions } from './supervisor-options.ts';
+import { showStore } from './wiper.ts';
 
 export interface HandoverPorts {
   readonly log: Log;
@@ -26,16 +32,22 @@ export interface HandoverPorts {
 
 /** Of system/, but for tests. */
 export interface KeepingSystemd {
+  /** There is something to receive. */
+  isHanded(): boolean;
   received(): ReturnType<typeof receivedDescriptors>;
   keep(name: string, fd: number): Promise<boolean>;
   forget(name: string): Promise<boolean>;
+  /** To the unit that wipes. */
+  show(instance: string, directoryFd: number): void;
   state(): ReturnType<typeof serviceState>;
 }
 
 const SYSTEMD: KeepingSystemd = {
+  isHanded: () => isHandedDescriptors(process.env, process.pid),
   received: () => receivedDescriptors(process.env, process.pid),
   keep: keepDescriptor,
   forget: forgetDescriptors,
+  show: showStore,
   state: serviceState,
 };
 
@@ -44,11 +56,14 @@ type Kept = Omit<Ground, 'control'>;
 export class Handover {
   readonly #ports: HandoverPorts;
   readonly #systemd: KeepingSystemd;
-  #isKept = false;
+  /** systemd holds what another would go on with. */
+  #isKept: boolean;
 
   constructor(ports: HandoverPorts, systemd: KeepingSystemd = SYSTEMD) {
     this.#ports = ports;
     this.#systemd = systemd;
+    // Also before it was looked at: a restart then is for the next process to look.
+    this.#isKept = systemd.isHanded();
   }
 
   /** What to go on with; undefined: there is nothing, and what there was is unmounted and gone. */
@@ -62,7 +77,7 @@ export class Handover {
     const place = await placeOf(options.mountpoint).catch(() => options.mountpoint);
     const other = whatDiffers(record.same, sameOf(options, place, users));
     if (other !== undefined) return this.refuse(handed, `another ${other} is wanted`);
-    this.#isKept = true;
+    this.#systemd.show(record.same.instance, handed.restored.store.directoryFd);
     return handed;
   }
 
@@ -78,6 +93,7 @@ export class Handover {
   /** It is not gone on with after all. `engine`: that was to. */
   async refuse(handed: Handed, why: string, engine?: Pick<Engine, 'stop'>): Promise<undefined> {
     const { log, end } = this.#ports;
+    this.#isKept = false;
     log.warn('not-resumed', { why });
     if (engine === undefined) await end(handed);
     else await engine.stop().catch(() => undefined);
@@ -96,13 +112,15 @@ export class Handover {
       this.#isKept = false;
       this.#ports.log.warn('notify-failed', { error: (error as Error).message });
     }
+    if (this.#isKept) this.#systemd.show(same.instance, store.directoryFd);
   }
 
   /** systemd starts another in the place of this process, and has what that needs: this one may just end. Never throws. */
   async isExpected(): Promise<boolean> {
     if (!this.#isKept) return false;
     const state = await this.#systemd.state();
-    return state?.job === 'restart' && state.descriptors >= Object.keys(NAMES).length;
+    // It may be at its end by now.
+    return this.#isKept && state?.job === 'restart' && state.descriptors >= Object.keys(NAMES).length;
   }
 
   /** The mount is at its end: systemd has nothing to keep of it. Never throws. */
@@ -112,6 +130,7 @@ export class Handover {
   }
 
   async #discard({ why, store, mount }: Unusable): Promise<undefined> {
+    this.#isKept = false;
     this.#ports.log.warn('not-resumed', { why });
     await mount?.unmount().catch(() => undefined);
     await wipe(store);

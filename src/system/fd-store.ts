@@ -15,6 +15,11 @@ export interface Received {
   readonly fd: number;
 }
 
+/** Whether this process was started with descriptors that nobody took yet. */
+export function isHandedDescriptors(env: NodeJS.ProcessEnv, pid: number): boolean {
+  return env['LISTEN_PID'] === `${pid}`;
+}
+
 /**
  * What this process was started with: sd_listen_fds_with_names(3). Ours to close. The variables are gone then: what we start
  * is started with nothing. Pure but for `env`.

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { type FileHandle, open, readdir, readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { writeArchive } from '../../src/bundle/archive.ts';
 import type { Status } from '../../src/control/protocol.ts';
@@ -16,9 +17,11 @@ import { type Seen, verifiable } from '../support/verifying-reader.ts';
 
 const READER = fileURLToPath(new URL('../support/verifying-reader.js', import.meta.url));
 const UNIT = 'secretsfs@web.service';
+const WIPER = 'secretsfs-wipe@web.service';
 const MOUNTPOINT = '/run/secrets/web';
 const NAMES = ['cert.pem', 'key.pem'];
 const READERS = 4;
+const IS_SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
 const TIMES = 10;
 
 /** Of one systemd, the unit as an administrator sets it up. */
@@ -98,6 +101,26 @@ class Handed {
     const before = await this.supervisor();
     await this.systemd.must('kill', ['-KILL', `${before}`]);
     await this.isFollowed(before);
+  }
+
+  /** Another drop-in of the unit; until the next. */
+  async dropIn(service: string): Promise<void> {
+    await this.systemd.write(`/etc/systemd/system/${UNIT}.d/more.conf`, `[Service]\n${service}\n`);
+    await this.systemd.must('systemctl', ['daemon-reload']);
+  }
+
+  async isIn(state: string): Promise<void> {
+    await eventually(async () => assert.equal(await this.systemd.property(UNIT, 'SubState'), state));
+  }
+
+  /** Whoever it is, if there is one. */
+  async kill(): Promise<void> {
+    await this.systemd.run('systemctl', ['kill', '--kill-who=main', '--signal=KILL', UNIT]);
+  }
+
+  /** Without waiting for it. */
+  async restartSoon(): Promise<void> {
+    await this.systemd.must('systemctl', ['--no-block', 'restart', UNIT]);
   }
 
   /** Events of the log since the start, by name. */
@@ -183,7 +206,7 @@ function told(t: TestContext, what: string, stalls: readonly number[]): void {
   t.diagnostic(`${what}: longest read of each, ms: p50 ${at(0.5)}, p95 ${at(0.95)}, max ${at(1)}`);
 }
 
-for (const settings of process.env['SECRETSFS_SOAK'] === undefined ? [[]] : [[], ['cache: none']]) {
+for (const settings of IS_SOAK ? [[], ['cache: none']] : [[]]) {
   test(`kill -9 of the supervisor and a restart cost no read: ${settings[0] ?? 'cache page'}`, async (t) => {
     const handed = await Handed.start(t, settings);
     const readers = new Readers(t, handed);
@@ -224,6 +247,75 @@ test('systemctl stop unmounts and wipes, also what other supervisors had begun',
   assert.equal(await handed.systemd.property(UNIT, 'NFileDescriptorStore'), '0');
   assert.equal((await handed.events('stopped')).length, 1);
   assert.equal(await handed.systemd.property(UNIT, 'Result'), 'success');
+});
+
+test('a stop that finds no supervisor unmounts and wipes as well: between two, or while the next one starts', async (t) => {
+  const handed = await Handed.start(t);
+  const { systemd } = handed;
+  const lefts = async () => {
+    const said = await systemd.must('journalctl', ['-u', WIPER, '--no-pager', '-o', 'cat']);
+    return said.split('not-resumed').length - 1;
+  };
+  const stopped = async (dropIn: string, act: () => Promise<unknown>) => {
+    await handed.dropIn(dropIn);
+    await systemd.must('systemctl', ['start', UNIT]);
+    const image = await handed.openImage();
+    assert.ok((await contentsOf(image)).includes('cert.pem:1;'));
+    await act();
+    await systemd.must('systemctl', ['stop', UNIT]);
+    await eventually(async () => {
+      assert.equal((await contentsOf(image)).length, 0);
+      assert.equal(await handed.isMounted(), false);
+    });
+    await image.close();
+    assert.equal(await systemd.property(UNIT, 'NFileDescriptorStore'), '0');
+  };
+  await stopped('RestartSec=60', async () => {
+    await handed.kill();
+    await handed.isIn('auto-restart');
+  });
+  assert.equal(await lefts(), 1);
+  await stopped('ExecStartPre=/bin/sh -c "[ ! -e /run/slow ] || sleep 60"', async () => {
+    await systemd.write('/run/slow', '');
+    await handed.restartSoon();
+    await handed.isIn('start-pre');
+  });
+  await systemd.must('rm', ['/run/slow']);
+  assert.equal(await lefts(), 2);
+  // Wherever it comes.
+  for (const ms of IS_SOAK ? [0, 50, 100, 150, 200, 300, 400, 500, 700] : [150]) {
+    await stopped('', async () => {
+      await (ms % 100 === 0 ? handed.kill() : handed.restartSoon());
+      await sleep(ms);
+    });
+  }
+});
+
+test('a supervisor that is killed or restarted while it takes over, again and again, costs no read', async (t) => {
+  const handed = await Handed.start(t);
+  const readers = new Readers(t, handed);
+  await readers.verified();
+  const quiet = async () => {
+    await handed.isIn('running');
+    await readers.verified();
+    assert.deepEqual(await handed.events('not-resumed'), []);
+  };
+  // Five in a second.
+  for (let i = 0; i < 5; i++) {
+    await handed.restartSoon();
+    await sleep(200);
+  }
+  await quiet();
+  for (const ms of IS_SOAK ? [150, 300, 450, 600, 750] : [350]) {
+    for (const act of [() => handed.restartSoon(), () => handed.kill()]) {
+      await act();
+      await sleep(ms);
+      await act();
+      await quiet();
+    }
+  }
+  assert.equal((await handed.events('unsealed')).length, 1, 'no bundle was opened for it');
+  assert.equal((await handed.events('stopping')).length, 0);
 });
 
 test('what went live stays, with its serial, its floor and who has the one before it open; the next goes live; hooks are told once', async (t) => {

@@ -74,6 +74,20 @@ test('a connection that was never mounted, or was ended, is not used; the store 
   assert.deepEqual([isOpen(fds.fuse), isOpen(fds.store)], [false, true]);
 });
 
+test('a store alone is one that nobody goes on with: it is left to be wiped, and what is still mounted of it is found', async (t) => {
+  const { received, fds, store } = handed(t);
+  const [, alone] = received();
+  assert.ok(alone);
+  const found = await examine([alone], Date.now());
+  assert.ok(!isUsable(found));
+  assert.equal(found.why, 'its supervisor was gone when it was stopped');
+  assert.equal(found.store?.directoryFd, store.directoryFd);
+  assert.equal(found.mount, undefined, 'another filesystem is not unmounted for it');
+  const directory = fs.openSync('/run', fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  assert.match(await whyNot([{ ...alone, fd: directory }]), /ENOENT|no ramfs/);
+  assert.deepEqual([isOpen(directory), isOpen(fds.store)], [false, true]);
+});
+
 test('what is not exactly a connection, a store and a view is closed', async (t) => {
   for (const spoil of [
     (all: ReturnType<ReturnType<typeof handed>['received']>) => all.slice(1),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { openSync } from 'node:fs';
 import { test } from 'node:test';
 import { Handover, type KeepingSystemd } from '../../../src/daemon/handover.ts';
 import { HANDOVER, readRecord, type Same, whatDiffers } from '../../../src/daemon/handover-record.ts';
@@ -19,11 +20,14 @@ const SAME: Same = {
 };
 
 /** A systemd that keeps whatever it is given, and says `state`. */
-function setUp(state: ServiceState | undefined, isThere = true) {
+function setUp(state: ServiceState | undefined, isThere = true, isHanded = false) {
   const kept: [string, number][] = [];
+  const shown: [string, number][] = [];
   const notes = new Map<string, string>();
   const systemd: KeepingSystemd = {
+    isHanded: () => isHanded,
     received: () => [],
+    show: (...store) => void shown.push(store),
     async keep(name, fd) {
       kept.push([name, fd]);
       return isThere;
@@ -41,12 +45,13 @@ function setUp(state: ServiceState | undefined, isThere = true) {
     store: { directoryFd: 12, notes: { write: (name: string, text: string) => void notes.set(name, text) } },
     mount: { cloneFd: 13, identity: { id: 99, device: '0:42' } },
   };
-  return { handover, kept, notes, log, systemd, keep: () => handover.keep(ground as never, SAME) };
+  return { handover, kept, shown, notes, log, systemd, keep: () => handover.keep(ground as never, SAME) };
 }
 
 test('a mount is given to systemd as a connection, a store and a view, with a record of which it is', async () => {
-  const { handover, keep, kept, notes } = setUp(undefined);
+  const { handover, keep, kept, shown, notes } = setUp(undefined);
   await keep();
+  assert.deepEqual(shown, [['web', 12]]);
   assert.deepEqual(kept, [
     ['secretsfs-fuse', 11],
     ['secretsfs-store', 12],
@@ -85,14 +90,26 @@ test('before anything is mounted, and once it is forgotten, nobody is expected',
   assert.equal(await handover.isExpected(), false);
 });
 
+test('what was handed over and not looked at yet is for the next process: a second restart is no stop', async () => {
+  const { handover, systemd } = setUp({ job: 'restart', descriptors: 3 }, true, true);
+  assert.equal(await handover.isExpected(), true);
+  // What nothing can be made of is this process's to end.
+  systemd.received = () => [{ name: 'secretsfs-fuse', fd: openSync('/dev/null', 'r') }];
+  await handover.takeNothing('another driver is wanted');
+  assert.equal(await handover.isExpected(), false);
+  const stopped = setUp({ job: 'stop', descriptors: 3 }, true, true);
+  assert.equal(await stopped.handover.isExpected(), false);
+});
+
 test('a systemd that can not be told keeps nothing, and the log says so', async () => {
-  const { handover, keep, systemd, log } = setUp({ job: 'restart', descriptors: 3 });
+  const { handover, keep, shown, systemd, log } = setUp({ job: 'restart', descriptors: 3 });
   systemd.keep = async () => {
     throw new Error('no');
   };
   await keep();
   assert.equal(await handover.isExpected(), false);
   assert.deepEqual(log.events, ['notify-failed']);
+  assert.deepEqual(shown, []);
 });
 
 test('whatDiffers() names the first of what has to be the same; another version is no record', () => {
