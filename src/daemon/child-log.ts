@@ -30,12 +30,14 @@ const NEWLINE = 0x0a;
 /** What processes of ours say in lines of JSON (server-log.ts), and of what kind each field is. */
 const OPEN = {
   path: 'string',
+  pathSha256: 'string',
   opener: 'number',
   uid: 'number',
   gid: 'number',
   unit: 'string',
   generation: 'number',
   lost: 'number',
+  suppressed: 'number',
 } as const;
 const EVENTS: Readonly<
   Record<

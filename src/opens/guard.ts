@@ -1,11 +1,13 @@
 /**
  * Stands at every open of a mount: lets pass whom the rules of `access:` let pass, and with `audit` says who opened what. Each
- * process is said once a minute for each file, whatever it opens how often, and a refusal likewise.
+ * process is said once a minute for each file, whatever it opens how often, and a refusal likewise; in another unit it is another.
+ * What could not be said counts as not said. Refusals, which anybody can cause as often as they like, have a budget of their own.
  *
  * Invariants: it decides by what the kernel says of the caller in the request, and by /proc while the caller waits for the
  * answer: its number can be nobody else's meanwhile. It never throws, and refuses where it can't tell. Bounded memory.
  */
 import type { Generation } from '../generation/generation.ts';
+import { Budget } from './budget.ts';
 import { type Opener, OpenRules, type OpensSettings, pathOf } from './rules.ts';
 import { unitOf } from './unit.ts';
 
@@ -13,6 +15,9 @@ import { unitOf } from './unit.ts';
 const AGAIN_MS = 60_000;
 /** Processes and files that are remembered. */
 const SAID_MAX = 16_384;
+/** Less than half of the lines that a server may say (child-log.ts). */
+const REFUSALS = { atOnce: 50, perSecond: 2 };
+const REFUSALS_WITH_AUDIT = { atOnce: 2_000, perSecond: 200 };
 const LIST = /^Groups:\s*(.*)$/m;
 
 /** What can be seen of a thread that waits for an answer. */
@@ -33,12 +38,16 @@ export interface OpenEvent {
   readonly gid: number;
   readonly unit: string | undefined;
   readonly generation: number;
+  /** Refusals that were not said since the last that was; 0 for what was let pass. */
+  readonly suppressed: number;
 }
 
 export interface GuardPorts {
   readonly sight: CallerSight;
+  /** May wrap at 2³². */
   readonly nowMs: () => number;
-  say(what: 'file-opened' | 'open-refused', event: OpenEvent): void;
+  /** Whether it was. */
+  say(what: 'file-opened' | 'open-refused', event: OpenEvent): boolean;
 }
 
 /** Whoever asks. */
@@ -53,7 +62,7 @@ export type OpenGuard = (generation: Generation, node: number, caller: Caller) =
 
 export function openGuard({ rules, audit }: OpensSettings, ports: GuardPorts): OpenGuard {
   const openRules = new OpenRules(rules);
-  const said = new Said(ports);
+  const said = new Said(ports, new Budget(audit ? REFUSALS_WITH_AUDIT : REFUSALS, ports.nowMs()));
   return (generation, node, caller) => {
     const opener = new SeenOpener(caller, ports.sight);
     const mayOpen = openRules.mayOpen(generation, node, opener);
@@ -95,11 +104,14 @@ class SeenOpener implements Opener {
 
 class Said {
   readonly #ports: GuardPorts;
+  readonly #refusals: Budget;
   /** When, by who and what; the oldest first. */
   readonly #lastMs = new Map<string, number>();
+  #suppressed = 0;
 
-  constructor(ports: GuardPorts) {
+  constructor(ports: GuardPorts, refusals: Budget) {
     this.#ports = ports;
+    this.#refusals = refusals;
   }
 
   opened(mayOpen: boolean, generation: Generation, node: number, opener: SeenOpener): void {
@@ -107,21 +119,34 @@ class Said {
     const { thread, uid, gid } = opener;
     const isSeen = thread !== 0 && sight.find(thread);
     const who = isSeen ? `${sight.group}.${sight.startedMs}` : `${thread}`;
-    const ino = generation.ino(node);
-    const key = `${mayOpen ? 'o' : 'r'}.${who}.${uid}.${gid}.${ino}`;
+    const process = isSeen ? sight.group : thread;
+    const unit = opener.unit();
+    const key = `${mayOpen ? 'o' : 'r'}.${who}.${uid}.${gid}.${generation.ino(node)}.${unit ?? ''}`;
     const now = nowMs();
+    if (this.#wasSaid(key, now)) return;
+    if (!mayOpen && !this.#refusals.take(now)) {
+      this.#suppressed += 1;
+      return;
+    }
+    const path = pathOf(generation, node);
+    const suppressed = mayOpen ? 0 : this.#suppressed;
+    const event = { path, opener: process, uid, gid, unit, generation: generation.id, suppressed };
+    if (!say(mayOpen ? 'file-opened' : 'open-refused', event)) return;
+    if (!mayOpen) this.#suppressed = 0;
+    this.#remember(key, now);
+  }
+
+  #wasSaid(key: string, now: number): boolean {
     const last = this.#lastMs.get(key);
-    if (last !== undefined && (now - last) >>> 0 < AGAIN_MS) return;
+    return last !== undefined && (now - last) >>> 0 < AGAIN_MS;
+  }
+
+  #remember(key: string, now: number): void {
     this.#lastMs.delete(key);
     this.#lastMs.set(key, now);
     for (const [oldest] of this.#lastMs) {
       if (this.#lastMs.size <= SAID_MAX) break;
       this.#lastMs.delete(oldest);
     }
-    say(mayOpen ? 'file-opened' : 'open-refused', {
-      path: pathOf(generation, node),
-      opener: isSeen ? sight.group : thread,
-      ...{ uid, gid, unit: opener.unit(), generation: generation.id },
-    });
   }
 }

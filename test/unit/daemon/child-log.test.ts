@@ -178,6 +178,8 @@ const OPENED = {
   unit: 'nginx.service',
   generation: 3,
   lost: 2,
+  suppressed: 4,
+  pathSha256: '00ff',
 };
 
 test('who opens what is the server’s to tell, nobody else’s', async () => {

@@ -21,6 +21,7 @@ function setUp(settings: Partial<OpensSettings>, processes: Readonly<Record<numb
   const said: [string, OpenEvent][] = [];
   const looks: string[] = [];
   const seen = { ...processes };
+  const log = { fits: true };
   let nowMs = 0xffff_f000;
   const guard = openGuard(
     { rules: [], audit: false, ...settings },
@@ -39,11 +40,16 @@ function setUp(settings: Partial<OpensSettings>, processes: Readonly<Record<numb
         },
       },
       nowMs: () => nowMs,
-      say: (what, event) => said.push([what, event]),
+      say(what, event) {
+        if (!log.fits) return false;
+        said.push([what, event]);
+        return true;
+      },
     },
   );
   return {
     said,
+    log,
     looks,
     seen,
     open: (path: string, caller: Partial<Caller>) =>
@@ -104,7 +110,10 @@ test('a refusal is said with whom and what, once a minute for each process and f
   assert.deepEqual(said.splice(0), [
     [
       'open-refused',
-      { path: 'tls/web.key', opener: 80, uid: 7, gid: 8, unit: 'session-1.scope', generation: 1 },
+      {
+        ...{ path: 'tls/web.key', opener: 80, uid: 7, gid: 8, unit: 'session-1.scope' },
+        ...{ generation: 1, suppressed: 0 },
+      },
     ],
   ]);
   // Another thread of the same process; another file; a minute less a moment; a minute.
@@ -129,7 +138,10 @@ test('with audit, what passes is said as well', () => {
   assert.deepEqual(said, [
     [
       'file-opened',
-      { path: 'tls/web.key', opener: 70, uid: 0, gid: 0, unit: 'nginx.service', generation: 1 },
+      {
+        ...{ path: 'tls/web.key', opener: 70, uid: 0, gid: 0, unit: 'nginx.service' },
+        ...{ generation: 1, suppressed: 0 },
+      },
     ],
   ]);
 });
@@ -143,4 +155,59 @@ test('what is remembered is bounded, and the newest is kept', () => {
   assert.equal(said.length, 20_000);
   open('other', { thread: 1 });
   assert.equal(said.length, 20_001);
+});
+
+test('a process that goes into another unit is said again', () => {
+  const { open, said, seen } = setUp({ audit: true }, { 71: NGINX });
+  open('other', { thread: 71 });
+  seen[71] = { ...NGINX, cgroup: SHELL.cgroup };
+  open('other', { thread: 71 });
+  open('other', { thread: 71 });
+  assert.deepEqual(
+    said.map(([, { unit }]) => unit),
+    ['nginx.service', 'session-1.scope'],
+  );
+});
+
+test('what did not fit into the log counts as not said', () => {
+  const { open, said, log } = setUp({ audit: true }, { 71: NGINX });
+  log.fits = false;
+  open('other', { thread: 71 });
+  log.fits = true;
+  open('other', { thread: 71 });
+  assert.equal(said.length, 1);
+});
+
+test('refusals by ever new processes are said 50 at once, then two a second, with how many were not', () => {
+  const rules = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
+  const { open, said, pass, seen, log } = setUp({ rules });
+  const refuse = (from: number, count: number) => {
+    for (let thread = from; thread < from + count; thread++) {
+      seen[thread] = { group: thread };
+      assert.equal(open('tls/web.key', { thread }), false);
+    }
+    return said.splice(0).map(([, { suppressed }]) => suppressed);
+  };
+  assert.deepEqual(refuse(1, 1000), Array(50).fill(0));
+  pass(1000);
+  // One of those that were not said is not taken for said.
+  assert.deepEqual(refuse(1000, 1000), [950, 0]);
+  pass(500);
+  log.fits = false;
+  assert.deepEqual(refuse(2000, 1), []);
+  log.fits = true;
+  pass(500);
+  assert.deepEqual(refuse(2000, 1), [998]);
+});
+
+test('a flood of refusals takes nothing from what is let pass and audited', () => {
+  const rules = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
+  const { open, said, seen } = setUp({ rules, audit: true });
+  for (let thread = 1; thread <= 3000; thread++) {
+    seen[thread] = { group: thread };
+    open('tls/web.key', { thread });
+    open('other', { thread });
+  }
+  const count = (wanted: string) => said.filter(([what]) => what === wanted).length;
+  assert.deepEqual([count('open-refused'), count('file-opened')], [2000, 3000]);
 });
