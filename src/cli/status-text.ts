@@ -1,28 +1,37 @@
-/** A status in words. Each line has what it is about in its first 14 cells; what is too long for the screen goes on below that. */
+/**
+ * A status in words. Each line has what it is about in its first 14 cells; what is too long for the screen goes on below that.
+ * Colours say again what words say: red what is wrong, yellow what will be, green a mount that is as it should be.
+ */
 import type { PartStatus, Status } from '../control/protocol.ts';
 import { quote } from '../errors.ts';
+import { certificateLines } from './status-certificates.ts';
+import { green, type Line, red, textOf, yellow } from './status-line.ts';
 import { since, until } from './status-times.ts';
 import { formatBytes, plural } from './ui.ts';
 import { hang } from './width.ts';
 
-const DAY_MS = 24 * 3_600_000;
-/** The first to end; --json has all. */
-const CERTIFICATES_SHOWN = 5;
-
 /** As wide as a terminal of `columns`; undefined: as wide as it is. */
-export function statusLines(mount: Status, nowMs: number, columns: number | undefined): string[] {
+export function statusLines(mount: Status, nowMs: number, columns: number | undefined): Line[] {
   return describe(mount, nowMs).flatMap((line) => {
+    const text = textOf(line);
     // But for a directory of a part that is longer.
-    const lead = line[13] === ' ' ? line.slice(0, 14) : (/^ +\S+ /.exec(line)?.[0] ?? '');
-    return hang(lead, line.slice(lead.length), columns);
+    const lead = text[13] === ' ' ? text.slice(0, 14) : (/^ +\S+ /.exec(text)?.[0] ?? '');
+    return hang(lead, text.slice(lead.length), columns).map((each) =>
+      typeof line === 'string' ? each : { ...line, text: each },
+    );
   });
 }
 
-function describe(mount: Status, nowMs: number): string[] {
+const OF_STATE = { live: green, starting: yellow, failing: red } as const;
+
+function describe(mount: Status, nowMs: number): Line[] {
   const { live, error, lastCheck } = mount;
   const { parts = [] } = mount;
-  const lines = [
-    `${mount.instance}: ${mount.state}`,
+  const isStale = mount.bundleCache?.stale === true;
+  const lines: Line[] = [
+    (isStale ? yellow : OF_STATE[mount.state])(
+      `${mount.instance}: ${mount.state}${isStale ? ', stale' : ''}`,
+    ),
     `  running     version ${mount.version}, pid ${mount.pid}, since ${since(mount.started, nowMs)}`,
     `  mountpoint  ${mount.mountpoint}`,
     ...(parts.length === 0 ? [`  bundle      ${mount.bundle} (name ${mount.name})`] : []),
@@ -51,13 +60,14 @@ function describe(mount: Status, nowMs: number): string[] {
     ...describeHooks(mount),
   );
   const problem = mount.floor?.problem ?? null;
-  if (problem !== null) lines.push(`  warning     the serial is forgotten at the next start: ${problem}`);
+  if (problem !== null)
+    lines.push(yellow(`  warning     the serial is forgotten at the next start: ${problem}`));
   lines.push(...describeCache(mount, '  ', nowMs));
   if (lastCheck !== null) lines.push(`  last check  ${since(lastCheck.at, nowMs)}: ${lastCheck.outcome}`);
   lines.push(...describeNoticing(mount, nowMs), ...parts.flatMap((part) => describePart(part, nowMs)));
   // Of several bundles, each has told its own.
   if (error !== null && parts.length === 0) {
-    lines.push(`  error       ${error.message} (${error.code})`);
+    lines.push(red(`  error       ${error.message} (${error.code})`));
     lines.push(`              since ${since(error.since, nowMs)}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`  hint        ${error.hint}`);
   }
@@ -68,52 +78,52 @@ function describeCache(
   { bundleCache }: Pick<PartStatus, 'bundleCache'>,
   indent: string,
   nowMs: number,
-): string[] {
+): Line[] {
   if (bundleCache == null) return [];
   const { stale, file, confirmed, problem } = bundleCache;
   const line = (what: string, text: string) => `${(indent + what).padEnd(14)}${text}`;
   const last = confirmed === null ? '' : `, which a source had last ${since(confirmed, nowMs)}`;
   return [
-    ...(stale ? [line('stale', `what is live is from ${file}${last}`)] : []),
-    ...(problem !== null ? [line('warning', `${file}: ${problem}`)] : []),
+    ...(stale ? [yellow(line('stale', `what is live is from ${file}${last}`))] : []),
+    ...(problem !== null ? [yellow(line('warning', `${file}: ${problem}`))] : []),
   ];
 }
 
-function describePart(part: PartStatus, nowMs: number): string[] {
+function describePart(part: PartStatus, nowMs: number): Line[] {
   const { directory, name, bundle, state, live, error, floor, queue } = part;
   const serial =
     live === null ? 'nothing yet' : `serial ${live.serial}, active since ${since(live.activated, nowMs)}`;
-  const lines = [
-    `  ${`${directory}/`.padEnd(11)} ${state}: ${serial}`,
+  const lines: Line[] = [
+    OF_STATE[state](`  ${`${directory}/`.padEnd(11)} ${state}: ${serial}`),
     `    bundle    ${bundle} (name ${name})`,
   ];
   if (floor.problem !== null)
-    lines.push(`    warning   the serial is forgotten at the next start: ${floor.problem}`);
+    lines.push(yellow(`    warning   the serial is forgotten at the next start: ${floor.problem}`));
   lines.push(...describeCache(part, '    ', nowMs));
   if (queue !== null) lines.push(`    queue     ${queue.state}`);
   if (error !== null) {
-    lines.push(`    error     ${error.message} (${error.code})`);
+    lines.push(red(`    error     ${error.message} (${error.code})`));
     lines.push(`              since ${since(error.since, nowMs)}, ${plural(error.attempts, 'attempt')}`);
     if (error.hint !== undefined) lines.push(`    hint      ${error.hint}`);
   }
   return lines;
 }
 
-function describeConfig({ config }: Status): string[] {
+function describeConfig({ config }: Status): Line[] {
   if (config == null) return [];
   const { path, loadedAt, state, error, restartNeeded } = config;
-  const lines = [
+  const lines: Line[] = [
     `  config      ${path}, in force since ${loadedAt}${state === 'current' ? '' : `: ${state}`}`,
   ];
-  if (error !== null) lines.push(`  config      ${error.message} (${error.code})`);
+  if (error !== null) lines.push(red(`  config      ${error.message} (${error.code})`));
   if (error?.hint !== undefined) lines.push(`  hint        ${error.hint}`);
   if (restartNeeded.length > 0)
-    lines.push(`  config      a restart is needed for: ${restartNeeded.join(', ')}`);
+    lines.push(yellow(`  config      a restart is needed for: ${restartNeeded.join(', ')}`));
   return lines;
 }
 
-function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Status, nowMs: number): string[] {
-  const lines: string[] = [];
+function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Status, nowMs: number): Line[] {
+  const lines: Line[] = [];
   if (nextCheck != null) lines.push(`  next check  ${until(nextCheck, nowMs)}`);
   if (nextAttempt != null) {
     const why = nextAttempt.limited ? ': as many were opened as --unseal-limit lets' : '';
@@ -121,18 +131,18 @@ function describeNoticing({ sources = [], nextCheck, nextAttempt, queue }: Statu
   }
   // One alone is the mount's bundle, and its error the mount's.
   for (const { bundle, state, error } of sources.length > 1 ? sources : []) {
-    lines.push(
-      `  source      ${bundle}: ${state}${error === null ? '' : `: ${error.message} (${error.code})`}`,
-    );
+    const text = `  source      ${bundle}: ${state}${error === null ? '' : `: ${error.message} (${error.code})`}`;
+    lines.push(error === null ? text : yellow(text));
   }
   if (queue != null) {
     const said = queue.error === null ? plural(queue.messages, 'message') : queue.error.message;
-    lines.push(`  queue       ${queue.state}: ${said}`);
+    const text = `  queue       ${queue.state}: ${said}`;
+    lines.push(queue.error === null ? text : yellow(text));
   }
   return lines;
 }
 
-function describeServing(mount: Status): string[] {
+function describeServing(mount: Status): Line[] {
   const { cache, fastOpen, resend, negotiated, consistency, consistencyWindowMs } = mount;
   if (cache === undefined) return [];
   const parts = [
@@ -153,39 +163,37 @@ function describeLost(wanted: boolean | undefined, agreed: boolean): string {
   return `lost requests are taken over (${wanted === true ? 'this kernel cannot send them again' : '--resend off'})`;
 }
 
-function describeChecks({ warnings = [], certificates = [], kept = [] }: Status, nowMs: number): string[] {
-  const soonest = [...certificates].sort((a, b) => Date.parse(a.notAfter) - Date.parse(b.notAfter));
-  const lines = soonest.slice(0, CERTIFICATES_SHOWN).map(({ path, serial, notAfter }) => {
-    const days = Math.floor((Date.parse(notAfter) - nowMs) / DAY_MS);
-    const left = days < 0 ? 'expired' : `${plural(days, 'day')} left`;
-    return `  certificate ${quote(path)}, serial ${serial}, until ${notAfter}: ${left}`;
-  });
-  const more = certificates.length - lines.length;
-  if (more > 0) lines.push(`  certificate and ${more} more: --json has all`);
+function describeChecks(mount: Status, nowMs: number): Line[] {
+  const { warnings = [], kept = [] } = mount;
+  const lines = certificateLines(mount, nowMs);
   for (const path of kept)
-    lines.push(`  kept        ${quote(path)}: its live version, the new one is refused`);
-  for (const { path, rule, expected, found } of warnings) {
-    lines.push(`  warning     ${quote(path)} (${rule}): found ${found}, want ${expected}`);
-  }
+    lines.push(yellow(`  kept        ${quote(path)}: its live version, the new one is refused`));
+  for (const { path, rule, expected, found } of warnings)
+    lines.push(yellow(`  warning     ${quote(path)} (${rule}): found ${found}, want ${expected}`));
   return lines;
 }
 
-function describeMachine({ memory, processes = [], successorProblem }: Status): string[] {
-  const lines: string[] = [];
+function describeMachine({ memory, processes = [], successorProblem }: Status): Line[] {
+  const lines: Line[] = [];
   if (memory !== undefined) {
     const { storeBytes, maxBytes, availableBytes } = memory;
     const parts = [`store ${formatBytes(storeBytes)}`];
     if (maxBytes != null) parts.push(`at most ${formatBytes(maxBytes)}`);
     if (availableBytes != null) parts.push(`${formatBytes(availableBytes)} available`);
+    const own = processes
+      .map(({ anonymousBytes }) => anonymousBytes ?? 0)
+      .reduce((sum, each) => sum + each, 0);
+    if (own > 0) parts.push(`processes ${formatBytes(own)}`);
     lines.push(`  memory      ${parts.join(', ')}`);
   }
-  for (const { role, pid, user, started, restarts } of processes) {
+  for (const { role, pid, user, started, restarts, anonymousBytes } of processes) {
     const again = restarts === 0 ? '' : `, ${plural(restarts, 'restart')}`;
-    lines.push(`  process     ${role} ${pid} as ${user} since ${started}${again}`);
+    const own = anonymousBytes == null ? '' : `, ${formatBytes(anonymousBytes)}`;
+    lines.push(`  process     ${role} ${pid} as ${user} since ${started}${own}${again}`);
   }
   if (successorProblem != null) {
     lines.push(
-      `  warning     no successor is ready: ${successorProblem}`,
+      yellow(`  warning     no successor is ready: ${successorProblem}`),
       '  hint        install a version of the program that can serve this mount: it is tried again',
     );
   }
@@ -193,8 +201,8 @@ function describeMachine({ memory, processes = [], successorProblem }: Status): 
 }
 
 /** Of those that do what they should, how many; of the others, each. */
-function describeHooks({ hooks = [], probes = [] }: Status): string[] {
-  const lines: string[] = [];
+function describeHooks({ hooks = [], probes = [] }: Status): Line[] {
+  const lines: Line[] = [];
   const failed = hooks.filter(({ outcome }) => outcome === 'failed');
   const astray = probes.filter(({ verdict }) => verdict === 'wrong' || verdict === 'unreachable');
   if (hooks.length > 0) {
@@ -203,13 +211,13 @@ function describeHooks({ hooks = [], probes = [] }: Status): string[] {
       probes.length === 0 ? '' : `, served as it should be at ${served} of ${plural(probes.length, 'place')}`;
     lines.push(`  hooks       ${hooks.length - failed.length} of ${hooks.length} in order${seen}`);
   }
-  for (const { name, error } of failed) lines.push(`  hook        ${name} failed: ${error}`);
+  for (const { name, error } of failed) lines.push(red(`  hook        ${name} failed: ${error}`));
   for (const { hook, name, verdict, servedSerial, expectedSerial, since, error } of astray) {
     const what =
       verdict === 'wrong'
         ? `serves serial ${servedSerial} since ${since}, want ${expectedSerial}`
         : `can't be reached: ${error}`;
-    lines.push(`  probe       ${hook}: the agent says that ${name} ${what}`);
+    lines.push(red(`  probe       ${hook}: the agent says that ${name} ${what}`));
   }
   return lines;
 }

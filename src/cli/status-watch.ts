@@ -5,6 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { escapeInvisible } from '../errors.ts';
 import { onInterrupt } from './interrupt.ts';
+import { type Line, textOf } from './status-line.ts';
+import { hasColours, painted } from './ui.ts';
 import { columnsOf, cut } from './width.ts';
 
 const EVERY_MS = 1_000;
@@ -19,9 +21,18 @@ const CLEAR_BELOW = '\u001b[J';
 /** Terminals that know it show all of what is between at once; others ignore it. */
 const AT_ONCE = { begin: '\u001b[?2026h', end: '\u001b[?2026l' } as const;
 
-/** `lines` as what a terminal of that size is sent: what has no room is counted in its last line. */
-export function picture(lines: readonly string[], columns: number, rows: number): string {
-  const all = lines.flatMap((line) => cut(escapeInvisible(line).replaceAll('\n', ' '), columns));
+export interface Screen {
+  readonly columns: number;
+  readonly rows: number;
+  readonly colours: boolean;
+}
+
+/** `lines` as what such a terminal is sent: what has no room is counted in its last line. */
+export function picture(lines: readonly Line[], { columns, rows, colours }: Screen): string {
+  const all = lines.flatMap((line) => {
+    const pieces = cut(escapeInvisible(textOf(line)).replaceAll('\n', ' '), columns);
+    return typeof line === 'string' || !colours ? pieces : pieces.map((each) => painted(line.colour, each));
+  });
   const more = all.length - rows;
   const shown =
     more <= 0 ? all : [...all.slice(0, rows - 1), `... and ${more + 1} lines more`.slice(0, columns)];
@@ -30,8 +41,8 @@ export function picture(lines: readonly string[], columns: number, rows: number)
 
 /** Until Ctrl-C, or another signal that ends. `look` is asked for lines of at most that many columns; what it throws ends it, too. */
 export async function watch(
-  stdout: NodeJS.WriteStream,
-  look: (columns: number) => Promise<string[]>,
+  { stdout, env }: { readonly stdout: NodeJS.WriteStream; readonly env: NodeJS.ProcessEnv },
+  look: (columns: number) => Promise<readonly Line[]>,
 ): Promise<void> {
   const { signal, end } = onInterrupt();
   let wake = new AbortController();
@@ -45,12 +56,14 @@ export async function watch(
   // A terminal that is gone is no place to draw on.
   stdout.on('error', stop).on('resize', again);
   stdout.write(ENTER);
+  const colours = hasColours(stdout, env);
   try {
     while (!over) {
       wake = new AbortController();
       const lines = await look(columnsOf(stdout) ?? 0);
       // Whose size may be another by now.
-      if (!over) stdout.write(picture(lines, columnsOf(stdout) ?? 0, stdout.rows || ROWS_DEFAULT));
+      const screen = { columns: columnsOf(stdout) ?? 0, rows: stdout.rows || ROWS_DEFAULT, colours };
+      if (!over) stdout.write(picture(lines, screen));
       await sleep(EVERY_MS, undefined, { signal: wake.signal }).catch(() => undefined);
     }
   } finally {

@@ -12,7 +12,7 @@ import {
   runningMounts,
   STATUS_MS_MAX,
 } from './targets.ts';
-import { columnsOf, wrap } from './width.ts';
+import { hang, wrap } from './width.ts';
 
 const KILLED = 'it was killed; secretsfs mount clears what it left';
 
@@ -43,7 +43,8 @@ export const status: Command = {
     if (context.json) return context.ui.printJson(mounts);
     if (mounts.length === 0) return context.ui.print('no mount is running');
     for (const mount of mounts)
-      for (const line of statusLines(mount, Date.now(), columnsOf(context.stdout))) context.ui.print(line);
+      for (const line of statusLines(mount, Date.now(), context.ui.columns))
+        context.ui.printSpans([typeof line === 'string' ? { text: line } : line]);
   },
 };
 
@@ -74,7 +75,8 @@ async function check({ mounts, silent, dead }: Running, { ui, json }: Context): 
   );
   const problems = [...unseen, ...found];
   if (json) ui.printJson({ mounts: mounts.map(({ instance }) => instance), problems });
-  for (const { instance, code, text } of json ? [] : problems) ui.print(`${instance}: ${text} (${code})`);
+  for (const { instance, code, text } of json ? [] : problems)
+    for (const line of hang(`${instance}: `, `${text} (${code})`, ui.columns)) ui.print(line);
   if (!json && problems.length === 0)
     ui.print(`${mounts.map(({ instance }) => instance).join(', ')}: all is well`);
   return problems[0] === undefined ? 0 : exitCodeOf(problems[0]);
@@ -90,7 +92,7 @@ async function watchMounts(wanted: string | undefined, checks: boolean, context:
       },
     );
   }
-  await watch(stdout, async (columns) => {
+  await watch(context, async (columns) => {
     const nowMs = Date.now();
     const title = `${new Date(nowMs).toISOString().slice(0, 19)}Z, Ctrl-C ends`;
     const narrowed = (lines: readonly string[]) => lines.flatMap((line) => wrap(line, columns));

@@ -43,11 +43,9 @@ export function createUi(options: {
   readonly env: NodeJS.ProcessEnv;
 }): Ui {
   const { stdout, stderr, env } = options;
-  const colours = (stream: NodeJS.WriteStream) =>
-    stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
   const paint = (code: number, text: string, stream = stderr) => {
     const shown = escapeInvisible(text);
-    return colours(stream) ? `\u001b[${code}m${shown}\u001b[0m` : shown;
+    return hasColours(stream, env) ? painted(code, shown) : shown;
   };
   const say = (text: string) => stderr.write(`secretsfs: ${text}\n`);
   let failure: Error | undefined;
@@ -123,6 +121,16 @@ export function createUi(options: {
       }
     },
   };
+}
+
+/** Whether what is written there may be in colour: https://no-color.org */
+export function hasColours(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean {
+  return stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb';
+}
+
+/** What is foreign in `text` is escaped already. */
+export function painted(code: number, text: string): string {
+  return `\u001b[${code}m${text}\u001b[0m`;
 }
 
 function inOneLine(text: string): string {

@@ -72,6 +72,8 @@ const processSchema = z.object({
   started: z.string(),
   /** How often another one had to take its place. */
   restarts: z.number().int(),
+  /** Memory that is its alone (RssAnon of proc(5)), without the store; null: it has just ended. Of daemons that are new enough. */
+  anonymousBytes: z.number().int().nullable().optional(),
 });
 export type ProcessStatus = z.infer<typeof processSchema>;
 

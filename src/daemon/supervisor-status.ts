@@ -34,6 +34,8 @@ export interface Described {
   noticing(part: number): NoticingState | undefined;
   readonly hooks: HooksStatus;
   readonly config: NonNullable<Status['config']> | undefined;
+  /** Of a process; undefined: it has ended. */
+  anonymousBytes(pid: number): number | undefined;
 }
 
 export function describeMount(described: Described): Status {
@@ -205,7 +207,8 @@ export function bundleOf(parts: readonly Pick<PartOptions, 'sources'>[]): string
 }
 
 /** The supervisor first. */
-export function describeProcesses({ startedMs, users, engine, agent }: Described): ProcessStatus[] {
+export function describeProcesses(described: Described): ProcessStatus[] {
+  const { startedMs, users, engine, agent } = described;
   const userOf: Readonly<Record<string, number | undefined>> = {
     server: users?.server.uid,
     successor: users?.server.uid,
@@ -219,6 +222,7 @@ export function describeProcesses({ startedMs, users, engine, agent }: Described
     user: `${userOf[each.role] ?? 0}`,
     started: iso(each.startedMs),
     restarts: each.restarts,
+    anonymousBytes: described.anonymousBytes(each.pid) ?? null,
   }));
 }
 

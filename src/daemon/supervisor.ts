@@ -25,6 +25,7 @@ import { staySmall, trimMemory } from '../system/footprint.ts';
 import { loadNative } from '../system/native.ts';
 import { notify } from '../system/notify.ts';
 import type { OwnCgroup } from '../system/own-cgroup.ts';
+import { anonymousBytes } from '../system/process-memory.ts';
 import { type ProcessUsers, resolveProcessUsers } from '../system/process-users.ts';
 import { AgentKeeper } from './agent-keeper.ts';
 import { BundleWatches } from './bundle-watches.ts';
@@ -499,6 +500,7 @@ export class Supervisor {
       noticing: (part) => this.#agent?.noticing(part),
       hooks: this.#hooks.status(),
       config: this.#config?.status(),
+      anonymousBytes,
     };
   }
 }

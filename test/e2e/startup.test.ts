@@ -101,8 +101,10 @@ test('a mount is ready before prober and successor are started, and without a st
     bench.after(() => daemon.stop());
     const ready = Date.parse(String((await daemon.event('ready'))['time']));
     const [status] = JSON.parse(await bench.must(['status', 'web', '--json'])) as {
-      processes: { role: string; started: string }[];
+      processes: { role: string; started: string; anonymousBytes: number }[];
     }[];
+    for (const { role, anonymousBytes } of status?.processes ?? [])
+      assert.ok(anonymousBytes > 10_000 && anonymousBytes < 200e6, `${role}: ${anonymousBytes}`);
     const started = (role: string) =>
       Date.parse(status?.processes.find((each) => each.role === role)?.started ?? '');
     assert.ok(started('server') < ready);

@@ -92,7 +92,8 @@ test('status is as wide as the terminal, and as it is in a pipe', async (t) => {
   await pretend(bench, 'web', () => ({ ...HEALTHY, bundle, parts: [] }));
   const narrow = atTerminal(bench, ['status'], 40);
   assert.equal(await narrow.ended, 0);
-  for (const line of narrow.output.split('\r\n')) assert.ok(widthOf(line) <= 40, line);
+  for (const line of stripVTControlCharacters(narrow.output).split('\r\n'))
+    assert.ok(widthOf(line) <= 40, line);
   const piped = await bench.must(['status']);
   assert.ok(piped.includes(`  bundle      ${bundle} (name tls)\n`), piped);
   assert.ok(!piped.includes('\u001b'));
@@ -108,6 +109,32 @@ test('an error has colours at a terminal, none with NO_COLOR, none in a pipe', a
   assert.ok(!plain.output.includes('\u001b'), plain.output);
   const { stderr } = await bench.secretsfs(['status', 'nobody']);
   assert.ok(!stderr.includes('\u001b'), stderr);
+});
+
+test('a state has colours at a terminal, drawn once or over and over, and none with NO_COLOR or TERM=dumb', async (t) => {
+  const bench = await Bench.create(t);
+  await pretend(bench, 'web', () => HEALTHY);
+  const green = '\u001b[32mweb: live\u001b[0m';
+  for (const [env, isColoured] of [
+    [{}, true],
+    [{ NO_COLOR: '1' }, false],
+    [{ TERM: 'dumb' }, false],
+  ] as const) {
+    const once = atTerminal(bench, ['status'], 80, env);
+    assert.equal(await once.ended, 0);
+    assert.equal(once.output.includes(green), isColoured, once.output);
+    assert.equal(once.output.includes('\u001b'), isColoured, once.output);
+  }
+  for (const [env, isColoured] of [
+    [{}, true],
+    [{ NO_COLOR: '1' }, false],
+  ] as const) {
+    const watched = atTerminal(bench, ['status', '--watch'], 80, env);
+    await watched.until(/web: live.*\?2026l/s);
+    assert.equal(watched.output.includes(green), isColoured);
+    watched.send('\x03');
+    assert.equal(await watched.ended, 0);
+  }
 });
 
 test('status --check says what is wrong, and ends with its code', async (t) => {

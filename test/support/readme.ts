@@ -59,7 +59,7 @@ export function plain(line: string): string {
       .replace(/\d\.\d KiB sealed, frames of \d\.\d KiB/, 'SIZE sealed')
       .replace(/\d\.\d KiB, to/, 'SIZE, to')
       .replace(/^total \d+$/, 'total')
-      .replace(/store \d+\.\d KiB/, 'store SIZE')
+      .replace(/store \d+\.\d KiB, processes [\d.]+ MiB/, 'store SIZE, processes SIZE')
       // Whether the watcher or the person was first.
       .replace(/nothing changed; serial SERIAL is live$/, 'serial SERIAL is live')
       .replace(/serial SERIAL is live, generation \d \(.*\)$/, 'serial SERIAL is live')
@@ -71,7 +71,7 @@ export function plain(line: string): string {
       .replace(/(last check {2}TIME, AGO: )\w+$/, '$1OUTCOME')
       .replace(/, pid \d+, since/, ', pid PID, since')
       .replace(/^( {2}revision {4})file:.*$/, '$1FILE')
-      .replace(/^( {2}process {5}\w+) \d+ as \d+ since/, '$1 PID as UID since')
+      .replace(/^( {2}process {5}\w+) \d+ as \d+ since TIME, [\d.]+ [KM]iB/, '$1 PID as UID since TIME, SIZE')
       .trimEnd()
   );
 }

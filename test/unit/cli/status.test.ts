@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { exitCodeOf, problemsOf } from '../../../src/cli/status-health.ts';
+import { textOf } from '../../../src/cli/status-line.ts';
 import { statusLines } from '../../../src/cli/status-text.ts';
 import { formatAge } from '../../../src/cli/status-times.ts';
 import { picture } from '../../../src/cli/status-watch.ts';
@@ -11,7 +12,8 @@ import { FULL_STATUS } from '../../support/statuses.ts';
 
 /** As it is where stdout is no terminal. */
 const NOW_MS = Date.parse('2026-11-22T03:04:05.000Z');
-const describe = (status: Status, nowMs = NOW_MS) => statusLines(status, nowMs, undefined);
+const describe = (status: Status, nowMs = NOW_MS, columns?: number) =>
+  statusLines(status, nowMs, columns).map(textOf);
 
 const OLD: Status = {
   instance: 'web',
@@ -52,8 +54,12 @@ test('a status shows how it serves, what lingers and why, the memory and every p
     resend: true,
     negotiated: { protocol: '7.45', resend: true },
     processes: [
-      { role: 'server', pid: 7, user: 'secretsfs-server', started: '2026-11-22T00:00:00.000Z', restarts: 2 },
+      {
+        ...{ role: 'server', pid: 7, user: 'secretsfs-server', started: '2026-11-22T00:00:00.000Z' },
+        ...{ restarts: 2, anonymousBytes: 3 * 1024 * 1024 },
+      },
       { role: 'agent', pid: 8, user: '1879048193', started: '2026-11-22T00:00:00.000Z', restarts: 0 },
+      { role: 'prober', pid: 9, user: '0', started: 'now', restarts: 0, anonymousBytes: 1024 * 1024 },
     ],
     memory: { storeBytes: 4096, maxBytes: null, availableBytes: 1024 * 1024 },
   });
@@ -61,9 +67,10 @@ test('a status shows how it serves, what lingers and why, the memory and every p
     '  serving     no page cache, each open asks the server, FUSE 7.45, the kernel sends lost requests again',
     '  consistency process: files opened within 2000 ms are of one generation',
     '  lingering   generation 2, 2.0 KiB since 2026-11-22T01:00:00.000Z, 2 h 4 min ago: 3 inodes are in use',
-    '  memory      store 4.0 KiB, 1.0 MiB available',
-    '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 2 restarts',
+    '  memory      store 4.0 KiB, 1.0 MiB available, processes 4.0 MiB',
+    '  process     server 7 as secretsfs-server since 2026-11-22T00:00:00.000Z, 3.0 MiB, 2 restarts',
     '  process     agent 8 as 1879048193 since 2026-11-22T00:00:00.000Z',
+    '  process     prober 9 as 0 since now, 1.0 MiB',
   ]);
 });
 
@@ -105,7 +112,7 @@ test('certificates are shown with the days that are left, the first to end first
 });
 
 test('a status says what is live, how old it is, and when the next look is', () => {
-  const lines = statusLines(FULL_STATUS, Date.parse('2026-11-01T00:02:00.000Z'), undefined);
+  const lines = describe(FULL_STATUS, Date.parse('2026-11-01T00:02:00.000Z'));
   for (const line of [
     '  generation  3, serial 42, active since 2026-11-01T00:00:05.500Z, 1 min ago',
     '  sealed      2026-11-01T00:00:01.000Z, 1 min ago',
@@ -134,14 +141,14 @@ test('a status fits terminals of 40, 80 and 200 columns, and says the same on ea
       attempts: 3,
     },
   };
-  const wide = statusLines(status, NOW_MS, undefined);
+  const wide = describe(status);
   for (const columns of [20, 40, 80, 200]) {
-    const lines = statusLines(status, NOW_MS, columns);
+    const lines = describe(status, NOW_MS, columns);
     for (const line of lines) assert.ok(widthOf(line) <= columns, `${columns}: ${line}`);
     assert.equal(lines.join('').replaceAll(' ', ''), wide.join('').replaceAll(' ', ''));
   }
   assert.deepEqual(
-    statusLines(
+    describe(
       { ...OLD, lastCheck: { at: '2026-11-22T03:00:00.000Z', outcome: 'unchanged' } },
       NOW_MS,
       40,
@@ -189,8 +196,47 @@ test('ages have the two units that say something', () => {
 });
 
 test('a picture fills the terminal, leaves nothing of the one before, and gives it nothing to obey', () => {
-  const shown = picture(['a', 'b\u001b[31m', 'c'], 20, 3).split('\u001b[');
+  const screen = { columns: 20, rows: 3, colours: true };
+  const shown = picture(['a', 'b\u001b[31m', 'c'], screen).split('\u001b[');
   assert.deepEqual(shown, ['', '?2026h', 'Ha', 'K\r\nb\\u001b[31m', 'K\r\nc', 'K', 'J', '?2026l']);
-  const full = stripVTControlCharacters(picture(['a', 'b', 'c', 'd'], 20, 3));
+  const full = stripVTControlCharacters(picture(['a', 'b', 'c', 'd'], screen));
   assert.equal(full, 'a\r\nb\r\n... and 2 lines more');
+});
+
+test('a picture has colours where the terminal takes them, on each piece of a line that is cut', () => {
+  const line = { text: 'abcdef\u001b', colour: 31 };
+  const screen = { columns: 6, rows: 9, colours: true };
+  assert.ok(
+    picture([line], screen).includes(
+      '\u001b[31mabcdef\u001b[0m\u001b[K\r\n\u001b[31m\\u001b\u001b[0m\u001b[K\u001b[J',
+    ),
+  );
+  assert.ok(!picture([line], { ...screen, colours: false }).includes('\u001b[31m'));
+});
+
+test('red is what is wrong, yellow what will be, green a mount that is as it should be', () => {
+  const coloursOf = (status: Status, columns?: number) =>
+    statusLines(status, NOW_MS, columns).flatMap((line) =>
+      typeof line === 'string' ? [] : [`${line.colour} ${line.text.trim().split(' ')[0]}`],
+    );
+  assert.deepEqual(coloursOf(OLD), ['32 web:']);
+  assert.deepEqual(coloursOf({ ...OLD, state: 'starting' }), ['33 web:']);
+  const error = { code: 'key-denied', message: 'm', hint: 'h', since: '', attempts: 1 };
+  assert.deepEqual(coloursOf({ ...OLD, state: 'failing', error }), ['31 web:', '31 error']);
+  const bundleCache = { file: '/c', stale: true, confirmed: null, problem: null };
+  assert.deepEqual(coloursOf({ ...OLD, bundleCache }), ['33 web:', '33 stale']);
+  const [past, soon, late] = ['2026-11-20', '2026-12-01', '2027-12-01'].map((day) => `${day}T00:00:00.000Z`);
+  const certificates = [past, soon, late].map((notAfter = '', i) => ({
+    path: `c${i}`,
+    serial: '1',
+    notAfter,
+  }));
+  const warnings = [{ path: 'c1', rule: 'expiry', expected: '', found: '' }];
+  assert.deepEqual(coloursOf({ ...OLD, certificates, warnings }), [
+    ...['32 web:', '31 certificate', '33 certificate', '33 warning'],
+  ]);
+  // What goes on below has the colour of its line.
+  assert.deepEqual(coloursOf({ ...OLD, error: { ...error, message: 'm '.repeat(20) } }, 40).slice(1), [
+    ...['31 error', '31 m', '31 (key-denied)'],
+  ]);
 });
