@@ -9,55 +9,31 @@
  * in-pass.ts.
  */
 import { describeBug, MountError } from '../errors.ts';
-import { openDevice } from '../fuse/device.ts';
 import { negotiate } from '../fuse/kernel/init.ts';
 import { type KernelMount, mountKernel } from '../fuse/kernel/mount.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import { ROOT_INO } from '../generation/format.ts';
 import { LINGERING_IN_STORE_MAX } from '../limits.ts';
-import { RamfsStore } from '../store/ramfs.ts';
-import { closeQuietly, makePipe } from '../system/files.ts';
+import { closeQuietly } from '../system/files.ts';
 import { accept, type Candidate, closeCandidate, makeCandidate, refused } from './candidate.ts';
-import { ControlPage } from './control-page.ts';
-import { makeHelpers } from './engine-helpers.ts';
+import { type EngineParts, type EngineState, makeEngineParts } from './engine-parts.ts';
 import type { EngineOptions, EnginePorts, EngineStatus } from './engine-ports.ts';
 import { answersStatfs } from './first-answer.ts';
-import { type Helper, NoAnswer } from './helper.ts';
-import type { InPass } from './in-pass.ts';
-import { Inodes } from './inodes.ts';
-import type { KeptChanges } from './kept-changes.ts';
-import { isStopped, Liveness, PROBE_MS_MAX } from './liveness.ts';
-import { LOAD_MS_MAX, Offer } from './offer.ts';
+import { NoAnswer } from './helper.ts';
+import { PROBE_MS_MAX } from './liveness.ts';
+import { LOAD_MS_MAX } from './offer.ts';
 import { PartImages } from './part-images.ts';
 import { patiently } from './patience.ts';
 import { type Ground, NAMES_TOLD, type Restored } from './restored.ts';
-import type { Retirement, Superseded } from './retirement.ts';
-import { Servers } from './servers.ts';
-import { makeSuperseded } from './superseded.ts';
-import { Telling } from './telling.ts';
+import type { Superseded } from './retirement.ts';
 import { Turns } from './turns.ts';
 
 export class Engine {
   #options: EngineOptions;
   readonly #ports: EnginePorts;
-  readonly #store: RamfsStore;
+  readonly #parts: EngineParts;
   /** Of a mount of several bundles. */
   readonly partImages: PartImages;
-  readonly #page: ControlPage;
-  readonly #fuseFd: number;
-  /** From the server to the notifier: pages that are to be dropped again. */
-  readonly #dropPipe: { readonly readFd: number; readonly writeFd: number } | undefined;
-  readonly #servers: Servers;
-  readonly #prober: Helper;
-  readonly #teller: Helper;
-  readonly #notifier: Helper;
-  readonly #liveness: Liveness;
-  readonly #offer: Offer;
-  readonly #inodes: Inodes;
-  readonly #telling: Telling;
-  readonly #inPass: InPass;
-  readonly #retirement: Retirement;
-  readonly #changes: KeptChanges;
   #mount: KernelMount | undefined;
   #nextId: number;
   /** Candidates that are written, or about to go live. */
@@ -79,78 +55,27 @@ export class Engine {
   constructor(options: EngineOptions, ports: EnginePorts, restored?: Restored) {
     this.#options = options;
     this.#ports = ports;
-    const { cache, fastOpen, resend, preserve } = options;
-    const now = () => this.#options;
-    const { log } = ports;
-    this.#fuseFd = restored?.fuseFd ?? openDevice();
-    const { uid, gid } = options.users.server;
-    const store = restored?.store ?? RamfsStore.create({ serverUid: uid, serverGid: gid });
-    this.#store = store;
     this.#mount = restored?.mount;
     this.#live = restored?.live;
     this.#liveBytes = restored?.liveBytes ?? 0;
     this.#nextId = restored?.nextId ?? 1;
     this.#nextIno = restored?.nextIno ?? ROOT_INO + 1;
-    this.partImages = new PartImages(store, () => this.#nextId++);
-    const policy = {
-      ...{ cachePolicy: cache, fastOpen, resend, preserve },
-      get consistencyWindowMs() {
-        return now().consistencyWindowMs;
-      },
-    };
-    const page = new ControlPage(store, policy, restored?.control);
-    this.#page = page;
-    const dropPipe = cache === 'none' ? makePipe() : undefined;
-    this.#dropPipe = dropPipe;
-    const helpers = makeHelpers({
-      ports,
-      clone: () => this.#mounted.cloneFd,
-      fuseFd: this.#fuseFd,
-      dropPipeFd: dropPipe?.readFd,
+    const state: EngineState = {
+      options: () => this.#options,
+      cloneFd: () => this.#mounted.cloneFd,
       isEnding: () => this.#stopping !== undefined,
       isMaking: () => this.#candidates.size > 0,
-    });
-    this.#prober = helpers.prober;
-    this.#teller = helpers.teller;
-    this.#notifier = helpers.notifier;
-    this.#servers = new Servers({
-      spawn: () =>
-        ports.spawnServer({ fuse: this.#fuseFd, store: store.directoryFd, dropPipe: dropPipe?.writeFd }),
-      recordedRequest: () => store.recordedRequest(),
-      beforeGo: () => page.show({ handOver: false }),
-      onDeath: () => this.#offer.serverDied(),
-      log,
-    });
-    this.#liveness = new Liveness({
-      prober: this.#prober,
-      servers: this.#servers,
-      requests: () => page.status?.requests ?? 0,
-      isStopped,
+      live: () => this.#live,
       onAlive: () => {
         ports.onAlive();
         this.#settle();
       },
-      onLost: ports.onLost,
-      log,
-    });
-    this.#offer = new Offer(page, (timeoutMs) => this.#liveness.probe(timeoutMs));
-    const inodes = new Inodes(this.#notifier);
-    this.#inodes = inodes;
-    const onTold = () => store.notes.write(NAMES_TOLD, `${this.#live}`);
-    this.#telling = new Telling({ teller: this.#teller, inodes, token: page.token, log, onTold });
-    if (restored?.owed !== undefined) this.#telling.owe(restored.owed);
-    const superseded = makeSuperseded({
-      options: now,
-      ...{ ports, store, page, inodes, restored },
-      offer: this.#offer,
-      live: () => this.#live,
-      look: (changes) => this.#activations.take(() => this.#telling.look(changes)),
+      look: (changes) => this.#activations.take(() => this.#parts.telling.look(changes)),
       onFailed: (error) => this.#logBug(error),
-    });
-    this.#inPass = superseded.inPass;
-    this.#retirement = superseded.retirement;
-    this.#changes = superseded.changes;
-    if (restored === undefined) this.#servers.prepare();
+    };
+    this.#parts = makeEngineParts(state, ports, restored);
+    this.partImages = new PartImages(this.#parts.store, () => this.#nextId++);
+    if (restored === undefined) this.#parts.servers.prepare();
   }
 
   /**
@@ -158,37 +83,37 @@ export class Engine {
    * is to follow.
    */
   async resume({ leftovers }: Restored): Promise<void> {
-    await this.#servers.go();
-    await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
-    if (!this.#page.isSeen) throw refused('the server could not load it');
+    await this.#parts.servers.go();
+    await patiently(() => this.#parts.liveness.probe(LOAD_MS_MAX));
+    if (!this.#parts.page.isSeen) throw refused('the server could not load it');
     this.#watch();
     const clean = async () => {
-      for (const id of leftovers) await this.#store.wipe(id);
+      for (const id of leftovers) await this.#parts.store.wipe(id);
       // What the server before had asked for may have been lost with the notifier.
-      if (this.#dropPipe !== undefined) await this.#inodes.dropRange(ROOT_INO, this.#nextIno);
+      if (this.#parts.dropPipe !== undefined) await this.#parts.inodes.dropRange(ROOT_INO, this.#nextIno);
     };
     clean().catch((error: unknown) => this.#logBug(error));
   }
 
   /** What another one goes on with; undefined before it is mounted. All of it stays this one's. */
   get ground(): Omit<Ground, 'control'> | undefined {
-    const [mount, fuseFd, store] = [this.#mount, this.#fuseFd, this.#store];
+    const [mount, fuseFd, store] = [this.#mount, this.#parts.fuseFd, this.#parts.store];
     return mount && { fuseFd, store, mount };
   }
 
   /** Bytes of all generations and candidates. */
   get storeBytes(): number {
-    return this.#store.bytes;
+    return this.#parts.store.bytes;
   }
 
   /** Room for the next generation. The caller closes its descriptors by activate(), or by discard(). */
   candidate(): Candidate {
-    const candidate = makeCandidate(this.#store, this.#nextId++, this.#live);
+    const candidate = makeCandidate(this.#parts.store, this.#nextId++, this.#live);
     this.#candidates.add(candidate.id);
     // They have begun by the time that they are needed.
     if (this.#live !== undefined) {
-      this.#teller.start();
-      this.#notifier.start();
+      this.#parts.teller.start();
+      this.#parts.notifier.start();
     }
     return candidate;
   }
@@ -197,7 +122,7 @@ export class Engine {
   async discard(candidate: Candidate): Promise<void> {
     this.#candidates.delete(candidate.id);
     closeCandidate(candidate);
-    await this.#store.discard(candidate.id);
+    await this.#parts.store.discard(candidate.id);
   }
 
   /**
@@ -215,16 +140,16 @@ export class Engine {
    * successor, each of which takes a CPU for a tenth of a second.
    */
   settle(): void {
-    this.#servers.prepareNext();
-    this.#prober.start();
+    this.#parts.servers.prepareNext();
+    this.#parts.prober.start();
   }
 
   /** Replaces every process by the program that is on disk now. Throws MountError upgrade-refused. */
   async upgrade(): Promise<void> {
     await this.replaceServers();
-    this.#prober.restart();
-    this.#teller.restart();
-    this.#notifier.restart();
+    this.#parts.prober.restart();
+    this.#parts.teller.restart();
+    this.#parts.notifier.restart();
   }
 
   /** For what may change while it is mounted. Nothing here reaches the servers: replaceServers(). */
@@ -232,7 +157,7 @@ export class Engine {
     change: Partial<Pick<EngineOptions, 'retireAfterMs' | 'consistencyWindowMs' | 'nodesMax'>>,
   ): void {
     this.#options = { ...this.#options, ...change };
-    this.#page.show({});
+    this.#parts.page.show({});
   }
 
   /** So that they go by what they are told when they start. Throws MountError upgrade-refused, and the old ones go on. */
@@ -245,20 +170,20 @@ export class Engine {
   }
 
   status(): EngineStatus {
-    const { restarts } = this.#servers;
+    const { restarts } = this.#parts.servers;
     return {
       live: this.#live,
-      lingering: this.#retirement.lingering.map(({ id, bytes, sinceMs }) => ({ id, bytes, sinceMs })),
-      storeBytes: this.#store.bytes,
+      lingering: this.#parts.retirement.lingering.map(({ id, bytes, sinceMs }) => ({ id, bytes, sinceMs })),
+      storeBytes: this.#parts.store.bytes,
       processes: [
-        ...this.#servers.states().map((state) => ({ ...state, restarts })),
-        ...this.#prober.states('prober'),
-        ...this.#teller.states('teller'),
-        ...this.#notifier.states('notifier'),
+        ...this.#parts.servers.states().map((state) => ({ ...state, restarts })),
+        ...this.#parts.prober.states('prober'),
+        ...this.#parts.teller.states('teller'),
+        ...this.#parts.notifier.states('notifier'),
       ],
-      successorProblem: this.#servers.successorProblem,
-      served: this.#page.served,
-      negotiated: this.#page.negotiated,
+      successorProblem: this.#parts.servers.successorProblem,
+      served: this.#parts.page.served,
+      negotiated: this.#parts.page.negotiated,
     };
   }
 
@@ -283,26 +208,26 @@ export class Engine {
   }
 
   async #stop(): Promise<void> {
-    if (this.#mount !== undefined) this.#notifier.start();
+    if (this.#mount !== undefined) this.#parts.notifier.start();
     // First what readers of this machine see, whatever else may hang.
     const failure: unknown = await this.detach().catch((error: unknown) => error);
     await this.#activations.settled();
-    this.#liveness.stop();
-    this.#retirement.stop();
+    this.#parts.liveness.stop();
+    this.#parts.retirement.stop();
     const isLive = this.#live !== undefined;
-    const serves = isLive && this.#servers.pid !== undefined;
+    const serves = isLive && this.#parts.servers.pid !== undefined;
     const steps: (() => unknown)[] = [
-      () => this.#page.show({ closed: true }),
-      () => (serves ? this.#liveness.probe() : undefined),
-      () => (isLive ? this.#inodes.dropRange(ROOT_INO, this.#nextIno) : undefined),
-      () => this.#prober.stop(),
-      () => this.#teller.stop(),
-      () => this.#notifier.stop(),
+      () => this.#parts.page.show({ closed: true }),
+      () => (serves ? this.#parts.liveness.probe() : undefined),
+      () => (isLive ? this.#parts.inodes.dropRange(ROOT_INO, this.#nextIno) : undefined),
+      () => this.#parts.prober.stop(),
+      () => this.#parts.teller.stop(),
+      () => this.#parts.notifier.stop(),
       () => this.#mount?.close(),
-      () => this.#servers.stop(),
-      () => this.#store.wipeAll(),
-      () => this.#store.close(),
-      () => closeQuietly(this.#fuseFd, this.#dropPipe?.readFd, this.#dropPipe?.writeFd),
+      () => this.#parts.servers.stop(),
+      () => this.#parts.store.wipeAll(),
+      () => this.#parts.store.close(),
+      () => closeQuietly(this.#parts.fuseFd, this.#parts.dropPipe?.readFd, this.#parts.dropPipe?.writeFd),
     ];
     for (const step of steps) {
       try {
@@ -318,10 +243,10 @@ export class Engine {
   async #replaceServers(): Promise<void> {
     // Not in the middle of telling the kernel of a new generation.
     await this.#activations.settled();
-    await this.#servers.upgrade(async (isGone) => {
-      this.#page.show({ handOver: true });
+    await this.#parts.servers.upgrade(async (isGone) => {
+      this.#parts.page.show({ handOver: true });
       // Its next request is its last; this is one.
-      await Promise.race([this.#liveness.probe().catch(() => undefined), isGone]);
+      await Promise.race([this.#parts.liveness.probe().catch(() => undefined), isGone]);
       await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, PROBE_MS_MAX).unref())]);
     });
   }
@@ -337,24 +262,26 @@ export class Engine {
       if (this.#stopping !== undefined)
         throw new MountError('mount-failed', 'cannot activate: the mount is stopping');
       const limits = { nextIno: this.#nextIno, nodesMax };
-      const { bytes, changes, nextIno } = await accept(this.#store, candidate, limits);
+      const { bytes, changes, nextIno } = await accept(this.#parts.store, candidate, limits);
       await this.#prove(id, changes);
-      this.#store.notes.write(`facts-${id}`, facts);
+      this.#parts.store.notes.write(`facts-${id}`, facts);
       if (previous === undefined) await this.#begin(id);
       else await this.#follow(previous, id, changes);
       this.#nextIno = nextIno;
       this.#liveBytes = bytes;
-      this.#changes.add(id);
-      await this.#changes.settle(id, this.#retirement.lingering).catch((error) => this.#logBug(error));
+      this.#parts.changes.add(id);
+      await this.#parts.changes
+        .settle(id, this.#parts.retirement.lingering)
+        .catch((error) => this.#logBug(error));
       if (previous === undefined) return undefined;
-      this.#servers.tellSuccessor();
-      await this.#telling.tell(changes);
+      this.#parts.servers.tellSuccessor();
+      await this.#parts.telling.tell(changes);
       return changes;
     } catch (error) {
       closeCandidate(candidate);
       if (this.#live !== id) {
-        this.#page.show({ live: this.#live ?? 0, candidate: 0 });
-        await this.#store.wipe(id);
+        this.#parts.page.show({ live: this.#live ?? 0, candidate: 0 });
+        await this.#parts.store.wipe(id);
       }
       throw error;
     }
@@ -364,7 +291,7 @@ export class Engine {
   async #prove(id: number, { files }: ChangeList): Promise<void> {
     const { prove } = this.#ports;
     if (prove === undefined) return;
-    const imageFd = this.#store.openPrevious(id);
+    const imageFd = this.#parts.store.openPrevious(id);
     try {
       await prove({ id, imageFd, isFirst: this.#live === undefined, files });
     } finally {
@@ -379,39 +306,39 @@ export class Engine {
       path: mountpoint,
       source,
       selinuxContext,
-      fuseFd: this.#fuseFd,
+      fuseFd: this.#parts.fuseFd,
       negotiate: (request) => negotiate(request, { resend }),
     });
     this.#mount = mount;
-    this.#page.parameters = params;
-    this.#page.show({ live: id });
-    await this.#servers.go();
-    if (!(await answersStatfs(mountpoint, LOAD_MS_MAX)) || !this.#page.isSeen) {
-      this.#prober.start();
-      await patiently(() => this.#liveness.probe(LOAD_MS_MAX));
-      if (!this.#page.isSeen) throw refused('the server could not load it');
+    this.#parts.page.parameters = params;
+    this.#parts.page.show({ live: id });
+    await this.#parts.servers.go();
+    if (!(await answersStatfs(mountpoint, LOAD_MS_MAX)) || !this.#parts.page.isSeen) {
+      this.#parts.prober.start();
+      await patiently(() => this.#parts.liveness.probe(LOAD_MS_MAX));
+      if (!this.#parts.page.isSeen) throw refused('the server could not load it');
     }
     this.#live = id;
-    this.#store.notes.write(NAMES_TOLD, `${id}`);
+    this.#parts.store.notes.write(NAMES_TOLD, `${id}`);
     this.#watch();
   }
 
   /** It answers: from now on it is looked after. */
   #watch(): void {
     // Whoever writes into the pipe waits for a reader.
-    if (this.#dropPipe !== undefined) this.#notifier.start();
-    this.#liveness.start();
-    this.#retirement.start();
+    if (this.#parts.dropPipe !== undefined) this.#parts.notifier.start();
+    this.#parts.liveness.start();
+    this.#parts.retirement.start();
   }
 
   /** Another one: the server looks at it, names are pinned, and from one request to the next it is the live one. */
   async #follow(previous: number, id: number, changes: ChangeList): Promise<void> {
-    await this.#telling.settle();
+    await this.#parts.telling.settle();
     await this.#makeRoom();
-    await this.#offer.make(id);
-    await this.#telling.pin(changes);
-    this.#store.markSuperseded(previous);
-    this.#page.flip(id, previous);
+    await this.#parts.offer.make(id);
+    await this.#parts.telling.pin(changes);
+    this.#parts.store.markSuperseded(previous);
+    this.#parts.page.flip(id, previous);
     this.#live = id;
     const superseded: Superseded = {
       id: previous,
@@ -419,22 +346,22 @@ export class Engine {
       sinceMs: this.#ports.nowMs(),
       inodes: changes.superseded,
     };
-    this.#inPass.add(superseded, changes);
-    this.#retirement.add(superseded);
+    this.#parts.inPass.add(superseded, changes);
+    this.#parts.retirement.add(superseded);
   }
 
   /** Generations may come faster than superseded ones are looked after. Throws MountError where none of them goes. */
   async #makeRoom(): Promise<void> {
-    if (this.#retirement.lingering.length < LINGERING_IN_STORE_MAX) return;
-    await patiently(() => this.#retirement.sweep());
+    if (this.#parts.retirement.lingering.length < LINGERING_IN_STORE_MAX) return;
+    await patiently(() => this.#parts.retirement.sweep());
   }
 
   /** What the kernel was not told because a helper ended over it. */
   #settle(): void {
-    if (!this.#telling.owes || this.#settling || this.#stopping !== undefined) return;
+    if (!this.#parts.telling.owes || this.#settling || this.#stopping !== undefined) return;
     this.#settling = true;
     this.#activations
-      .take(() => this.#telling.settle())
+      .take(() => this.#parts.telling.settle())
       // It is owed still: the next probe comes back here.
       .catch((error: unknown) => this.#logBug(error))
       .finally(() => {
