@@ -80,6 +80,18 @@ export function tmpfs(bench: Bench, name: string): Promise<Filesystem> {
   return inMemory(bench, name, 'tmpfs', ['-o', 'huge=never']);
 }
 
+/** An ext4 of this size, of its own; what was read or written once comes from the page cache. */
+export async function ext4(bench: Bench, name: string, bytes: number): Promise<Filesystem> {
+  const image = bench.path(`${name}.img`);
+  await must('truncate', ['--size', String(bytes), image]);
+  await must('mkfs.ext4', ['-q', '-F', image]);
+  const directory = bench.path(name);
+  await mkdir(directory);
+  await must('mount', ['-t', 'ext4', '-o', 'loop', image, directory]);
+  bench.after(() => unmount(directory));
+  return { name: 'ext4', directory, pids: async () => [] };
+}
+
 async function inMemory(
   bench: Bench,
   name: string,

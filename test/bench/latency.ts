@@ -4,10 +4,11 @@
  * and wherever the scheduler puts them.
  */
 import path from 'node:path';
-import { Bench } from '../support/program.ts';
+import { Bench, must } from '../support/program.ts';
 import {
   bindfs,
   directoryName,
+  ext4,
   type Filesystem,
   fileName,
   gocryptfs,
@@ -17,6 +18,7 @@ import {
   passthrough,
   ramfs,
   stockFuseNative,
+  tmpfs,
   VARIANTS,
   type Variant,
 } from './filesystems.ts';
@@ -27,7 +29,8 @@ import { readLatency } from './readers.ts';
 const FILE_BYTES = 4096;
 const ROUNDS = 15;
 /** 20 reads are timed together, 10 times a round. */
-const STATISTIC = `median of ${10 * ROUNDS} × 20`;
+const STATISTIC = `median of ${10 * ROUNDS} × 20 (middle 90 %)`;
+const EXT4_BYTES = 16 * 1024 * 1024;
 
 /** At most so many times ramfs's time. */
 const RATIO_MAX: Readonly<Record<Variant, Partial<Record<Placement, number>>>> = {
@@ -50,23 +53,27 @@ export const latency: Benchmark = {
     for (const [i, variant] of variants.entries()) {
       mounted.set(variant, await ours(bench, bundle, `web-${i}`, variant));
     }
+    const plain = [await tmpfs(bench, 'tmpfs'), await ext4(bench, 'ext4', EXT4_BYTES)];
+    for (const { directory } of plain) await must('cp', ['-r', `${source}/.`, directory]);
     const others = [
       await stockFuseNative(bench, source),
       await passthrough(bench, source),
       await gocryptfs(bench, source),
       await bindfs(bench, source),
     ];
-    const all = [base, ...mounted.values(), ...others];
+    const all = [base, ...plain, ...mounted.values(), ...others];
     const files = all.map(({ directory }) => path.join(directory, directoryName(0), fileName(0)));
 
     const results: Result[] = [];
     for (const placement of PLACEMENTS) {
       for (const filesystem of all) await place(await filesystem.pids(), placement);
       const times = await readLatency(placement, ROUNDS, files);
-      const us = new Map(all.map((filesystem, i) => [filesystem, times[i] ?? Number.NaN]));
-      const ramfsUs = us.get(base) ?? Number.NaN;
-      const othersUs = Object.fromEntries(others.map((other) => [other.name, us.get(other) ?? Number.NaN]));
-      for (const [filesystem, value] of us) {
+      const us = (filesystem: Filesystem) => times[all.indexOf(filesystem)]?.median ?? Number.NaN;
+      const ramfsUs = us(base);
+      const othersUs = Object.fromEntries(others.map((other) => [other.name, us(other)]));
+      for (const [i, filesystem] of all.entries()) {
+        const value = us(filesystem);
+        const { spread } = times[i] ?? {};
         const variant = variants.find((name) => mounted.get(name) === filesystem);
         const ratio = value / ramfsUs;
         results.push({
@@ -75,6 +82,7 @@ export const latency: Benchmark = {
           unit: 'µs',
           statistic: STATISTIC,
           placement,
+          ...(spread === undefined ? {} : { spread }),
           ...(filesystem === base ? {} : { ratio: { value: ratio, to: 'ramfs' } }),
           ...(variant === undefined ? {} : { targets: targets(variant, placement, ratio, value, othersUs) }),
         });

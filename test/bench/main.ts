@@ -2,12 +2,15 @@
  * scripts/bench: prints a table, and writes the same as JSON. A benchmark that fails is reported, and the others go on.
  * Exits 1 where one failed, 3 where all ran and a target was missed.
  *
- *   node main.js [--json FILE] [NAME...]    NAME is one of the benchmarks below; default all
+ *   node main.js [--json FILE] [--record] [NAME...]    NAME is one of the benchmarks below; default all
+ *
+ * --record puts what succeeded into docs/benchmarks.json as well, in place of what is there.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { machineText, record } from '../pictures/record.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { activation } from './activation.ts';
 import { cold } from './cold.ts';
@@ -48,7 +51,10 @@ const WATCH_MS = 1_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'string', default: path.join(REPOSITORY, 'build', 'bench.json') } },
+  options: {
+    json: { type: 'string', default: path.join(REPOSITORY, 'build', 'bench.json') },
+    record: { type: 'boolean', default: false },
+  },
 });
 const chosen = BENCHMARKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
 const unknown = positionals.find((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
@@ -61,14 +67,10 @@ const machine = {
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
   cpus: cpus().length,
   memoryBytes: totalmem(),
-  kernel: release(),
+  kernel: release().split('-')[0] ?? '',
   node: process.version,
-  placements: PLACEMENT_KEY,
 };
-console.log(
-  `${machine.cpus} × ${machine.cpu}, ${(machine.memoryBytes / 2 ** 30).toFixed(1)} GiB, ` +
-    `Linux ${machine.kernel}, Node ${machine.node}\n${PLACEMENT_KEY}\n\n${headings()}`,
-);
+console.log(`${machineText(machine)}\n${PLACEMENT_KEY}\n\n${headings()}`);
 
 let scope = new Scope();
 let interrupted = false;
@@ -103,7 +105,17 @@ for (const { name: benchmark, run } of chosen) {
 }
 
 await mkdir(path.dirname(values.json), { recursive: true });
-await writeFile(values.json, `${JSON.stringify({ machine, busyBefore, results, failed }, null, 2)}\n`);
+await writeFile(
+  values.json,
+  `${JSON.stringify({ machine, placements: PLACEMENT_KEY, busyBefore, results, failed }, null, 2)}\n`,
+);
+if (values.record) {
+  for (const { name } of chosen) {
+    const run = results.flatMap(({ benchmark, ...result }) => (benchmark === name ? [result] : []));
+    if (run.length === 0) continue;
+    record(name, { machine, busyBefore: busyBefore[name] ?? 0, results: run });
+  }
+}
 const busy = Object.entries(busyBefore).map(([name, part]) => `${name} ${(100 * part).toFixed(0)} %`);
 console.log(`\nCPU time used by others just before: ${busy.join(', ')}\nwritten to ${values.json}`);
 const missed = results.filter(({ targets }) => targets?.some(({ met }) => !met)).length;

@@ -15,6 +15,12 @@ export interface Result {
   /** What the figure is to reach. Shown as met or missed; nothing fails for it. */
   readonly targets?: readonly Target[];
   readonly note?: string;
+  /** What lies between these, in the unit of the value, the statistic says. */
+  readonly spread?: readonly [number, number];
+  /** Each measurement, where they are few. */
+  readonly samples?: readonly number[];
+  /** What no sample is to exceed. */
+  readonly bound?: number;
 }
 
 export interface Ratio {

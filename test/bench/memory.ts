@@ -112,7 +112,7 @@ async function lookups(few: Ours, many: Ours): Promise<Result[]> {
       ),
     );
   }
-  const [hotFew = Number.NaN, hotMany = Number.NaN] = await readLatency(placement, HOT_ROUNDS, [
+  const [hotFew, hotMany] = await readLatency(placement, HOT_ROUNDS, [
     fileOf(few, 0, 0),
     fileOf(many, MANY.directories - 1, MANY.filesEach - 1),
   ]);
@@ -137,6 +137,11 @@ async function lookups(few: Ours, many: Ours): Promise<Result[]> {
       median(coldUs.few),
       median(coldUs.many),
     ),
-    ...results('the same again', `median of ${HOT_ROUNDS * 10} × 20`, hotFew, hotMany),
+    ...results(
+      'the same again',
+      `median of ${HOT_ROUNDS * 10} × 20`,
+      hotFew?.median ?? Number.NaN,
+      hotMany?.median ?? Number.NaN,
+    ),
   ];
 }

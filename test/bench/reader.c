@@ -2,9 +2,9 @@
  * The readers of the benchmarks, in C: Node's own cost of four system calls would be more than the calls'.
  * Times are CLOCK_MONOTONIC, the clock of process.hrtime(). A read that fails or is short ends it with status 1.
  *
- *   reader latency ROUNDS FILE...     open, fstat, read 4 KiB, close, in turn: the median µs of each, as a JSON array
+ *   reader latency ROUNDS FILE...     open, fstat, read 4 KiB, close, in turn: of each [p5, median, p95] in µs, as JSON
  *   reader cold FILE...               the same once each, in the order given: the median µs of all
- *   reader sequential ROUNDS FILE...  whole files, in turn: the median MB/s of each, as a JSON array
+ *   reader sequential ROUNDS FILE...  whole files, in turn: of each [p5, median, p95] in MB/s, as JSON
  *   reader walk DIRECTORY             find, then read of what it found: {"ms":…,"files":…,"bytes":…}
  *   reader gaps FILE...               until SIGTERM: a line "START_NS GAP_NS" where two reads end more than 1 ms apart
  *   reader spin                       keeps a CPU busy
@@ -84,8 +84,12 @@ static double median(double *values, size_t count) {
   return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
-static void print_medians(double **values, size_t count, int files) {
-  for (int i = 0; i < files; i++) printf("%s%.4f", i == 0 ? "[" : ",", median(values[i], count));
+static void print_quantiles(double **values, size_t count, int files) {
+  for (int i = 0; i < files; i++) {
+    double middle = median(values[i], count);
+    double low = values[i][(count - 1) * 5 / 100], high = values[i][(count - 1) * 95 / 100];
+    printf("%s[%.4f,%.4f,%.4f]", i == 0 ? "[" : ",", low, middle, high);
+  }
   printf("]\n");
 }
 
@@ -104,7 +108,7 @@ static int latency(int rounds, char **files, int count) {
       }
     }
   }
-  print_medians(us, batches, count);
+  print_quantiles(us, batches, count);
   return 0;
 }
 
@@ -130,7 +134,7 @@ static int sequential(int rounds, char **files, int count) {
       if (round >= 0) speed[i][round] = (double)bytes / 1e6 / ((double)took / 1e9);
     }
   }
-  print_medians(speed, (size_t)rounds, count);
+  print_quantiles(speed, (size_t)rounds, count);
   return 0;
 }
 

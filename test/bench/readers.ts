@@ -38,13 +38,19 @@ async function reader(placement: Placement, args: readonly string[]): Promise<un
   return JSON.parse(await must(...placed(placement, await readerProgram(), args)));
 }
 
-/** Median µs of open, fstat, read 4 KiB and close, of each file. */
+/** What so many measurements came to: the median, and what the middle 90 % of them lie between. */
+export interface Quantiles {
+  readonly median: number;
+  readonly spread: readonly [number, number];
+}
+
+/** µs of open, fstat, read 4 KiB and close, of each file. */
 export async function readLatency(
   placement: Placement,
   rounds: number,
   files: readonly string[],
-): Promise<number[]> {
-  return numbers(await reader(placement, ['latency', String(rounds), ...files]), files.length);
+): Promise<Quantiles[]> {
+  return quantiles(await reader(placement, ['latency', String(rounds), ...files]), files.length);
 }
 
 /** Median µs of the same, each file read once. */
@@ -52,13 +58,13 @@ export async function readCold(placement: Placement, files: readonly string[]): 
   return Number(await reader(placement, ['cold', ...files]));
 }
 
-/** Median MB/s of reading each file whole. */
+/** MB/s of reading each file whole. */
 export async function readSequential(
   placement: Placement,
   rounds: number,
   files: readonly string[],
-): Promise<number[]> {
-  return numbers(await reader(placement, ['sequential', String(rounds), ...files]), files.length);
+): Promise<Quantiles[]> {
+  return quantiles(await reader(placement, ['sequential', String(rounds), ...files]), files.length);
 }
 
 /** Milliseconds of finding and reading all files; refuses where it found other than it should. */
@@ -74,8 +80,8 @@ export async function readTree(
   return ms;
 }
 
-function numbers(answer: unknown, count: number): number[] {
+function quantiles(answer: unknown, count: number): Quantiles[] {
   if (!Array.isArray(answer) || answer.length !== count)
     throw new Error('the reader did not answer for each');
-  return answer.map(Number);
+  return answer.map(([low, median, high]: [number, number, number]) => ({ median, spread: [low, high] }));
 }

@@ -10,7 +10,7 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { Bench, must } from '../support/program.ts';
 import { dropCaches } from './cold.ts';
-import { directoryName, fileName, makeFiles, ours, pack, ramfs, tmpfs } from './filesystems.ts';
+import { directoryName, ext4, fileName, makeFiles, ours, pack, ramfs, tmpfs } from './filesystems.ts';
 import { atLeast, type Benchmark, median, type Result } from './measure.ts';
 import { PLACEMENTS, type Placement, place } from './processes.ts';
 import { readSequential } from './readers.ts';
@@ -22,9 +22,11 @@ const RATIO_MIN = 0.9;
 /** Where they stand among the subjects. */
 const RAMFS = 0;
 const TMPFS = 1;
+const EXT4_BYTES = 2 * FILE_BYTES;
 
 interface Subject {
   readonly name: string;
+  readonly ours: boolean;
   readonly file: string;
   fill(): Promise<unknown>;
   empty(): Promise<unknown>;
@@ -41,13 +43,25 @@ export const sequential: Benchmark = {
     const mounted = await ours(bench, await pack(bench, source.directory, 'large'), 'large', 'default');
     const copied = (name: string, directory: string): Subject => {
       const file = path.join(directory, 'copy');
-      return { name, file, fill: () => must('cp', [original, file]), empty: () => rm(file, { force: true }) };
+      // What is still to be written to a disk is written before anything is measured.
+      const fill = async () => {
+        await must('cp', [original, file]);
+        await must('sync', ['-f', file]);
+      };
+      return { name, ours: false, file, fill, empty: () => rm(file, { force: true }) };
     };
     const file = path.join(mounted.directory, inside);
     const subjects = [
       copied('ramfs', (await ramfs(bench, 'ramfs')).directory),
       copied('tmpfs', (await tmpfs(bench, 'tmpfs')).directory),
-      { name: mounted.name, file, fill: () => readSequential('unpinned', 1, [file]), empty: dropCaches },
+      copied('ext4', (await ext4(bench, 'ext4', EXT4_BYTES)).directory),
+      {
+        name: mounted.name,
+        ours: true,
+        file,
+        fill: () => readSequential('unpinned', 1, [file]),
+        empty: dropCaches,
+      },
     ];
     const results: Result[] = [];
     for (const placement of PLACEMENTS) {
@@ -65,21 +79,23 @@ async function compare(subjects: readonly Subject[], placement: Placement): Prom
     for (let i = 0; i < subjects.length; i++) await subjects[(round + i) % subjects.length]?.fill();
     const files = subjects.map(({ file }) => file);
     for (const [i, speed] of (await readSequential(placement, READS, files)).entries())
-      speeds[i]?.push(speed);
+      speeds[i]?.push(speed.median);
   }
   const to = (i: number, base: number) =>
     median((speeds[i] ?? []).map((speed, round) => speed / (speeds[base]?.[round] ?? Number.NaN)));
-  return subjects.map(({ name }, i): Result => {
+  return subjects.map(({ name, ours }, i): Result => {
+    const all = speeds[i] ?? [];
     const result = {
       name: `read 64 MiB, cached, ${name}`,
-      value: median(speeds[i] ?? []),
+      value: median(all),
       unit: 'MB/s',
-      statistic: `median of ${ROUNDS}`,
+      statistic: `median of ${ROUNDS} (all)`,
       placement,
+      spread: [Math.min(...all), Math.max(...all)],
     } as const;
     if (i === RAMFS) return result;
     const ratio = { value: to(i, RAMFS), to: 'ramfs' };
-    if (i === TMPFS) return { ...result, ratio };
+    if (!ours) return { ...result, ratio };
     const toTmpfs = to(i, TMPFS);
     const targets = [atLeast(ratio.value, RATIO_MIN, '× ramfs'), atLeast(toTmpfs, RATIO_MIN, '× tmpfs')];
     return { ...result, ratio, targets, note: `${toTmpfs.toFixed(2)} × tmpfs` };

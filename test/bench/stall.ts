@@ -65,7 +65,7 @@ function summary(stalls: readonly number[], load: Load): Result[] {
   const common = { unit: 'ms', placement: 'unpinned' } as const;
   const p95 = percentile(stalls, 0.95);
   return [
-    { name, ...common, value: percentile(stalls, 0.5), statistic: `p50 of ${KILLS}` },
+    { name, ...common, value: percentile(stalls, 0.5), statistic: `p50 of ${KILLS}`, samples: stalls },
     {
       name,
       ...common,
