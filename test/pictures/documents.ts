@@ -1,10 +1,11 @@
-/** Everything in docs/ that is made of what was measured: as it should stand there. */
+/** Everything in docs/ that is made of what was measured or recorded: as it should stand there. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { markdown } from '../bench/table.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { plots } from './figures.ts';
 import { type Measurements, measured } from './record.ts';
+import { terminal } from './transcript.ts';
 
 const DOCS = path.join(REPOSITORY, 'docs');
 
@@ -14,6 +15,7 @@ export function documents(record: Measurements): Map<string, string> {
   return new Map(
     Object.entries({
       ...plots(record),
+      'demo.svg': terminal(read('demo.txt')),
       'benchmarks.md': withTables(read('benchmarks.md'), record),
     }).map(([name, text]) => [path.join(DOCS, name), text]),
   );
