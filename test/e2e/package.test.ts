@@ -10,12 +10,13 @@ import { after, before, type TestContext, test } from 'node:test';
 import { writeArchive } from '../../src/bundle/archive.ts';
 import { KEY, sealTest } from '../support/bundles.ts';
 import { debianRoot } from '../support/debian.ts';
+import { blocksOf } from '../support/documents.ts';
 import { file } from '../support/entries.ts';
 import { Packages } from '../support/packages.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { eventually, must, run } from '../support/program.ts';
-import { scriptOf, stepsOf } from '../support/readme.ts';
 import { patient } from '../support/slowness.ts';
+import { scriptOf, stepsOf } from '../support/steps.ts';
 import { Systemd } from '../support/systemd.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -290,24 +291,60 @@ secretsfs#app /srv/app fuse.secretsfs config=/etc/secretsfs/other.yaml 0 0
   assert.deepEqual([await content('/srv/web'), await content('/srv/app')], ['one', 'one']);
 });
 
-test('after what README says to do, nginx has its certificate from memory, also after a reboot', async (t) => {
-  const machine = await machineWith(t, debOf('one', V1));
+/** As a reader does, who takes the package that he made: this one is of another version. */
+async function installAsReadmeSays(machine: Systemd): Promise<void> {
+  const [make, apt, ...more] = stepsOf('make-package').map(({ command }) => command);
+  // What is in `one`.
+  assert.deepEqual([make, more], ['scripts/package --arch amd64', []]);
+  const [, deb = ''] = /^sudo apt install \.\/(\S+)$/.exec(apt ?? '') ?? [];
+  await machine.must('mkdir', ['-p', path.dirname(`/root/${deb}`)]);
+  await cp(debOf('one', V1), machine.path(`/root/${deb}`));
+  await machine.must('sh', ['-ec', `cd /root; ${apt?.replace('sudo ', '')}`]);
+}
+
+test('after what README says to do, nginx has its certificate from memory, after a renewal and a reboot too', async (t) => {
+  const machine = await machineWith(t);
+  await installAsReadmeSays(machine);
   const steps = stepsOf('package');
   assert.ok(steps.length >= 8, `${steps.length} steps were found`);
-  await machine.must('bash', ['-c', `cd /root\n${scriptOf(steps)}`]);
+  const settings = '/etc/secretsfs/web.yaml';
+  const bash = (script: string) => machine.must('bash', ['-c', `cd /root\n${script}`]);
+  await bash(scriptOf(steps));
   const served = async () => {
     const ask =
-      'openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -subject';
-    return (await machine.must('bash', ['-c', ask])).trim();
+      'openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -subject -serial';
+    return (await machine.must('bash', ['-c', ask])).trim().split('\n');
   };
-  assert.equal(await served(), 'subject=CN = web.test');
+  const [subject, first] = await served();
+  assert.equal(subject, 'subject=CN = web.test');
+
+  const [{ body: hooks }] = blocksOf('renew');
+  await machine.write(settings, `${await readFile(machine.path(settings), 'utf8')}${hooks}`);
+  await eventually(async () => {
+    const [status] = JSON.parse(await machine.must('secretsfs', ['status', 'web', '--json']));
+    assert.equal(status.hooks.length, 1);
+  });
+  const again = steps.filter(({ command }) => /^(mkdir|openssl|secretsfs pack|rm) /.test(command));
+  await bash(scriptOf(again));
+  const renewed = await eventually(async () => {
+    const now = await served();
+    assert.notEqual(now[1], first);
+    return now;
+  }, patient(20_000));
   await machine.reboot();
-  assert.equal(await served(), 'subject=CN = web.test');
+  assert.deepEqual(await served(), renewed);
   // In memory, and nowhere else.
   assert.equal(
     (await machine.run('grep', ['-rlsI', 'PRIVATE KEY', '/root', '/etc', '/var', '/tmp'])).stdout,
     '',
   );
+
+  const [{ body: fstab }] = blocksOf('fstab');
+  await machine.must('systemctl', ['stop', UNIT]);
+  await machine.write('/etc/fstab', fstab);
+  await machine.must('mount', ['/srv/web-secrets']);
+  assert.match(await readFile(machine.path('/srv/web-secrets/tls/web.crt'), 'utf8'), /BEGIN CERTIFICATE/);
+  await machine.must('umount', ['/srv/web-secrets']);
 });
 
 test('npm -g installs the package of npm pack, and it runs', async (t) => {

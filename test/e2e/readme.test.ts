@@ -1,49 +1,28 @@
 /** README.md does what it says: its commands are run as they stand there, and print what it shows. */
 import assert from 'node:assert/strict';
-import { mkdir, symlink } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
-import { awsEnv, startMoto } from '../support/moto.ts';
-import { PROGRAM } from '../support/paths.ts';
-import { Bench, run } from '../support/program.ts';
-import { plain, SEPARATOR, type Step, scriptOf, stepsOf } from '../support/readme.ts';
-
-const GROUP_SECONDS_MAX = 50;
-
-/** Runs the steps in one bash, in the bench's directory; nothing that it started outlives it. */
-async function follow(bench: Bench, steps: readonly Step[], before = ''): Promise<void> {
-  await mkdir(bench.path('bin'));
-  await symlink(PROGRAM, bench.path('bin/secretsfs'));
-  const work = bench.path('try');
-  await mkdir(work);
-  bench.after(async () => {
-    await bench.secretsfs(['unmount']);
-  });
-  const env = { ...bench.env, PATH: `${bench.path('bin')}:${process.env['PATH']}`, LC_ALL: 'C' };
-  // Of its own process group, which timeout ends as a whole.
-  const args = [
-    '--kill-after=5',
-    String(GROUP_SECONDS_MAX),
-    'bash',
-    '-c',
-    `${before}\n${scriptOf(steps)}\nwait`,
-  ];
-  const { code, stdout } = await run('timeout', args, { env, cwd: work });
-  const outputs = Buffer.from(stdout, 'latin1').toString().split(SEPARATOR).slice(1);
-  assert.equal(code, 0, `${steps[outputs.length - 1]?.command} failed: ${outputs.at(-1)}`);
-  assert.equal(outputs.length, steps.length);
-  for (const [i, { command, shown }] of steps.entries()) {
-    if (shown.length === 0) continue;
-    const printed = (outputs[i] ?? '').replaceAll(work, '/root/try').trimEnd().split('\n');
-    // For some seconds after a generation went live notifier and teller are there, and what was live before.
-    const lines = printed.filter((line) => !/^ {2}(process {5}(notifier|teller)|lingering) /.test(line));
-    assert.deepEqual(lines.map(plain), shown.map(plain), command);
-  }
-}
+import { follow } from '../support/follow.ts';
+import { awsEnv, freePort, startMoto } from '../support/moto.ts';
+import { REPOSITORY } from '../support/paths.ts';
+import { Bench, must, run } from '../support/program.ts';
+import { patient } from '../support/slowness.ts';
+import { stepsOf } from '../support/steps.ts';
 
 async function noMountIsLeft(t: TestContext, directory: string): Promise<void> {
   const { stdout } = await run('findmnt', ['-rno', 'TARGET', '-t', 'fuse.secretsfs']);
   const left = stdout.split('\n').filter((mountpoint) => mountpoint.startsWith(directory));
   assert.deepEqual(left, [], t.name);
+}
+
+// scripts/test is what runs the tests; the demo takes half a minute, and builds dist/ below those that use it.
+if (process.env['SECRETSFS_SOAK'] !== undefined) {
+  test('the demo of README.md runs', async () => {
+    const [demo, everything, ...more] = stepsOf('demo').map(({ command }) => command.replace(/ +#.*/, ''));
+    assert.deepEqual([demo, everything, more], ['sudo scripts/demo', 'sudo scripts/test', []]);
+    const env = { ...process.env, DEMO_PORT: String(await freePort()) };
+    const printed = await must('scripts/demo', [], { cwd: REPOSITORY, env, timeoutMs: patient(180_000) });
+    assert.match(printed, /meanwhile: \d+ reads, 0 failed/);
+  });
 }
 
 test('the five-minute start of README.md prints what it shows', async (t) => {

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { COMMANDS, findCommand } from '../../src/cli/commands.ts';
-import { signatureOf } from '../../src/cli/signature.ts';
+import { COMMANDS } from '../../src/cli/commands.ts';
 import { flagName, SECTION_NAMES, SETTING_NAMES, variableName } from '../../src/daemon/config.ts';
 import { EXIT_CODES } from '../../src/errors.ts';
 import { REPOSITORY } from '../support/paths.ts';
@@ -112,33 +111,6 @@ test('docs/operations.md says what to do about every event of the log', () => {
   assert.deepEqual(cellsBelow('## Log').sort(), known);
   const documented = rowsBelow(cliAbi, '## Log of a mount').flatMap((cell) => cell.split(', '));
   assert.deepEqual(difference(known, documented), []);
-});
-
-test('each command in docs/operations.md is one, with options that it has', async () => {
-  const spans = [...operations.matchAll(/`(secretsfs [^`]+)`|^(secretsfs [^#\n]+)/gm)];
-  assert.ok(spans.length > 20, `${spans.length} commands were found`);
-  for (const [, inline, line] of spans) {
-    const [, ...words] = (inline ?? line ?? '').trim().split(/\s+/);
-    if (words[0] === 'COMMAND') continue;
-    const { known } = findCommand(words);
-    assert.ok(known !== undefined, words.join(' '));
-    const { flags, positionals } = signatureOf(known, await known.load());
-    const given = words.slice(known.name.split(' ').length);
-    const names = given.flatMap((word) => (word.startsWith('--') ? [word.slice(2)] : []));
-    assert.deepEqual(
-      difference(
-        names,
-        flags.map(({ name }) => name),
-      ),
-      [],
-      words.join(' '),
-    );
-    const plain = given.length - names.length;
-    assert.ok(
-      plain <= positionals.length + names.length || positionals.at(-1)?.several === true,
-      words.join(' '),
-    );
-  }
 });
 
 test('README.md has every command of the program, and docs/cli-abi.md its JSON', () => {

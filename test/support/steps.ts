@@ -1,10 +1,8 @@
 /**
- * The commands of README.md as a shell script. A block runs where `<!-- test: GROUP -->` stands before it: of a console
- * block the lines after "$ ", compared with the output that it shows; `file=NAME` makes a file of a block instead.
+ * The commands of the documents as a shell script: of a console block the lines after "$ ", compared with the output that
+ * it shows; of an sh block every line; `file=NAME` makes a file of a block instead.
  */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
-import { REPOSITORY } from './paths.ts';
+import { type Block, blocksOf } from './documents.ts';
 
 export interface Step {
   readonly command: string;
@@ -15,15 +13,16 @@ export interface Step {
 /** Stands between the outputs of two commands. */
 export const SEPARATOR = '\u001e';
 
-/** Every step of a group, in order. Files are steps too. */
+/** Every step of a group, in order. Files are steps too. Throws where there is no such group. */
 export function stepsOf(group: string): Step[] {
-  const text = readFileSync(path.join(REPOSITORY, 'README.md'), 'utf8');
-  const blocks = text.matchAll(/<!-- test: (\S+?)(?: file=(\S+))? -->\n```\w+\n(.*?)```/gs);
-  return [...blocks].flatMap(([, name, file, body = '']) => {
-    if (name !== group) return [];
-    if (file !== undefined) return [{ command: `cat > ${file} <<'END'\n${body}END`, shown: [] }];
-    return stepsOfConsole(body);
-  });
+  return blocksOf(group).flatMap(stepsOfBlock);
+}
+
+function stepsOfBlock({ language, body, file }: Block): Step[] {
+  if (file !== undefined) return [{ command: `cat > ${file} <<'END'\n${body}END`, shown: [] }];
+  if (language === 'console') return stepsOfConsole(body);
+  const lines = body.replaceAll(/\\\n\s*/g, '').split('\n');
+  return lines.filter((line) => /^[^#]/.test(line)).map((command) => ({ command, shown: [] }));
 }
 
 function stepsOfConsole(body: string): Step[] {
