@@ -57,6 +57,7 @@ const MAY_IMPORT = {
     'hooks',
     'keyring',
     'keys',
+    'opens',
     'source',
     'system',
   ],

@@ -141,12 +141,13 @@ function outsideOf(env: NodeJS.ProcessEnv, plan: MountPlan | undefined): Outside
         throw error;
       }
     },
-    open: (source, part) =>
+    open: (source, part, lists) =>
       openSource(source, part, {
         sourceAws: access(source.aws),
         keyAws: access(part.aws),
         preserve: plan?.preserve === true,
         nowMs: Date.now(),
+        lists,
       }),
   };
 }

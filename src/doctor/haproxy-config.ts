@@ -128,23 +128,28 @@ export function filesOf(lines: readonly Line[]): NamedFile[] {
             };
       // "@system-ca", "@store/name": no files.
       if (named === undefined || value.startsWith('@') || value.includes('$')) return;
-      const path =
-        value.startsWith('/') || named.base === undefined
-          ? value
-          : `${named.base.replace(/\/$/, '')}/${value}`;
-      found.push({ path, kind: named.kind, line });
+      found.push({ path: belowBase(value, named.base), kind: named.kind, line });
     });
   }
   return found;
 }
 
+export interface Listed {
+  readonly path: string;
+  readonly line: number;
+}
+
 /** Of the text of a crt-list: its first words. `base`: crt-base of global, for what is relative. */
-export function certificatesOfList(text: string, base?: string): string[] {
-  return text.split('\n').flatMap((line) => {
+export function certificatesOfList(text: string, base?: string): Listed[] {
+  return text.split('\n').flatMap((line, i) => {
     const [first] = wordsOf(line);
     if (first === undefined || first.startsWith('@') || first.includes('$')) return [];
-    return [first.startsWith('/') || base === undefined ? first : `${base.replace(/\/$/, '')}/${first}`];
+    return [{ path: belowBase(first, base), line: i + 1 }];
   });
+}
+
+export function belowBase(path: string, base: string | undefined): string {
+  return path.startsWith('/') || base === undefined ? path : `${base.replace(/\/$/, '')}/${path}`;
 }
 
 export function crtBase(lines: readonly Line[]): string | undefined {

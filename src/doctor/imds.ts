@@ -61,8 +61,8 @@ async function look(subject: Subject, endpoint: string): Promise<Verdict[]> {
         )
       : ok(`other users do not reach ${endpoint}`),
     unknown(
-      'how many hops its answers travel, and so whether containers get them, only EC2 knows',
-      "aws ec2 describe-instances --query 'Reservations[].Instances[].MetadataOptions' (HttpPutResponseHopLimit 1 keeps containers out)",
+      'how many hops its answers travel, and so whether containers get them, can not be seen from this machine, which they reach in any case',
+      "aws ec2 describe-instances --instance-ids ID --query 'Reservations[].Instances[].MetadataOptions' as who may call ec2:DescribeInstances (HttpPutResponseHopLimit 1 keeps containers out)",
     ),
   );
   return [...verdicts, ...(await shutOut(subject, endpoint, url))];

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 
 import type { AwsAccess } from '../aws/access.ts';
-import { lintArchive, readArchive } from '../bundle/archive.ts';
+import { type ArchiveEntry, lintArchive, readArchive } from '../bundle/archive.ts';
 import { readHeader, unseal } from '../bundle/envelope.ts';
 import { recognisePack } from '../bundle/old-format.ts';
 import { checkHeader } from '../bundle/policy.ts';
@@ -15,6 +15,11 @@ import { createSource } from '../daemon/sources.ts';
 import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax, TAR_BYTES_MAX } from '../limits.ts';
 import { avoidDumps } from '../system/dumps.ts';
+import { certificatesOfList, type Listed } from './haproxy-config.ts';
+import { ServedTree } from './tree.ts';
+
+/** Thousands of lines. */
+const LIST_BYTES_MAX = 1024 * 1024;
 
 /** One name of the tree as it would be mounted. */
 export interface Served {
@@ -40,9 +45,18 @@ export interface OpenedContent {
   /** Of the tar. */
   readonly plainBytes: number;
   readonly served: readonly Served[];
+  /** Of those that were asked for, what is there. */
+  readonly lists: readonly CertificateList[];
   /** Why it can't be mounted. */
   readonly problems: readonly string[];
   readonly findings: readonly Problem[];
+}
+
+/** A crt-list of haproxy that lies in the bundle: the names of files that it has, which are never shown. */
+export interface CertificateList {
+  readonly path: string;
+  /** Undefined: it is a PEM, or too large, and no list. */
+  readonly listed: readonly Listed[] | undefined;
 }
 
 /** Throws SecretsfsError as a mount would: of the source, the header against policy, the key, the bundle. */
@@ -55,6 +69,8 @@ export async function openSource(
     readonly keyAws: AwsAccess;
     readonly preserve: boolean;
     readonly nowMs: number;
+    /** Paths in the bundle of lists of certificates. */
+    readonly lists: readonly string[];
   },
 ): Promise<Opened> {
   if (isDirectory(bundle)) return { bytes: 0, content: undefined };
@@ -85,11 +101,15 @@ export async function openSource(
 async function contentOf(
   plaintext: Buffer,
   { filesMax, bytesMax, checks, rules }: PartOptions,
-  { preserve, nowMs }: { readonly preserve: boolean; readonly nowMs: number },
-): Promise<Pick<OpenedContent, 'served' | 'problems' | 'findings'>> {
+  {
+    preserve,
+    nowMs,
+    lists,
+  }: { readonly preserve: boolean; readonly nowMs: number; readonly lists: readonly string[] },
+): Promise<Pick<OpenedContent, 'served' | 'lists' | 'problems' | 'findings'>> {
   const limits = { filesMax, bytesMax };
   const problems = await lintArchive(plaintext, limits);
-  if (problems.length > 0) return { problems, findings: [], served: [] };
+  if (problems.length > 0) return { problems, findings: [], served: [], lists: [] };
   const entries = await readArchive(plaintext, limits);
   const { problems: findings } = await checkCandidate(entries, { checks, nowMs });
   const served = ruledEntries(entries, rules, { preserve, owner: { uid: 0, gid: 0 } }).map(
@@ -98,5 +118,23 @@ async function contentOf(
       return { path, kind, uid, gid, mode, target: entry.kind === 'symlink' ? entry.target : undefined };
     },
   );
-  return { problems, findings, served };
+  return { problems, findings, served, lists: listsIn(entries, served, lists) };
+}
+
+function listsIn(
+  entries: readonly ArchiveEntry[],
+  served: readonly Served[],
+  paths: readonly string[],
+): CertificateList[] {
+  const tree = new ServedTree();
+  tree.add(undefined, served);
+  return paths.flatMap((path): CertificateList[] => {
+    const at = tree.find(path)?.path;
+    const entry = entries.find((each) => each.path === at);
+    if (entry?.kind !== 'file') return [];
+    const { data } = entry;
+    const text = data.length > LIST_BYTES_MAX ? undefined : Buffer.from(data).toString('latin1');
+    const isList = text?.includes('-----BEGIN') === false;
+    return [{ path, listed: isList ? certificatesOfList(text) : undefined }];
+  });
 }

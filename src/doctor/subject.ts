@@ -8,13 +8,14 @@ import type { HookSettings } from '../hooks/settings.ts';
 import type { Cloud } from './cloud.ts';
 import type { Machine } from './machine.ts';
 import type { Opened } from './opened.ts';
+import { listsInMount } from './server-configs.ts';
 import { loadUnit, type Unit } from './units.ts';
 
 /** The mount as its settings describe it. */
 export interface MountPlan
   extends Pick<
     SharedOptions,
-    'mountpoint' | 'instance' | 'preserve' | 'allowSwap' | 'runtimeDir' | 'stateDir'
+    'mountpoint' | 'instance' | 'preserve' | 'allowSwap' | 'runtimeDir' | 'stateDir' | 'opens'
   > {
   readonly parts: readonly PartOptions[];
   readonly driver: DriverName;
@@ -26,7 +27,8 @@ export interface MountPlan
 export interface Outside {
   cloud(settings: AwsSettings): Cloud;
   status(plan: MountPlan): Promise<Status | SecretsfsError>;
-  open(source: MountSource, part: PartOptions): Promise<Opened>;
+  /** `lists`: paths in the bundle of haproxy's lists of certificates. */
+  open(source: MountSource, part: PartOptions, lists: readonly string[]): Promise<Opened>;
   nowMs(): number;
 }
 
@@ -73,7 +75,9 @@ export class Subject {
 
   /** The newest bundle of a source, opened and wiped again. Throws SecretsfsError where it can't be had. */
   opened(part: PartOptions, source: MountSource): Promise<Opened> {
-    return this.#once(`open ${part.directory ?? ''} ${source.bundle}`, () => this.outside.open(source, part));
+    return this.#once(`open ${part.directory ?? ''} ${source.bundle}`, async () =>
+      this.outside.open(source, part, belowPart(await this.#lists(), part)),
+    );
   }
 
   cloud(settings: AwsSettings): Cloud {
@@ -90,10 +94,19 @@ export class Subject {
     return this.unit(unitName(this.instance));
   }
 
+  #lists(): Promise<readonly string[]> {
+    return this.#once('lists', () => listsInMount(this));
+  }
+
   #once<T>(key: string, ask: () => T): T {
     if (!this.#asked.has(key)) this.#asked.set(key, ask());
     return this.#asked.get(key) as T;
   }
+}
+
+function belowPart(paths: readonly string[], { directory }: PartOptions): string[] {
+  const prefix = directory === undefined ? '' : `${directory}/`;
+  return paths.flatMap((path) => (path.startsWith(prefix) ? [path.slice(prefix.length)] : []));
 }
 
 export function unitName(instance: string | undefined): string {

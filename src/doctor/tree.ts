@@ -7,6 +7,7 @@ const SYMLINKS_MAX = 40;
 export interface Reader {
   readonly name: string;
   readonly uid: number;
+  /** The primary one first. */
   readonly gids: readonly number[];
 }
 

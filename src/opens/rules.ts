@@ -35,6 +35,7 @@ export interface Opener {
 }
 
 interface CompiledRule {
+  readonly match: string;
   readonly glob: Glob;
   readonly allow: readonly (Allowed & { readonly unitGlob: Glob | undefined })[];
 }
@@ -50,6 +51,7 @@ export class OpenRules {
 
   constructor(rules: readonly OpenRule[]) {
     this.#rules = rules.map(({ match, allow }) => ({
+      match,
       glob: compileGlob(match),
       allow: allow.map((each) => ({
         ...each,
@@ -61,6 +63,12 @@ export class OpenRules {
   mayOpen(generation: Generation, node: number, opener: Opener): boolean {
     const rule = this.#ruleOf(generation, node);
     return rule === undefined || rule.allow.some((each) => isAllowed(each, opener));
+  }
+
+  /** Of a path that is in no generation yet: the `match` of the rule that refuses it; undefined: none does. */
+  refusing(path: string, opener: Opener): string | undefined {
+    const rule = this.#rules.find(({ glob }) => glob.match(path) !== undefined);
+    return rule?.allow.some((each) => isAllowed(each, opener)) === false ? rule.match : undefined;
   }
 
   #ruleOf(generation: Generation, node: number): CompiledRule | undefined {

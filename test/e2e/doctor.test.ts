@@ -79,7 +79,7 @@ before(async () => {
   key = await createKey(moto.url);
   await rotateByItself(moto.url, key);
   bucket = await makeBucket(moto.url);
-  for (const name of ['secrets/tls', 'secrets/haproxy', 'mnt'])
+  for (const name of ['secrets/tls', 'secrets/haproxy', 'secrets/lists', 'mnt'])
     await mkdir(bench.path(name), { recursive: true });
   await makeCertificate(bench.path('secrets/tls'), '0A01');
   const pair = await Promise.all(
@@ -88,6 +88,8 @@ before(async () => {
   for (const name of ['tls/pair.pem', 'haproxy/a.pem'])
     await writeFile(bench.path('secrets', name), Buffer.concat(pair));
   await writeFile(bench.path('secrets/users'), 'a:b\n');
+  await writeFile(bench.path('secrets/lists/good'), '# all\npair.pem [alpn h2] example.org\n');
+  await writeFile(bench.path('secrets/lists/bad'), 'pair.pem\n\ngone.pem [alpn h2] example.org\n');
   await bench.must(['pack', '--dir', 'secrets', '--key', key, `s3://${bucket}/web.enc.tar`]);
   const unit = await readFile(path.join(REPOSITORY, 'systemd/secretsfs@.service'), 'utf8');
   good = { bench, config: configOf(), unit, mountpoint: bench.path('mnt') };
@@ -135,6 +137,8 @@ interface Fault extends Omit<DoctorRun, 'home' | 'config'> {
   readonly state: Finding['state'];
   readonly found: RegExp;
   readonly fix: RegExp;
+  /** That is nowhere in what is printed. */
+  readonly hides?: RegExp;
   /** All that follows from it. */
   readonly also?: readonly string[];
   readonly config?: Record<string, string | undefined>;
@@ -180,6 +184,16 @@ const FAULTS: readonly Fault[] = [
     plant: 'touch $S/fuse; mount --bind $S/fuse /dev/fuse',
     found: /it is a file/,
     fix: /mknod -m 0666 \/dev\/fuse c 10 229/,
+  },
+  {
+    name: 'a kernel that is too old',
+    id: 'kernel',
+    state: 'problem',
+    by: 'setarch --uname-2.6',
+    config: { driver: 'kernel' },
+    also: ['config'],
+    found: /^Linux 2\.6\.\d+.*: the kernel driver needs 5\.4/,
+    fix: /boot a newer kernel, or set driver: fuse-native/,
   },
   {
     name: 'util-linux without setpriv',
@@ -655,8 +669,34 @@ export AWS_SHARED_CREDENTIALS_FILE=$S/aws/credentials`,
     id: 'haproxy',
     state: 'problem',
     plant: `echo 'gone.pem [alpn h2] example.org' > /etc/haproxy/list; ${replaced(HAPROXY, 'crt pair.pem', 'crt-list /etc/haproxy/list')}`,
-    found: /tls\/gone\.pem" of \/etc\/haproxy\/list is not in the bundle/,
-    fix: /correct \/etc\/haproxy\/list/,
+    found: /tls\/gone\.pem" of \/etc\/haproxy\/list:1 is not in the bundle/,
+    fix: /correct \/etc\/haproxy\/list:1/,
+  },
+  {
+    name: 'a list of haproxy in the bundle, with what is not in it',
+    id: 'haproxy',
+    state: 'problem',
+    plant: replaced(HAPROXY, 'lists/good', 'lists/bad'),
+    found: /^what ".*\/lists\/bad:3" names is not in the bundle/,
+    fix: /correct .*\/lists\/bad:3/,
+    hides: /gone\.pem/,
+  },
+  {
+    name: 'a key in place of a list of haproxy',
+    id: 'haproxy',
+    state: 'problem',
+    plant: replaced(HAPROXY, 'lists/good', 'tls/web.key'),
+    found: /tls\/web\.key" is no list of certificates/,
+    fix: /name a certificate by crt/,
+    hides: /-----|[A-Za-z0-9+=]{50}/,
+  },
+  {
+    name: 'a rule that keeps nginx from its key',
+    id: 'nginx',
+    state: 'problem',
+    config: { access: '[{match: "tls/*.key", allow: [{user: www-data}, {unit: none.service}]}]' },
+    found: /tls\/web\.key" of .*nginx\.conf:\d+: the rule of access: for "tls\/\*\.key" refuses root/,
+    fix: /to allow: of match: "tls\/\*\.key" add \{user: root/,
   },
   {
     name: 'no mountpoint',
@@ -707,7 +747,19 @@ test('doctor finds nothing on a good system, and has looked at everything', asyn
 
 // Most of their time they wait; each has a proxy of its own.
 describe('each fault that is planted is found', { concurrency: 3 }, () => {
-  for (const { name, id, state, found, fix, also = [], config, rules = [], prepare, ...run } of FAULTS) {
+  for (const {
+    name,
+    id,
+    state,
+    found,
+    fix,
+    hides,
+    also = [],
+    config,
+    rules = [],
+    prepare,
+    ...run
+  } of FAULTS) {
     test(`doctor finds ${name}, and says what mends it`, async (t) => {
       const own = await startFaultProxy(moto.url);
       t.after(() => own.close());
@@ -725,6 +777,7 @@ describe('each fault that is planted is found', { concurrency: 3 }, () => {
       assert.ok(finding !== undefined, JSON.stringify(bad, null, 1));
       assert.match(finding.found, found);
       assert.match(finding.fix ?? '', fix);
+      if (hides !== undefined) assert.doesNotMatch(text, hides);
       const others = [...new Set(bad.map((each) => each.id))].filter((each) => each !== id);
       assert.deepEqual(others.sort(), [...also].sort(), text);
       assert.equal(code, bad.some((each) => each.state === 'problem') ? 11 : 0);
@@ -732,6 +785,12 @@ describe('each fault that is planted is found', { concurrency: 3 }, () => {
   }
 });
 
-test('at least 25 different faults are planted', () => {
+test('at least 25 different faults are planted, of each check one', () => {
   assert.ok(new Set(FAULTS.map(({ name }) => name)).size >= 25);
+  const planted = new Set(FAULTS.map(({ id }) => id));
+  // For a user without root alone: test/unit/doctor/checks.test.ts.
+  assert.deepEqual(
+    CHECKS.map(({ id }) => id).filter((id) => !planted.has(id)),
+    ['fuse-conf'],
+  );
 });

@@ -98,7 +98,7 @@ function haproxyCfg(mountpoint: string): string {
   user haproxy
   crt-base ${mountpoint}/tls
 frontend web
-  bind :8443 ssl crt pair.pem crt ${mountpoint}/haproxy/`;
+  bind :8443 ssl crt pair.pem crt ${mountpoint}/haproxy/ crt-list ${mountpoint}/lists/good`;
 }
 
 /** What the bucket of a good machine has; what is named is left out. */

@@ -76,6 +76,7 @@ export function fakeSubject(
               allowSwap: false,
               runtimeDir: '/run/secretsfs',
             },
+            opens: { rules: [], audit: false },
             ...{ stateDir: '/var/lib/secretsfs', parts: [], driver: 'kernel', uidBase: undefined, hooks: [] },
             ...plan,
           },

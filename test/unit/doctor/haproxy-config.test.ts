@@ -54,7 +54,10 @@ test('filesOf() takes no other word for one that names a file', () => {
 
 test('certificatesOfList() has the first word of each line', () => {
   const list = '# all\na.pem [alpn h2] example.org\n\n/m/b.pem !c.example.org\n@web/x';
-  assert.deepEqual(certificatesOfList(list, '/m/tls/'), ['/m/tls/a.pem', '/m/b.pem']);
-  assert.deepEqual(certificatesOfList('a.pem'), ['a.pem']);
+  assert.deepEqual(certificatesOfList(list, '/m/tls/'), [
+    { path: '/m/tls/a.pem', line: 2 },
+    { path: '/m/b.pem', line: 4 },
+  ]);
+  assert.deepEqual(certificatesOfList('a.pem'), [{ path: 'a.pem', line: 1 }]);
   assert.equal(crtBase(parseHaproxy('global\n crt-base /a\nfrontend x\n crt-base /b')), '/a');
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Served } from '../../../src/doctor/opened.ts';
-import { insideOf } from '../../../src/doctor/servers.ts';
+import { insideOf } from '../../../src/doctor/server-configs.ts';
 import { ServedTree } from '../../../src/doctor/tree.ts';
 
 const node = (path: string, kind: Served['kind'], mode: number, more: Partial<Served> = {}): Served => {
