@@ -3,47 +3,41 @@
  * control socket beside it. Everything that is cheap to find wrong is looked at before the first fetch; whatever ends
  * it, nothing stays mounted and no plaintext stays in memory.
  */
-import path from 'node:path';
 import type { AwsAccess } from '../aws/access.ts';
-import type { SerialFloor } from '../bundle/policy.ts';
-import { forgetRollback, useRollback } from '../control/consent.ts';
+import { forgetRollback } from '../control/consent.ts';
 import { makeSocketDirectory } from '../control/directory.ts';
 import type { Status } from '../control/protocol.ts';
-import { type ControlServer, type Operations, serveControl } from '../control/server.ts';
-import { ControlError, describeBug, MountError } from '../errors.ts';
+import { type ControlServer, serveControl } from '../control/server.ts';
+import { describeBug } from '../errors.ts';
 import { checkDevice } from '../fuse/device.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import { loadDriver, mountNative, type NativeMount } from '../fuse/native.ts';
-import { openUnwrapping } from '../keyring/keyring.ts';
 import { bundleBytesMax, tarBytesMax } from '../limits.ts';
 import type { Queue } from '../source/queue.ts';
-import type { FetchedBundle, Source, Watch } from '../source/source.ts';
+import type { Source, Watch } from '../source/source.ts';
 import { openMemoryStore } from '../store/memory.ts';
 import { loadNative } from '../system/native.ts';
-import { notify } from '../system/notify.ts';
 import { realTimers } from '../system/timers.ts';
 import { Activation, type Held } from './activation.ts';
 import type { NoticingState } from './agent-channel.ts';
 import { logWarnings } from './check-findings.ts';
-import { deferred } from './deferred.ts';
-import { describeRefreshed } from './describe.ts';
 import { FloorFile } from './floor.ts';
-import { unknownHook } from './hooks.ts';
+import { Lifetime } from './lifetime.ts';
 import { isLocalFile } from './location.ts';
 import type { Log } from './log.ts';
 import { MetricsEndpoints } from './metrics.ts';
+import { operationsOfMount } from './mount-operations.ts';
 import type { MountOptions } from './mount-options.ts';
-import { describeNative, describeNativeGeneration } from './mount-status.ts';
-import { operationsOf, unknownPart } from './operations.ts';
+import { describeNative } from './mount-status.ts';
+import { openHere } from './open-here.ts';
 import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
 import { retryTimes, sharedWaitMs } from './retries.ts';
 import { Rotation } from './rotation.ts';
-import type { Opened } from './rotation-ports.ts';
-import { extendStart } from './start-notices.ts';
 import { StartWait } from './start-wait.ts';
 import { takeHere } from './take.ts';
 import type { Tally } from './tally.ts';
-import { openBundle, othersTurn } from './unseal.ts';
+import { UnitNotices } from './unit-notices.ts';
+import { othersTurn } from './unseal.ts';
 import { watchSources } from './watching.ts';
 
 export interface MountPorts {
@@ -71,9 +65,8 @@ export class Mount {
   readonly #floors: FloorFile;
   readonly #tally: Tally;
   readonly #startWait: StartWait;
-  readonly #ready = deferred();
-  readonly #ending = deferred();
-  readonly #ended = deferred();
+  readonly #notices: UnitNotices;
+  readonly #life: Lifetime;
   #activation: Activation | undefined;
   /** Without symlinks, once it was looked at. */
   #mountpoint: string;
@@ -83,8 +76,6 @@ export class Mount {
   #watch: Watch | undefined;
   #noticing: NoticingState | undefined;
   #mountWatch: { close(): void } | undefined;
-  #starting: Promise<void> = Promise.resolve();
-  #stopping: Promise<void> | undefined;
 
   constructor(options: MountOptions, ports: MountPorts) {
     this.#options = options;
@@ -92,6 +83,12 @@ export class Mount {
     this.#startedMs = ports.nowMs();
     this.#tally = ports.tally;
     this.#mountpoint = options.mountpoint;
+    this.#notices = new UnitNotices(ports.log);
+    this.#life = new Lifetime({
+      begin: () => this.#start(),
+      end: () => this.#stop(),
+      notices: this.#notices,
+    });
     this.#floors = new FloorFile({
       directory: options.stateDir,
       instance: options.instance,
@@ -104,7 +101,7 @@ export class Mount {
     this.#startWait = new StartWait({
       timeoutMs: options.startTimeoutMs,
       ...{ log: ports.log, nowMs: ports.nowMs, timers: realTimers, random: Math.random },
-      waiting: (what) => this.#notify(`STATUS=waits: ${what}`),
+      waiting: (what) => this.#notices.waits(what),
     });
     this.#rotation = new Rotation<Held>({
       log: ports.log,
@@ -118,7 +115,7 @@ export class Mount {
       take: takeHere({
         sources: ports.sources,
         bytesMax: bundleBytesMax(tarBytesMax(options)),
-        open: (fetched, sha256, floor) => this.#open(fetched, sha256, floor),
+        open: openHere(options, ports, () => this.#active),
       }),
       isOptional: this.#startWait.isPatient,
       onSettled: () => this.#startWait.wake(),
@@ -126,7 +123,7 @@ export class Mount {
       activate: ({ generation }) => {
         const changes = this.#active.activate(generation);
         logWarnings(ports.log, generation.findings);
-        this.#notify(`STATUS=serial ${generation.generation.serial} at ${this.#mountpoint}`);
+        this.#notices.serves(generation.generation.serial, this.#mountpoint);
         return changes;
       },
     });
@@ -136,26 +133,18 @@ export class Mount {
    * Returns when the mount serves its first generation, or was stopped before it could. After a failure nothing is
    * left of it.
    */
-  async start(): Promise<void> {
-    const extending = extendStart((state) => this.#notify(state));
-    this.#starting = this.#start().finally(() => extending.close());
-    try {
-      await this.#starting;
-    } catch (error) {
-      const wasStopped = this.#stopping !== undefined;
-      await this.stop();
-      if (!wasStopped) throw error;
-    }
+  start(): Promise<void> {
+    return this.#life.start();
   }
 
   /** Resolves when its end begins, whoever ends it. */
   get ending(): Promise<void> {
-    return this.#ending.promise;
+    return this.#life.ending;
   }
 
   /** Resolves when the mount is gone, whoever ended it. Throws MountError where it could not be unmounted. */
   get ended(): Promise<void> {
-    return this.#ended.promise;
+    return this.#life.ended;
   }
 
   /** As SIGHUP asks for it: the failure, if there is one, is in the log. */
@@ -170,9 +159,7 @@ export class Mount {
 
   /** Unmounts, wipes, closes. May be called at any time, and again. Never throws: `ended` says how it went. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    this.#ending.resolve();
-    return this.#stopping;
+    return this.#life.stop();
   }
 
   async #start(): Promise<void> {
@@ -198,7 +185,11 @@ export class Mount {
     const directory = await makeSocketDirectory(runtimeDir, instance, uid);
     this.#control = await serveControl({
       directory,
-      operations: this.#operations(),
+      operations: operationsOfMount({
+        ...{ options: this.#options, uid, mountpoint, rotation: this.#rotation, life: this.#life },
+        status: () => this.status(),
+        unmount: async () => this.#native?.unmount(),
+      }),
       statusGid,
       onBug: (error) => log.error('bug', { error: describeBug(error) }),
     });
@@ -240,8 +231,8 @@ export class Mount {
       () => void this.#endUnmounted(),
     );
     log.info('ready', { mountpoint, serial: live.serial, files: live.generation.generation.files });
-    this.#ready.resolve();
-    this.#notify(`READY=1\nSTATUS=serial ${live.serial} at ${mountpoint}`);
+    this.#life.serves();
+    this.#notices.ready(live.serial, mountpoint);
   }
 
   async #serveMetrics(directory: string): Promise<MetricsEndpoints> {
@@ -259,11 +250,11 @@ export class Mount {
 
   async #stop(): Promise<void> {
     const { log, aws, closeSources } = this.#ports;
-    this.#notify('STOPPING=1');
+    this.#notices.stopping();
     // A start that is under way comes to its end first, quickly: its fetch is ended here.
     this.#startWait.stop();
     const rotation = this.#rotation.stop();
-    await this.#starting.catch(() => undefined);
+    await this.#life.started();
     await rotation;
     const wasMounted = this.#native !== undefined;
     if (wasMounted) log.info('stopping');
@@ -274,29 +265,9 @@ export class Mount {
     aws.destroy();
     closeSources();
     if (wasMounted) log.info('stopped');
-    // Whoever waits for the mount learns that it will not come; whoever asked for the unmount, how it went.
-    this.#ready.reject(
-      new MountError('mount-failed', 'cannot wait: the mount ended', { hint: 'its log says why' }),
-    );
-    if (failure instanceof Error) this.#ended.reject(failure);
-    else this.#ended.resolve();
+    this.#life.over(failure instanceof Error ? failure : undefined);
     await this.#metrics?.close();
     await this.#control?.close();
-  }
-
-  async #open(
-    fetched: FetchedBundle,
-    sha256: string,
-    floor: SerialFloor | undefined,
-  ): Promise<Omit<Opened<Held>, 'uploadedMs'>> {
-    const { name, context, formats, bytesMax, filesMax, acceptedKeys } = this.#options;
-    const { aws, nowMs } = this.#ports;
-    const unwrapping = await openUnwrapping(acceptedKeys, aws);
-    const old = { formats, acceptedKeys, aws, uploadedMs: fetched.uploadedMs };
-    const policy = { name, context, floor, sha256, nowMs: nowMs(), bytesMax, filesMax, old };
-    return openBundle(fetched.bytes, policy, unwrapping, (header, entries) =>
-      this.#active.build(header, entries),
-    );
   }
 
   /** The first, as what all of them are shown as. */
@@ -310,46 +281,9 @@ export class Mount {
   }
 
   async #endUnmounted(): Promise<void> {
-    if (this.#stopping !== undefined) return;
+    if (this.#life.isEnding) return;
     this.#ports.log.error('unmounted-from-outside', { mountpoint: this.#mountpoint });
-    this.#ended.reject(unmountedOutside(this.#mountpoint));
-    await this.stop();
-  }
-
-  /** systemd is told, where there is one; that it can't be is no reason to fail. */
-  #notify(state: string): void {
-    notify(state).catch((error: Error) => this.#ports.log.warn('notify-failed', { error: error.message }));
-  }
-
-  #operations(): Operations {
-    const [ready, ended] = [this.#ready.promise, this.#ended.promise];
-    const { runtimeDir, instance } = this.#options;
-    return operationsOf({
-      ready,
-      ended,
-      mountpoint: this.#mountpoint,
-      describe: () => this.status(),
-      useRollback: (part) => useRollback(path.join(runtimeDir, instance), this.#ports.uid, part),
-      refresh: async ({ part, ...options }) => {
-        if (part !== undefined) throw unknownPart(part, []);
-        return describeRefreshed(await this.#rotation.refresh(options), describeNativeGeneration);
-      },
-      hook: async (name) => {
-        throw unknownHook(name, []);
-      },
-      upgrade: async () => {
-        throw new ControlError(
-          'control-unsupported',
-          'cannot upgrade: the driver fuse-native serves from one process',
-          { hint: 'unmount it and mount it again: secretsfs unmount, then secretsfs mount' },
-        );
-      },
-      detach: async () => {
-        await this.#starting.catch(() => undefined);
-        await this.#native?.unmount();
-      },
-      stop: () => this.stop(),
-    });
+    await this.#life.fail(unmountedOutside(this.#mountpoint));
   }
 
   status(): Status {
