@@ -108,5 +108,5 @@ function rowOf({ name, value, spread, samples, bound }: Result): Row {
 function footer(record: Measurements, benchmark: string): string {
   const { machine, on, busyBefore } = measured(record, benchmark);
   const busy = `just before, others used ${(100 * busyBefore).toFixed(0)} % of its time`;
-  return `${machineText(machine)}; ${on}; ${busy}. Ratios travel to other machines, times don't.`;
+  return `${machineText(machine)}; ${on}; ${busy}.`;
 }

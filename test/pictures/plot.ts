@@ -53,7 +53,7 @@ type Scale = (value: number) => number;
 
 export function plot({ title, description, panels, notes }: Plot): string {
   const longest = Math.max(...panels.flatMap(({ rows }) => rows.map(({ name }) => name.length)));
-  const left = MARGIN + 10 + longest * LETTER;
+  const left = MARGIN + 20 + longest * LETTER;
   const parts = [label(MARGIN, 30, title, 'title')];
   let y = TITLE;
   for (const panel of panels) {
