@@ -33,7 +33,7 @@ export const DOCUMENTS: readonly string[] = [
     .map((name) => `docs/${name}`),
 ];
 
-export function readDocument(name: string): string {
+function readDocument(name: string): string {
   return readFileSync(path.join(REPOSITORY, name), 'utf8');
 }
 
@@ -66,3 +66,14 @@ export function blocksOf(group: string): [Block, ...Block[]] {
   if (first === undefined) throw new Error(`no document has a block with <!-- test: ${group} -->`);
   return [first, ...more];
 }
+
+/** Code in the middle of text; a line break in it is a space. */
+export const spans: readonly { readonly place: string; readonly text: string }[] = DOCUMENTS.flatMap(
+  (place) => {
+    const text = readDocument(place).replaceAll(FENCED, '');
+    return [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => ({
+      place,
+      text: code.replaceAll(/\s+/g, ' ').replaceAll('\\|', '|'),
+    }));
+  },
+);

@@ -9,29 +9,18 @@ import type { Command } from '../../../src/cli/command.ts';
 import { COMMANDS, findCommand } from '../../../src/cli/commands.ts';
 import { signatureOf } from '../../../src/cli/signature.ts';
 import { runInProcess } from '../../support/cli.ts';
-import { DOCUMENTS, readDocument } from '../../support/documents.ts';
+import { spans } from '../../support/documents.ts';
 
 /** They only look like commands: a line of a log, a text that is hashed. */
 const NO_COMMANDS = ['secretsfs server: cannot start: …', 'secretsfs local key name'];
+
+/** Options of scripts/package, install.sh and Docker, and of any program; docs/decisions.md also speaks of Node's. */
+const OF_OTHERS = ['arch', 'uninstall', 'root', 'mount', 'cgroup-parent', 'network', 'option'];
 
 /** Stands for FILE of --config. */
 const CONFIG = path.join(tmpdir(), `documents-${process.pid}.yaml`);
 before(() => writeFileSync(CONFIG, ''));
 after(() => rmSync(CONFIG));
-
-interface Span {
-  readonly place: string;
-  readonly text: string;
-}
-
-/** Code in the middle of text; a line break in it is a space. */
-const spans: readonly Span[] = DOCUMENTS.flatMap((document) => {
-  const text = readDocument(document).replaceAll(/^ *```.*?^ *```$/gms, '');
-  return [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => ({
-    place: document,
-    text: code.replaceAll(/\s+/g, ' ').replaceAll('\\|', '|'),
-  }));
-});
 
 /** As a shell would, so far as the documents go. */
 function wordsOf(text: string): string[] {
@@ -87,7 +76,7 @@ test('each option that a document gives to a command by name is one of its own',
   for (const { place, text } of spans) {
     const words = wordsOf(text);
     const { known } = findCommand(words);
-    const options = words.flatMap((word) => /^--([a-z-]+)/.exec(word)?.[1] ?? []);
+    const options = words.flatMap((word) => /^--([a-z0-9-]+)/.exec(word)?.[1] ?? []);
     if (known === undefined || options.length === 0) continue;
     count += 1;
     const command = await known.load();
@@ -97,4 +86,23 @@ test('each option that a document gives to a command by name is one of its own',
   }
   assert.ok(count > 30, `${count} were found`);
   assert.deepEqual(problems, []);
+});
+
+test('each option that stands by itself in a document is one of some command', async () => {
+  const names: string[] = [];
+  for (const known of COMMANDS) {
+    const { flags } = signatureOf(known, await known.load());
+    names.push(...flags.map(({ name }) => name));
+  }
+  const found = spans.flatMap(({ place, text }) => {
+    const name = /^--([a-z0-9-]+)/.exec(text)?.[1];
+    return name === undefined || OF_OTHERS.includes(name) || place === 'docs/decisions.md'
+      ? []
+      : [{ place, name }];
+  });
+  assert.ok(found.length > 150, `${found.length} were found`);
+  assert.deepEqual(
+    found.filter(({ name }) => !names.includes(name)),
+    [],
+  );
 });

@@ -5,11 +5,16 @@ import { parse, stringify } from 'yaml';
 import { parseFstabMount } from '../../../src/cli/fstab.ts';
 import { mount, optionsOf } from '../../../src/cli/mount.ts';
 import { kernelMount } from '../../../src/cli/mount-kernel.ts';
-import { resolveSettings, type SettingName } from '../../../src/daemon/config.ts';
+import {
+  resolveSettings,
+  SECTION_NAMES,
+  SETTING_NAMES,
+  type SettingName,
+} from '../../../src/daemon/config.ts';
 import { parseConfig } from '../../../src/daemon/config-yaml.ts';
 import type { Log } from '../../../src/daemon/log.ts';
 import { runInProcess } from '../../support/cli.ts';
-import { type Block, blocksOf } from '../../support/documents.ts';
+import { type Block, blocksOf, spans } from '../../support/documents.ts';
 
 const KEY = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 /** What a mount needs at the least. */
@@ -43,6 +48,13 @@ for (const block of blocksOf('config')) {
     kernelMount({ ...shared, parts }, all, LOG, async () => assert.fail('nothing changes'));
   });
 }
+
+test('settings in the middle of a sentence are what a config takes', () => {
+  const known: readonly string[] = [...SETTING_NAMES, ...SECTION_NAMES];
+  const found = spans.filter(({ text }) => known.includes(/^(\w+): [^…]+$/.exec(text)?.[1] ?? ''));
+  assert.ok(found.length >= 5, `${found.length} were found`);
+  for (const { place, text } of found) parseConfig(`${place}: ${text}`, text);
+});
 
 test('what mounts, by fstab, are lines that mount(8) and its helper take', async () => {
   const [{ body }] = blocksOf('fstab');
