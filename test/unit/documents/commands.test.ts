@@ -9,13 +9,13 @@ import type { Command } from '../../../src/cli/command.ts';
 import { COMMANDS, findCommand } from '../../../src/cli/commands.ts';
 import { signatureOf } from '../../../src/cli/signature.ts';
 import { runInProcess } from '../../support/cli.ts';
-import { spans } from '../../support/documents.ts';
+import { blocksOf, spans } from '../../support/documents.ts';
 
 /** They only look like commands: a line of a log, a text that is hashed. */
 const NO_COMMANDS = ['secretsfs server: cannot start: …', 'secretsfs local key name'];
 
-/** Options of scripts/package, install.sh and Docker, and of any program; docs/decisions.md also speaks of Node's. */
-const OF_OTHERS = ['arch', 'uninstall', 'root', 'mount', 'cgroup-parent', 'network', 'option'];
+/** Options of scripts/package, scripts/bench, install.sh and Docker, and of any program; docs/decisions.md also speaks of Node's. */
+const OF_OTHERS = ['arch', 'record', 'uninstall', 'root', 'mount', 'cgroup-parent', 'network', 'option'];
 
 /** Stands for FILE of --config. */
 const CONFIG = path.join(tmpdir(), `documents-${process.pid}.yaml`);
@@ -105,4 +105,20 @@ test('each option that stands by itself in a document is one of some command', a
     found.filter(({ name }) => !names.includes(name)),
     [],
   );
+});
+
+test('an error looks as docs/cli-abi.md shows it, for people and as JSON', async () => {
+  const inspect = async (...more: string[]) => {
+    const { code, stderr } = await runInProcess(['inspect', 'web.enc.tar', ...more], { columns: 80 });
+    return { code, stderr };
+  };
+  const [{ body: text }] = blocksOf('error');
+  const [{ body: json }] = blocksOf('error-json');
+  const { error } = JSON.parse(json);
+  assert.deepEqual(await inspect(), { code: error.exitCode, stderr: text });
+  const { stderr } = await inspect('--json');
+  const said = JSON.parse(stderr).error;
+  // What it leaves out is in the text.
+  assert.deepEqual({ ...said, message: '…', hint: '…' }, error);
+  assert.deepEqual(Object.keys(said), Object.keys(error));
 });
