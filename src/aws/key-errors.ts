@@ -62,7 +62,24 @@ export function keyCallError(error: unknown, call: KeyCall, what: string): unkno
   return keyError('key-invalid', `KMS answered ${answer(error)}`, 'secretsfs keys show KEY shows what it is');
 }
 
+/** The same, known from the state of a key before KMS is asked: so a dry run refuses what KMS would. */
+export function keyStateError(call: KeyCall, what: string, state: 'disabled' | 'pending-deletion'): KeyError {
+  const [code, why, hint] = state === 'disabled' ? disabled(what) : pendingDeletion(what);
+  return new KeyError(code, `cannot ${KEY_CALLS[call]} ${quote(what)}: ${why}`, { hint });
+}
+
 type Told = readonly [code: KeyError['code'], why: string, hint: string];
+
+const disabled = (what: string): Told => [
+  'key-disabled',
+  'the key is disabled',
+  `secretsfs keys enable ${what}`,
+];
+const pendingDeletion = (what: string): Told => [
+  'key-pending-deletion',
+  'it is to be deleted',
+  `secretsfs keys delete ${what} --cancel takes that back`,
+];
 
 const TOLD: Readonly<Record<string, (what: string, error: unknown) => Told>> = {
   AlreadyExistsException: (what) => [
@@ -85,15 +102,11 @@ const TOLD: Readonly<Record<string, (what: string, error: unknown) => Told>> = {
     'its ARN is of another account, or of something else',
     'a key is managed with credentials of its own account: --profile or --role-arn',
   ],
-  DisabledException: (what) => ['key-disabled', 'the key is disabled', `secretsfs keys enable ${what}`],
+  DisabledException: disabled,
   // Which state it is stands in the text alone.
   KMSInvalidStateException: (what, error) =>
     /pending deletion/i.test(String((error as Error).message))
-      ? [
-          'key-pending-deletion',
-          'it is to be deleted',
-          `secretsfs keys delete ${what} --cancel takes that back`,
-        ]
+      ? pendingDeletion(what)
       : ['key-state', 'its present state does not allow it', `secretsfs keys show ${what} shows the state`],
   LimitExceededException: () => [
     'key-limit',

@@ -1,6 +1,7 @@
 /** `keys delete`: only what nothing is wrapped by any more, as far as all that was named could be seen; and the way back. */
 import { KeyError, quote, UsageError } from '../errors.ts';
 import type { KeyFacts } from '../keys/key-facts.ts';
+import { isPendingDeletion } from '../keys/key-state.ts';
 import type { KmsKeys } from '../keys/kms-keys.ts';
 import { pendingUseAlarm } from '../keys/pending-alarm.ts';
 import type { Usage } from '../keys/usage.ts';
@@ -95,7 +96,7 @@ async function cancelDeletion(
   dryRun: boolean,
   { json, ui }: Context,
 ): Promise<void> {
-  if (!/^Pending.*Deletion$/.test(key.state)) {
+  if (!isPendingDeletion(key)) {
     throw new KeyError(
       'key-state',
       `cannot cancel the deletion of ${quote(key.arn.text)}: it is ${key.state}`,
@@ -118,8 +119,9 @@ async function cancelDeletion(
   ui.print(`${key.arn.text} stays, and is disabled: secretsfs keys enable ${key.arn.text}`);
 }
 
-function refusePending({ arn, state, deletionDate }: KeyFacts): void {
-  if (!/^Pending.*Deletion$/.test(state)) return;
+function refusePending(key: KeyFacts): void {
+  if (!isPendingDeletion(key)) return;
+  const { arn, deletionDate } = key;
   const when = deletionDate === undefined ? '' : ` at ${deletionDate}`;
   throw new KeyError(
     'key-pending-deletion',

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts';
+import { checkState } from '../keys/key-state.ts';
 import { type Command, isDryRun, optionalTextArg, textArg } from './command.ts';
 import { KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
 
@@ -6,6 +7,8 @@ import { KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './k
 const DAYS = { min: 90, max: 2560 } as const;
 
 const DONE = { on: 'rotates by itself', off: 'does not rotate any more', now: 'was rotated' } as const;
+
+const CALLS = { on: 'EnableKeyRotation', off: 'DisableKeyRotation', now: 'RotateKeyOnDemand' } as const;
 
 export const keysRotation: Command = {
   usage: 'keys rotation <what> <key>',
@@ -28,7 +31,9 @@ export const keysRotation: Command = {
     const what = textArg(args, 'what') as keyof typeof DONE;
     const everyDays = daysOf(optionalTextArg(args, 'every'), what);
     const keys = openKeys(context);
-    const { arn } = await ownKey(keys, keyArg(args), 'rotate');
+    const key = await ownKey(keys, keyArg(args), 'rotate');
+    checkState(key, CALLS[what]);
+    const { arn } = key;
     const dryRun = isDryRun(args);
     if (!dryRun && what === 'on') await keys.startRotation(arn, everyDays);
     if (!dryRun && what === 'off') await keys.stopRotation(arn);

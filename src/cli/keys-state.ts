@@ -1,4 +1,5 @@
 /** `keys disable` and `keys enable`: what can be taken back at once, and so shows what a deletion would break. */
+import { checkState } from '../keys/key-state.ts';
 import { type Command, isDryRun } from './command.ts';
 import { KEY_SETTINGS, keyArg, openKeys, ownKey, withDryRun, withKey } from './key-access.ts';
 
@@ -12,7 +13,9 @@ function stateCommand(verb: 'disable' | 'enable', enabled: boolean): Command {
     build: (yargs) => withDryRun(withKey(yargs)),
     async run(args, context) {
       const keys = openKeys(context);
-      const { arn, state } = await ownKey(keys, keyArg(args), verb);
+      const key = await ownKey(keys, keyArg(args), verb);
+      checkState(key, enabled ? 'EnableKey' : 'DisableKey');
+      const { arn, state } = key;
       const dryRun = isDryRun(args);
       if (!dryRun) await keys.setEnabled(arn, enabled);
       if (context.json) return context.ui.printJson({ dryRun, key: arn.text, before: state, enabled });

@@ -53,6 +53,8 @@ export async function retireUse(use: Use, request: RetireRequest, context: Conte
         return ended('left', 'it is an older version: --purge-versions removes it for good');
       const refusal = await request.newest.refusal(use);
       if (refusal !== undefined) return ended('left', `${NOT_PURGED}: ${refusal}`);
+      // S3 has no condition for one version, and needs none: an id stands for the same bytes for ever, and what was found of it is
+      // said of it alone. But `null`, which a write replaces where versions are suspended: nobody is to write there meanwhile.
       if (!request.dryRun) await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
       return ended('purged');
     }

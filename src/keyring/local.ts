@@ -84,6 +84,8 @@ export async function generateKeyFile(path: string): Promise<string> {
 /** Throws what generateKeyFile() would, and makes nothing. */
 export async function checkKeyFile(file: string): Promise<void> {
   try {
+    // As open(2) with O_CREAT says.
+    if (file.endsWith('/')) throw Object.assign(new Error('a directory'), { code: 'EISDIR' });
     const there = await lstat(file).catch(() => undefined);
     if (there !== undefined) throw Object.assign(new Error('it is there'), { code: 'EEXIST' });
     await access(`${dirname(file)}/.`, constants.W_OK | constants.X_OK);

@@ -113,6 +113,8 @@ async function checkRevision(target: string, expected: string, file: string): Pr
  * the kernel from following those that others plant in /tmp; following them by hand, as here, gets round it.
  */
 async function resolveTarget(file: string, links: NonNullable<WriteOptions['links']>): Promise<string> {
+  // What lstat() does not find it may well be: a name that only a directory can have.
+  if (file.endsWith('/')) throw notRegular(file);
   try {
     let target = file;
     for (let followed = 0; followed <= LINKS_MAX; followed++) {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { chmod, lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { GetKeyPolicyCommand, ListKeysCommand } from '@aws-sdk/client-kms';
+import { GetKeyPolicyCommand, ListKeysCommand, ScheduleKeyDeletionCommand } from '@aws-sdk/client-kms';
 import { ListObjectVersionsCommand, PutBucketAclCommand } from '@aws-sdk/client-s3';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import {
@@ -177,6 +177,11 @@ test('a dry run refuses what would be refused, in the same words', async (t) => 
     ['keygen', 'web.key'],
     ['keygen', 'none/new.key'],
     ['keygen', 'web.enc/new.key'],
+    ['keygen', 'new/'],
+    ['keygen', 'dir/'],
+    ['encrypt', 'dir/sub/secret', 'new/'],
+    ['decrypt', 'raw.kms', 'new/'],
+    ['pack', '--dir', 'dir', 'new/'],
     ['unpack', 'web.enc', 'raw.kms', ...local],
     ['unpack', 'web.enc', 'none/new.tar', ...local],
     ['unpack', 'web.enc', 'none/new/', ...local],
@@ -199,6 +204,17 @@ test('a dry run refuses what would be refused, in the same words', async (t) => 
     ['restore', 'db/password', '--version', 'none'],
   ];
   await alike(bench, refusals);
+  const [off, going] = [await createKey(moto.url), await createKey(moto.url)];
+  await bench.must(['keys', 'disable', off]);
+  const kms = motoKms(moto.url);
+  await kms.send(new ScheduleKeyDeletionCommand({ KeyId: going.split('/')[1], PendingWindowInDays: 7 }));
+  kms.destroy();
+  const rotations = ['on', 'off', 'now'].map((what) => ['keys', 'rotation', what]);
+  await alike(bench, [
+    ...rotations.flatMap((rotate) => [off, going].map((each) => [...rotate, each])),
+    ['keys', 'disable', going],
+    ['keys', 'enable', going],
+  ]);
   const s3 = motoS3(moto.url);
   t.after(() => s3.destroy());
   await s3.send(new PutBucketAclCommand({ Bucket: bucket, ACL: 'public-read' }));
