@@ -41,6 +41,7 @@ const OF_FLAGS: Readonly<Record<string, Kind>> = {
   store: 'directory',
   'runtime-dir': 'directory',
   'state-dir': 'directory',
+  'cache-dir': 'directory',
   policy: 'file',
   set: 'file',
   in: 'directory',
@@ -49,6 +50,7 @@ const OF_FLAGS: Readonly<Record<string, Kind>> = {
   cache: ['page', 'none'],
   consistency: ['process', 'none'],
   resend: ['auto', 'off'],
+  'timeout-start': ['infinity'],
   formats: ['sneaker', 'kms-secrets', 'kms'],
   sse: ['aws:kms', 'aws:kms:dsse', 'AES256'],
 };
@@ -66,6 +68,7 @@ const OF_POSITIONALS: Readonly<Record<string, Kind>> = {
   mount: 'mount',
   instance: 'instance',
   'keygen path': 'file',
+  'hook action': ['run'],
 };
 
 const NOTHING: Completions = { candidates: [], files: 'none', prefix: '' };

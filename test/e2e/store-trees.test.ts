@@ -89,6 +89,25 @@ test('sync writes what changed and nothing else, also after a rotation; --delete
   ]);
 });
 
+test('what sync and rotate wrote ls knows, and asks for the listing alone', async (t) => {
+  const { bench } = await setUp(t);
+  // Beside them is the key of sync itself.
+  const read = async () => {
+    proxy.seen.length = 0;
+    assert.equal(JSON.parse(await bench.must(['ls', '--json'])).length, 4);
+    return proxy.seen.filter(
+      ({ path, method }) => method !== 'PUT' && /\/gpg\/home\/(a|empty|sub)/.test(path),
+    ).length;
+  };
+  await bench.must(['sync', 'dir', 'gpg/home']);
+  assert.equal(await read(), 0);
+  await bench.must(['rotate']);
+  assert.equal(await read(), 0);
+  // It would ask otherwise.
+  await rm(bench.path('cache'), { recursive: true });
+  assert.equal(await read(), 3);
+});
+
 test('equal contents at two paths have different hashes, and a header taken from elsewhere counts for nothing', async (t) => {
   const { bench } = await setUp(t);
   await writeFile(bench.path('dir/sub/b'), `${CANARY} a`);

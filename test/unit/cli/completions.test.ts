@@ -115,6 +115,36 @@ test('every option is offered, and every choice, of every command', async (t) =>
   }
 });
 
+/** Values that nobody can know here: names, numbers, times, what is AWS's. */
+const FREE = new Set([
+  ...['name', 'context', 'store-context', 'new-context', 'alias', 'description', 'instance', 'fsname'],
+  ...['serial', 'min-serial', 'version', 'if-match', 'sealed-for', 'bytes', 'concurrency', 'uid-base'],
+  ...['max-bytes', 'max-files', 'memory-max', 'unseal-limit', 'consistency-window', 'retire-after', 'poll'],
+  ...['spread', 'max-stale', 'timeout', 'every', 'days', 'status-group', 'selinux-context', 'profile'],
+  ...['region', 'role-arn', 'external-id', 'expected-bucket-owner', 'sse-key', 'queue', 'topic', 'admin'],
+  ...['user', 'author', 'reader', 'to', 'log-group', 'alarm-topic', 'bucket-key', 'principal'],
+]);
+
+test('every option that takes a choice, a file or a directory is completed; of the others each is named here', async (t) => {
+  const { around } = await machine(t);
+  const taken = new Map<string, boolean>();
+  for (const known of COMMANDS) {
+    const { flags } = signatureOf(known, await known.load());
+    for (const { name, takesValue } of flags) {
+      if (!takesValue) continue;
+      const { candidates, files } = await complete([...known.name.split(' '), `--${name}`, ''], around);
+      taken.set(name, candidates.length > 0 || files !== 'none');
+    }
+  }
+  for (const [name, isOffered] of taken) assert.equal(isOffered, !FREE.has(name), name);
+  assert.deepEqual(
+    [...FREE].filter((name) => !taken.has(name)),
+    [],
+  );
+  for (const flag of ['--cache-dir', '--state-dir', '--runtime-dir'])
+    assert.equal((await complete(['mount', flag, ''], around)).files, 'directories');
+});
+
 test('whatever is typed, what is offered continues it, in one line', async (t) => {
   const { around } = await machine(t);
   const word = fc.oneof(
