@@ -5,9 +5,12 @@
  * activation, or from resume() on. What was handed over and is not gone on with is unmounted and wiped, at the latest by stop().
  */
 import { MountError } from '../errors.ts';
+import { REPLY_BYTES_MAX } from '../fuse/kernel/init.ts';
 import { prepareMountpoint } from '../fuse/mountpoint.ts';
 import type { ChangeList } from '../generation/changes.ts';
 import type { OpensSettings } from '../opens/rules.ts';
+import { checkLocking } from '../system/locking.ts';
+import { loadNative } from '../system/native.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import type { Candidate } from './candidate.ts';
 import type { Engine } from './engine.ts';
@@ -168,6 +171,7 @@ export class Mounted {
   }
 
   async #prepare(): Promise<string> {
+    checkLocking(await loadNative(), REPLY_BYTES_MAX);
     const { path, cleared } = await prepareMountpoint(this.#ports.options().mountpoint);
     if (cleared.length > 0) this.#ports.log.warn('stale-mount-cleared', { mountpoint: path });
     return path;

@@ -11,6 +11,7 @@ import {
   INIT_OUT,
   OPCODE,
   OUT_HEADER,
+  OUT_HEADER_BYTES,
   PROTOCOL_MAJOR,
   PROTOCOL_MINOR_MAX,
   PROTOCOL_MINOR_MIN,
@@ -44,6 +45,8 @@ export type Negotiation =
 
 /** One READ may ask for this much: 256 pages of 4 KiB, what FUSE_MAX_MAX_PAGES allows since Linux 4.20. */
 export const MAX_READ_BYTES = 1024 * 1024;
+/** What one server has locked: an answer to that. */
+export const REPLY_BYTES_MAX = OUT_HEADER_BYTES + MAX_READ_BYTES;
 /** Nothing is ever written: the least that the kernel takes, so that 16 KiB are enough to read any request. */
 const MAX_WRITE_BYTES = 4096;
 const PAGE_BYTES = 4096;
