@@ -161,9 +161,8 @@ test('docs/store.md keeps secrets, hands them out, moves, rotates, packs and com
     'secretsfs restore db/password --version 3HL4kqtJvjVBH40Nrjfkd': {
       own: { '3HL4kqtJvjVBH40Nrjfkd': '"$ID"' },
     },
-    'secretsfs mv db/password prod/db/password': { first: 'secretsfs rm prod/db/password; have db/password' },
-    'secretsfs mv db/password old/': { first: 'have db/password' },
-    "secretsfs mv 'prod/db/*' old/": { first: 'secretsfs rm old/password' },
+    'secretsfs mv db/password prod/db/password': { first: 'secretsfs mv prod/db/password db/password' },
+    'secretsfs mv db/password old/': { first: 'secretsfs mv prod/db/password db/password' },
     "secretsfs mv 'prod/**' old/ --dry-run": { first: 'have prod/db/user' },
     "secretsfs rotate 'db/**' --from-key OLD_ARN --key alias/new": {
       first: `have db/password; OLD_ARN=${arn}`,
