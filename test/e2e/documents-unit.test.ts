@@ -66,8 +66,9 @@ mkdir -p ${NOTED}/app ${MOUNTPOINT} && chown app ${NOTED}/app
 systemd-tmpfiles --create haproxy.conf
 chmod 755 /usr/local/sbin/reload-app
 rm /usr/bin/secretsfs /usr/lib/systemd/system/secretsfs@.service /usr/lib/sysusers.d/secretsfs.conf
-ln -s /opt/secretsfs "$(npm root -g 2>/dev/null)/secretsfs"
-ln -s /opt/secretsfs/dist/secretsfs.mjs /usr/local/bin/secretsfs
+mkdir -p "$(npm root -g 2>/dev/null)"
+ln -sfn /opt/secretsfs "$(npm root -g 2>/dev/null)/secretsfs"
+ln -sf /opt/secretsfs/dist/secretsfs.mjs /usr/local/bin/secretsfs
 `;
 
 /** Every key of every block of the group; those of `checks` from two of them. */
