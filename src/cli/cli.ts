@@ -106,7 +106,7 @@ async function parse(
   const { flags } = signatureOf({ name, describe }, command);
   const positionals = command.usage.slice(name.length).split(' ').slice(1);
   const wrong = ({ problem, meant }: Wrong) =>
-    new UsageError(`${name.includes(' ') ? name : `cannot ${name}`}: ${problem}`, {
+    new UsageError(`${isVerb(name) ? `cannot ${name}` : name}: ${problem}`, {
       hint: meant === undefined ? `secretsfs ${name} --help shows the options` : `did you mean ${meant}?`,
     });
   const build = (yargs: Argv): Argv => {
@@ -157,6 +157,11 @@ async function parse(
     );
   });
 }
+
+const NOUNS = new Set(['completion', 'doctor', 'history', 'hook', 'keygen', 'ls', 'status', 'version']);
+
+/** "cannot pack", but "status" and "keys create". */
+const isVerb = (name: string) => !name.includes(' ') && !NOUNS.has(name);
 
 interface Wrong {
   readonly problem: string;

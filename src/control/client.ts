@@ -82,14 +82,17 @@ export async function ask<O extends Operation>(
       // No status socket beside a control socket that we may not use: that is a denial.
       if (denied !== undefined) break;
       if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ENOTDIR') throw unreadable(operation);
-      throw new ControlError(
-        'control-not-running',
-        `cannot ${ACTIONS[operation]}: no mount called ${quote(name)} is running`,
-        {
-          hint: 'secretsfs status lists the running ones; secretsfs mount starts one',
-          cause: error,
-        },
-      );
+      // Its socket is there, and nobody listens.
+      const wasKilled = code === 'ECONNREFUSED';
+      const why = wasKilled
+        ? `the mount ${quote(name)} was killed`
+        : `no mount called ${quote(name)} is running`;
+      throw new ControlError('control-not-running', `cannot ${ACTIONS[operation]}: ${why}`, {
+        hint: wasKilled
+          ? 'secretsfs mount, or its unit, clears what it left and starts it again'
+          : 'secretsfs status lists the running ones; secretsfs mount starts one',
+        cause: error,
+      });
     }
     return readAnswer(line, operation);
   }

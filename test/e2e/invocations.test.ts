@@ -89,7 +89,7 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
     {
       exit: 2,
       code: 'usage',
-      says: /cannot keygen: unknown option "--dryrun"/,
+      says: /^secretsfs: keygen: unknown option "--dryrun"/,
       hint: /did you mean --dry-run\?/,
     },
   ],
@@ -146,7 +146,7 @@ const CASES: readonly (readonly [what: string, args: readonly string[], wanted: 
   [
     'a hook without a name',
     ['hook', 'run'],
-    { exit: 2, code: 'usage', says: /cannot hook: no NAME given/, hint: /secretsfs hook --help/ },
+    { exit: 2, code: 'usage', says: /^secretsfs: hook: no NAME given/, hint: /secretsfs hook --help/ },
   ],
   [
     'another action of a hook',

@@ -1,5 +1,6 @@
 /** status at a terminal and in scripts, of mounts that are only said to be there. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -160,6 +161,21 @@ test('status --check says what is wrong, and ends with its code', async (t) => {
     mounts: ['web'],
     problems: [{ instance: 'web', code: 'key-denied', text: 'cannot unwrap' }],
   });
+});
+
+test('a mount that was killed is said to have been, by whatever asks it', async (t) => {
+  const bench = await Bench.create(t);
+  mkdirSync(bench.path('run/web'), { recursive: true });
+  // A socket that nobody listens on.
+  const bind = 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])';
+  for (const name of ['control.sock', 'status.sock'])
+    execFileSync('python3', ['-c', bind, bench.path('run/web', name)]);
+  for (const command of ['status', 'remount', 'unmount']) {
+    const { code, stderr } = await bench.secretsfs([command, 'web']);
+    assert.equal(code, 8);
+    assert.match(stderr, /the mount "web" was killed \(control-not-running\)\n.*clears what it left/);
+  }
+  assert.match((await bench.secretsfs(['status'])).stderr, /web: it was killed/);
 });
 
 test('who has no mounts of his own is shown those of root', async (t) => {
