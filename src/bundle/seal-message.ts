@@ -32,7 +32,7 @@ import { makeSigningKey, SIGNATURE_BYTES_MAX, signMessage } from './signature.ts
 export interface SealMessageOptions {
   /** Wraps the data key. A SecretsfsError that it throws is what sealMessage() throws. */
   readonly keyring: KeyringNode;
-  /** Exactly these pairs; the signing key's is added. */
+  /** Exactly these pairs; the signing key's is added. All together have 64 KiB of room: callers have validated them (name.ts). */
   readonly context: Readonly<Record<string, string>>;
   readonly frameBytes: number;
   /** Called after each frame. The total is an estimate from above. */

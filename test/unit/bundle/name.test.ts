@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseContext, validateContext, validateName } from '../../../src/bundle/name.ts';
+import { seal } from '../../../src/bundle/seal.ts';
+import { sealFile } from '../../../src/bundle/sealed-file.ts';
+import type { SecretsfsError } from '../../../src/errors.ts';
 import { CONTEXT_PAIRS_MAX, CONTEXT_TEXT_MAX } from '../../../src/limits.ts';
+import { sealSecret } from '../../../src/secrets/secret.ts';
 import { refusal } from '../../support/bundles.ts';
 
 test('validateName() accepts letters, digits, dot, underscore and dash, 64 at most', () => {
@@ -55,4 +59,29 @@ test('parseContext() names the pair that it refuses', () => {
 test('validateContext() holds for pairs that came from elsewhere', () => {
   validateContext({ a: 'b' });
   assert.throws(() => validateContext({ 'secretsfs-x': 'y' }), refusal('usage', /reserved/));
+});
+
+test('whatever is sealed, a context that no message has room for is refused in words, before a key is asked', async () => {
+  const keyring = {
+    onEncrypt: () => assert.fail('a key was asked'),
+  } as never;
+  const created = new Date(0);
+  const content = Buffer.from('x');
+  for (const context of [
+    { k: 'v'.repeat(70_000) },
+    { ['k'.repeat(70_000)]: 'v' },
+    Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`k${i}`, 'v'.repeat(1_000)])),
+  ]) {
+    const options = { keyring, created, context };
+    for (const sealed of [
+      () => seal(content, { ...options, name: 'web', serial: 1 }),
+      () => sealFile(content, options),
+      () => sealSecret(content, { ...options, location: 's3://b/k' }),
+    ])
+      await assert.rejects(sealed, (error: SecretsfsError) => {
+        assert.match(error.message, /cannot use context: its pairs are \d+ bytes, want at most 6144/);
+        assert.deepEqual([error.code, error.hint], ['usage', 'leave some out, or make them shorter']);
+        return true;
+      });
+  }
 });
