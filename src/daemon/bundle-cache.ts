@@ -20,6 +20,8 @@ import { keptDirectory } from './kept-directory.ts';
 import type { Log } from './log.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
+/** A clock that is set meanwhile may go back by so much. */
+const AHEAD_MS_MAX = 5 * 60_000;
 /** That a source has it still is written down no more often. */
 const CONFIRM_EVERY_MS = 10 * 60_000;
 
@@ -86,8 +88,14 @@ export class BundleCache {
     const { maxStaleMs, clockMs } = this.#options;
     if (this.#confirmedMs === undefined) return false;
     const ageMs = clockMs() - this.#confirmedMs;
-    if (maxStaleMs === undefined || ageMs <= maxStaleMs) return true;
+    if (maxStaleMs === undefined || (ageMs <= maxStaleMs && ageMs >= -AHEAD_MS_MAX)) return true;
     const seconds = (ms: number) => Math.floor(ms / 1000);
+    if (ageMs < 0) {
+      this.refused(
+        `how old it is can't be told: a source had it ${seconds(-ageMs)} s after now, by the clock (--max-stale)`,
+      );
+      return false;
+    }
     this.refused(
       `no source has had it for ${seconds(ageMs)} s, want at most ${seconds(maxStaleMs)} s (--max-stale)`,
     );

@@ -113,6 +113,15 @@ test('a start goes by none that no source had within --max-stale, and says so', 
   assert.match(cache.describe().problem ?? '', /for 3601 s, want at most 3600 s \(--max-stale\)/);
   assert.equal(log.events.filter((event) => event === 'cache-refused').length, 1);
   assert.equal((await start()).isThere, true);
+  // A time that is not yet is none, but for a clock that was set a little.
+  await utimes(file, (NOW_MS + HOUR_MS) / 1000, (NOW_MS + HOUR_MS) / 1000);
+  world.nowMs = NOW_MS;
+  const ahead = await start(HOUR_MS);
+  assert.equal(ahead.isThere, false);
+  assert.match(ahead.describe().problem ?? '', /can't be told: a source had it 3600 s after now/);
+  assert.equal((await start()).isThere, true);
+  world.nowMs = NOW_MS + HOUR_MS - 60_000;
+  assert.equal(ahead.isThere, true);
 });
 
 test('that a source has it still is written down, and not at each look', async (t) => {
