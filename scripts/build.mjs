@@ -12,7 +12,8 @@
 // does is started again.
 //
 // What a command loads should not make `secretsfs wait` take longer than what it waits for. What is done for that here: ES modules of the packages, which can be thinned out; no comments and blanks; and the two plugins.
-import { chmod, copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,7 +68,10 @@ const common = {
   minifyWhitespace: true,
   // A place in a stack trace should say more than "line 1".
   lineLimit: 160,
-  define: { SECRETSFS_VERSION: JSON.stringify(version) },
+  define: {
+    SECRETSFS_VERSION: JSON.stringify(version),
+    SECRETSFS_UNIT: JSON.stringify(await readFile(`${root}systemd/secretsfs@.service`, 'utf8')),
+  },
   banner: {
     js: [
       '#!/usr/bin/env node',
@@ -117,5 +121,10 @@ await chmod(`${dist}/secretsfs.mjs`, 0o755);
 for (const file of processFiles) {
   if (file.endsWith('.sh')) await copyFile(`${root}src/processes/${file}`, `${dist}/${file}`);
 }
-// The manual pages: dist/man.
+// The manual pages: dist/man. What shells load to complete commands: dist/completions.
 await import('./man.mjs');
+await mkdir(`${dist}/completions`, { recursive: true });
+for (const shell of ['bash', 'zsh', 'fish']) {
+  const script = execFileSync(process.execPath, [`${dist}/secretsfs.mjs`, 'completion', shell]);
+  await writeFile(`${dist}/completions/${shell}`, script);
+}

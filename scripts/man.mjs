@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes the manual pages, man1/*.1 and man5/*.5, below dist/man or the directory that is named (SECRETSFS_DIST and
+// Writes the manual pages, man1/*.1, man5/*.5 and man8/*.8, below dist/man or the directory that is named (SECRETSFS_DIST and
 // SECRETSFS_VERSION as in build.mjs). What they say is what --help
 // says, from the same source (src/cli/commands.ts, options.ts, build() of each command), and docs/cli-abi.md. Their date is that
 // of SOURCE_DATE_EPOCH, else that of the changelog.
@@ -18,6 +18,7 @@ async function commandsOf() {
     const outfile = path.join(directory, 'commands.mjs');
     const contents = [
       "export { COMMANDS } from './src/cli/commands.ts';",
+      "export { LETTERS, OWN_OPTIONS, optionName } from './src/cli/fstab.ts';",
       "export { signatureOf } from './src/cli/signature.ts';",
       "export { flagName, SETTING_NAMES, variableName } from './src/daemon/config.ts';",
     ].join('\n');
@@ -26,13 +27,13 @@ async function commandsOf() {
       stdin: { contents, resolveDir: root, loader: 'ts' },
       ...{ outfile, bundle: true, packages: 'external', platform: 'node', format: 'esm', logLevel: 'error' },
     });
-    const { COMMANDS, signatureOf, flagName, SETTING_NAMES, variableName } = await import(
+    const { COMMANDS, signatureOf, flagName, SETTING_NAMES, variableName, ...fstab } = await import(
       pathToFileURL(outfile).href
     );
     const signatures = [];
     for (const known of COMMANDS) signatures.push(signatureOf(known, await known.load()));
     const variables = new Map(SETTING_NAMES.map((setting) => [flagName(setting), variableName(setting)]));
-    return { signatures, variables };
+    return { signatures, variables, fstab };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -1,4 +1,4 @@
-/** The manual pages: one of the program, one of each command, one of the config. Pure: name of the file → its text. */
+/** The manual pages: one of the program, one of each command, one of the config, one of the mount helper. Pure: name of the file → its text. */
 import { inline, sectionOf, toMan } from './markdown.mjs';
 import { bold, heading, italic, item, literal, page, paragraph, subheading, text } from './roff.mjs';
 
@@ -6,13 +6,15 @@ import { bold, heading, italic, item, literal, page, paragraph, subheading, text
 export const pageOf = (command) => `secretsfs-${command.replaceAll(' ', '-')}`;
 
 /**
- * `signatures`: of every command. `variables`: flag → variable of the environment. `cliAbi`: the text of docs/cli-abi.md.
- * `stamp`: `date` (YYYY-MM-DD) and `version`.
+ * `signatures`: of every command. `variables`: flag → variable of the environment. `fstab`: of src/cli/fstab.ts. `cliAbi`: the text
+ * of docs/cli-abi.md. `stamp`: `date` (YYYY-MM-DD) and `version`.
  */
-export function manualPages({ signatures, variables, cliAbi, stamp }) {
+export function manualPages({ signatures, variables, fstab, cliAbi, stamp }) {
   const pages = new Map([
     ['man1/secretsfs.1', page('secretsfs', 1, stamp, overview(signatures, cliAbi))],
     ['man5/secretsfs.yaml.5', page('secretsfs.yaml', 5, stamp, config(cliAbi))],
+    ['man8/mount.secretsfs.8', page('mount.secretsfs', 8, stamp, mountHelper(signatures, variables, fstab))],
+    ['man8/mount.fuse.secretsfs.8', '.so man8/mount.secretsfs.8\n'],
   ]);
   for (const signature of signatures) {
     const body = command(signature, variables, cliAbi);
@@ -40,7 +42,7 @@ function overview(signatures, cliAbi) {
     ...toMan(sectionOf(cliAbi, 'Exit codes')),
     ...heading('Output'),
     ...toMan(sectionOf(cliAbi, 'Output')),
-    ...seeAlso([reference('secretsfs.yaml', 5)]),
+    ...seeAlso([reference('secretsfs.yaml', 5), reference('mount.secretsfs', 8)]),
   ];
 }
 
@@ -56,6 +58,52 @@ function config(cliAbi) {
     ...chapter('Sections of the config'),
     ...chapter('A config that changes'),
     ...seeAlso([reference('secretsfs', 1), reference('secretsfs-mount', 1)]),
+  ];
+}
+
+function mountHelper(signatures, variables, { OWN_OPTIONS, LETTERS, optionName }) {
+  const { flags } = signatures.find(({ name }) => name === 'mount');
+  const options = flags.filter((flag) => variables.has(flag.name));
+  const tag = (name, takesValue) => bold(name) + (takesValue ? `=${italic('VALUE')}` : '');
+  return [
+    ...heading('Name'),
+    'mount.secretsfs, mount.fuse.secretsfs \\- mount a bundle of secrets from fstab or by mount',
+    ...heading('Synopsis'),
+    ...[
+      bold('mount -t secretsfs'),
+      `[${bold('-o')} ${italic('OPTIONS')}]`,
+      italic('SOURCE'),
+      italic('DIRECTORY'),
+    ],
+    ...heading('Description'),
+    `What ${reference('mount', 8)} runs for the types ${bold('secretsfs')} and ${bold('fuse.secretsfs')}, in ${reference('fstab', 5)} and in ${reference('systemd.mount', 5)}.`,
+    'It returns once files are served;',
+    `${reference('umount', 8)} ends the mount. Unlike a mount of ${bold('secretsfs@.service')}, nobody starts it again.`,
+    ...item(
+      italic('SOURCE'),
+      `The name of a mount, whose settings are in ${bold('/etc/secretsfs/NAME.yaml')}; or a bundle, which is what has a slash in it: a path, or ${bold('s3://BUCKET/KEY')}. ${bold('secretsfs#')} may stand before both. ${bold('none')}: as the config says.`,
+    ),
+    ...item(italic('DIRECTORY'), text('The mountpoint: a directory, and empty.')),
+    ...heading('Options'),
+    ...Object.entries(OWN_OPTIONS).flatMap(([name, describe]) => item(tag(name, true), text(describe))),
+    ...options.flatMap((flag) => item(tag(optionName(flag.name), flag.takesValue), explained(flag))),
+    ...paragraph(
+      `Options that every fstab has (${['defaults', 'ro', 'noauto', 'nofail', '_netdev', 'x-systemd.automount'].map(bold).join(', ')} and their like) are taken. Any other is refused.`,
+    ),
+    ...subheading('Letters'),
+    `${reference('mount', 8)} gives them:`,
+    ...Object.entries(LETTERS).flatMap(([letter, describe]) => item(bold(`-${letter}`), text(describe))),
+    ...heading('Exit status'),
+    ...item('0', text('It is mounted.')),
+    ...item('1', text('An argument or option is wrong.')),
+    ...item('4', text('An error in secretsfs.')),
+    ...item('32', text('It could not be mounted: the message says why.')),
+    ...heading('Examples'),
+    ...literal([
+      'web                       /srv/web-secrets  secretsfs  _netdev,nofail  0  0',
+      's3://example-bundles/app  /srv/app-secrets  secretsfs  _netdev,nofail,accept-key=arn:aws:kms:...  0  0',
+    ]),
+    ...seeAlso([reference('secretsfs-mount', 1), reference('secretsfs.yaml', 5), reference('mount', 8)]),
   ];
 }
 

@@ -32,11 +32,12 @@ export function text(plain) {
 export const bold = (plain) => `\\fB${text(plain)}\\fR`;
 export const italic = (plain) => `\\fI${text(plain)}\\fR`;
 
+/** Section → what its pages have in the middle of their first line. */
+const VOLUMES = { 1: 'User Commands', 5: 'File Formats', 8: 'System Administration' };
+
 /** `title` as .TH takes it: in capitals by custom. `date`: YYYY-MM-DD. */
 export function page(title, section, { date, version }, body) {
-  const head = `.TH "${text(title.toUpperCase())}" "${section}" "${date}" "${text(`secretsfs ${version}`)}" "${
-    section === 5 ? 'File Formats' : 'User Commands'
-  }"`;
+  const head = `.TH "${text(title.toUpperCase())}" "${section}" "${date}" "${text(`secretsfs ${version}`)}" "${VOLUMES[section]}"`;
   // A heading begins a paragraph by itself.
   const lines = body.filter((line, i) => !(line === '.PP' && /^\.S[HS] /.test(body[i - 1] ?? '')));
   // No hyphens in names that somebody copies.

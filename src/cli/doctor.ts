@@ -1,6 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { AwsAccess } from '../aws/access.ts';
 import { ask } from '../control/client.ts';
 import type { AwsSettings } from '../daemon/agent-channel.ts';
@@ -66,7 +65,7 @@ async function subjectOf(args: Readonly<Record<string, unknown>>, context: Conte
     configPath,
     configError: found.error,
     plan: found.plan,
-    shippedUnit: await shippedUnit(),
+    shippedUnit: shippedUnit(),
   });
 }
 
@@ -152,12 +151,9 @@ function outsideOf(env: NodeJS.ProcessEnv, plan: MountPlan | undefined): Outside
   };
 }
 
-/** systemd/ lies beside the folder of the program; a package may have put it elsewhere. */
-async function shippedUnit(): Promise<string | undefined> {
-  for (const up of ['..', '../..']) {
-    const file = fileURLToPath(new URL(`${up}/systemd/secretsfs@.service`, import.meta.url));
-    const text = await readFile(file, 'utf8').catch(() => undefined);
-    if (text !== undefined) return text;
-  }
-  return undefined;
+/** Put in by the build: the text of systemd/secretsfs@.service. However the program was installed, it knows its own unit. */
+declare const SECRETSFS_UNIT: string;
+
+function shippedUnit(): string | undefined {
+  return typeof SECRETSFS_UNIT === 'string' ? SECRETSFS_UNIT : undefined;
 }

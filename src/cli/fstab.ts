@@ -19,6 +19,24 @@ const OF_OTHERS = new Set(
    mand nomand silent loud comment pri helper uhelper allow_other default_permissions subtype`.split(/\s+/),
 );
 
+/** What a line of fstab may have beside the settings of `secretsfs mount`; each needs a value. For the manual page, too. */
+export const OWN_OPTIONS = {
+  config: 'file with the settings, in the place of /etc/secretsfs/NAME.yaml',
+  context: "SELinux's context of all files, in quotes if it has commas; ignored where no SELinux runs",
+  log: 'file that the log is appended to, in the place of the journal',
+} as const;
+/** Where the flag `--context` has another name here: `context` is SELinux's. */
+const OF_FLAG: Readonly<Record<string, string>> = { context: 'encryption-context' };
+
+/** Letters that mount(8) gives a helper: sfnv. For the manual page. */
+export const LETTERS = {
+  f: 'looks whether the options are right, and mounts nothing',
+  n: 'is taken, and changes nothing',
+  s: 'leaves out options that are unknown, in the place of refusing them',
+  v: 'says what was mounted',
+} as const;
+const LETTERS_GIVEN = new RegExp(`^-[${Object.keys(LETTERS).join('')}]+$`);
+
 export interface FstabMount {
   /** As fstab has it: mount(8) looks for it in the mount table. */
   readonly source: string;
@@ -47,16 +65,13 @@ export function parseFstabMount(argv: readonly string[], settings: readonly Sett
       hint: 'mount -t secretsfs NAME DIRECTORY; it is mount(8) that calls this',
     });
   }
-  const found = { config: undefined, context: undefined, log: undefined } as Record<
-    string,
-    string | undefined
-  >;
+  const found: Partial<Record<keyof typeof OWN_OPTIONS, string>> = {};
   const flags: string[] = [];
   for (const option of options) {
     const at = option.indexOf('=');
     const name = at === -1 ? option : option.slice(0, at);
     const value = at === -1 ? undefined : unquoted(option.slice(at + 1));
-    if (Object.hasOwn(found, name)) found[name] = needed(name, value);
+    if (isOwn(name)) found[name] = needed(name, value);
     else if (!OF_OTHERS.has(name) && !/^[xX]-/.test(name)) {
       const flag = flagOf(name, value, settings);
       if (flag !== undefined) flags.push(flag);
@@ -70,11 +85,11 @@ export function parseFstabMount(argv: readonly string[], settings: readonly Sett
     source,
     mountpoint: path.resolve(mountpoint),
     instance: isNamed ? place : undefined,
-    config: found['config'] ?? (isNamed ? path.join(CONFIG_DIRECTORY, `${place}.yaml`) : undefined),
+    config: found.config ?? (isNamed ? path.join(CONFIG_DIRECTORY, `${place}.yaml`) : undefined),
     bundle: isBundle ? place : undefined,
     flags,
-    selinuxContext: found['context'],
-    log: found['log'],
+    selinuxContext: found.context,
+    log: found.log,
     isFake: letters.has('f'),
     isVerbose: letters.has('v'),
   };
@@ -98,7 +113,7 @@ function parseArguments(argv: readonly string[]): {
       const value = rest === '' ? argv[i] : rest;
       if (value === undefined) throw new UsageError(`cannot mount: -${letter} needs a value`);
       if (letter === 'o') options.push(...splitOptions(value));
-    } else if (/^-[sfnv]+$/.test(arg)) for (const each of arg.slice(1)) letters.add(each);
+    } else if (LETTERS_GIVEN.test(arg)) for (const each of arg.slice(1)) letters.add(each);
     else if (arg.startsWith('-')) throw new UsageError(`cannot mount: unknown option ${quote(arg)}`);
     else places.push(arg);
   }
@@ -120,19 +135,27 @@ function needed(name: string, value: string | undefined): string {
   throw new UsageError(`cannot mount: the option ${name} needs a value`, { hint: `${name}=…` });
 }
 
+function isOwn(name: string): name is keyof typeof OWN_OPTIONS {
+  return Object.hasOwn(OWN_OPTIONS, name);
+}
+
+/** A flag of `mount` as an option of fstab. */
+export function optionName(flag: string): string {
+  return OF_FLAG[flag] ?? flag;
+}
+
 /** undefined: there is no such option. */
 function flagOf(
   name: string,
   value: string | undefined,
   settings: readonly SettingName[],
 ): string | undefined {
-  // context= is SELinux's.
-  const wanted = name === 'encryption-context' ? 'context' : name;
-  const setting = settings.find((each) => flagName(each) === wanted);
+  const setting = settings.find((each) => optionName(flagName(each)) === name);
   const options = setting === undefined ? undefined : FLAGS[setting];
-  if (options === undefined) return undefined;
-  if (value === undefined && options.type === 'boolean') return `--${wanted}`;
-  return `--${wanted}=${needed(name, value)}`;
+  if (setting === undefined || options === undefined) return undefined;
+  const flag = flagName(setting);
+  if (value === undefined && options.type === 'boolean') return `--${flag}`;
+  return `--${flag}=${needed(name, value)}`;
 }
 
 function unknown(name: string, settings: readonly SettingName[]): UsageError {

@@ -7,7 +7,10 @@ import { before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { COMMANDS } from '../../src/cli/commands.ts';
-import { SECTION_NAMES, SETTING_NAMES } from '../../src/daemon/config.ts';
+import { LETTERS, OWN_OPTIONS, optionName, parseFstabMount } from '../../src/cli/fstab.ts';
+import { mount } from '../../src/cli/mount.ts';
+import { FLAGS } from '../../src/cli/options.ts';
+import { flagName, SECTION_NAMES, SETTING_NAMES } from '../../src/daemon/config.ts';
 import { runInProcess } from '../support/cli.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -24,8 +27,9 @@ before(async (t) => {
 
 const pagePath = (name: string) => path.join(directory, 'man', 'man1', `${name}.1`);
 const pageFile = (command: string) => pagePath(`secretsfs-${command.replace(' ', '-')}`);
+const LINK = 'man8/mount.fuse.secretsfs.8';
 const allPages = () =>
-  ['man1', 'man5'].flatMap((section) =>
+  ['man1', 'man5', 'man8'].flatMap((section) =>
     readdirSync(path.join(directory, 'man', section)).map((name) =>
       path.join(directory, 'man', section, name),
     ),
@@ -77,9 +81,35 @@ test('the page of the program lists every command; that of the config every sett
   for (const name of [...SETTING_NAMES, ...SECTION_NAMES]) assert.match(config, new RegExp(`\\b${name}\\b`));
 });
 
+test('the page of mount.secretsfs has every option that a line of fstab may have, and no other', () => {
+  const page = shown(path.join(directory, 'man/man8/mount.secretsfs.8'));
+  const [, options = ''] = / OPTIONS (.*) Letters /.exec(page) ?? [];
+  const own = Object.entries(OWN_OPTIONS).flatMap(([name, describe]) => `${name}=VALUE ${describe}`);
+  const flags = mount.settings.flatMap((setting) => {
+    const { type, describe } = FLAGS[setting] ?? {};
+    return describe === undefined
+      ? []
+      : `${optionName(flagName(setting))}${type === 'boolean' ? '' : '=VALUE'} ${describe}`;
+  });
+  for (const option of [...own, ...flags])
+    assert.ok(options.includes(` ${option}`) || options.startsWith(option), option);
+  const tags = [...options.matchAll(/(?<= |^)([a-z-]+)=VALUE /g)].map(([, name = '']) => name);
+  assert.ok(tags.length > 30, `${tags}`);
+  for (const name of tags) parseFstabMount(['web', '/m', '-o', `${name}=1`], mount.settings);
+  for (const letter of Object.keys(LETTERS)) assert.match(page, new RegExp(` -${letter} `));
+});
+
+test('npm -g installs every page', () => {
+  const { man } = JSON.parse(readFileSync(path.join(REPOSITORY, 'package.json'), 'utf8'));
+  const pages = allPages().map((file) => `dist/man/${path.relative(path.join(directory, 'man'), file)}`);
+  assert.deepEqual([...man].sort(), pages.sort());
+});
+
 test('mandoc and groff have nothing to say of any page', () => {
-  const pages = allPages();
-  assert.equal(pages.length, COMMANDS.length + 2);
+  const link = path.join(directory, 'man', LINK);
+  assert.equal(readFileSync(link, 'utf8'), '.so man8/mount.secretsfs.8\n');
+  const pages = allPages().filter((page) => page !== link);
+  assert.equal(pages.length, COMMANDS.length + 3);
   for (const [command, args] of [
     ['mandoc', ['-Tlint', '-Wwarning']],
     ['groff', ['-man', '-ww', '-Tutf8', '-z']],
