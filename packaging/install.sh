@@ -2,7 +2,7 @@
 # Installs secretsfs from this directory, upgrades it, or removes it, where there is no package manager for it.
 #
 #   ./install.sh                          installs or upgrades; mounts that run stay up
-#   ./install.sh --root DIR               into the tree DIR (for a package of your own: rpmbuild's %install); runs nothing there
+#   ./install.sh --root DIR               into the tree DIR (for a package of your own, as secretsfs.spec); runs nothing there
 #   ./install.sh --uninstall [--purge]    unmounts, and removes what was installed; --purge: what it made by itself, too
 set -eu
 

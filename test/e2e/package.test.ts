@@ -4,31 +4,33 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { cp, readdir, readFile } from 'node:fs/promises';
+import { cp, open as openFile, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { writeArchive } from '../../src/bundle/archive.ts';
-import { KEY, sealTest } from '../support/bundles.ts';
-import { debianRoot } from '../support/debian.ts';
 import { blocksOf } from '../support/documents.ts';
-import { file } from '../support/entries.ts';
-import { Packages } from '../support/packages.ts';
+import {
+  differences,
+  filesOf,
+  install,
+  machineWith,
+  pidOf,
+  putBundle,
+  readAllTheTime,
+  SETTINGS,
+  statusOf,
+  storeOf,
+} from '../support/package-machine.ts';
+import { buildRpm, filesOfDeb, filesOfRpm, installRpm, Packages } from '../support/packages.ts';
 import { REPOSITORY } from '../support/paths.ts';
 import { eventually, must, run } from '../support/program.ts';
 import { patient } from '../support/slowness.ts';
 import { scriptOf, stepsOf } from '../support/steps.ts';
-import { Systemd } from '../support/systemd.ts';
+import type { Systemd } from '../support/systemd.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-const [V1, V2] = ['7.1.0', '7.2.0'];
+const [V1, V2, BROKEN] = ['7.1.0', '7.2.0', '7.3.0'];
 const UNIT = 'secretsfs@web.service';
 const MOUNTPOINT = '/srv/web';
-const SETTINGS = 'bundle: /etc/secretsfs/web.enc\nacceptKey: local:/etc/secretsfs/key\n';
-const EVERY_FILE = ['/', '-xdev', '-printf', '%p\\n'];
-/** What dpkg, systemd and the account tools write for themselves. */
-const OF_THE_SYSTEM =
-  /^\/(var\/(log|cache|tmp)\/|var\/lib\/(dpkg|systemd)\/|etc\/(passwd|group|shadow|gshadow)-$|etc\/\.pwd\.lock$|root\/)/;
-
 /** The other architecture, and building twice, in scripts/soak: each is half a minute of work. */
 const SOAK = process.env['SECRETSFS_SOAK'] !== undefined;
 const ARCHITECTURES = SOAK ? ['amd64', 'arm64'] : ['amd64'];
@@ -54,55 +56,6 @@ after(() => packages.remove());
 const debOf = (out: string, version: string, arch = 'amd64') =>
   packages.path(out, `secretsfs_${version}-1_${arch}.deb`);
 
-async function machineWith(t: TestContext, deb?: string): Promise<Systemd> {
-  const machine = await Systemd.machine(t, await debianRoot());
-  if (deb !== undefined) await install(machine, deb);
-  return machine;
-}
-
-/** dpkg -i; what it said. */
-async function install(machine: Systemd, deb: string): Promise<string> {
-  await cp(deb, machine.path('/root/secretsfs.deb'));
-  return machine.must('/bin/sh', ['-c', 'dpkg -i /root/secretsfs.deb 2>&1']);
-}
-
-const filesOf = async (machine: Systemd) => new Set((await machine.must('find', EVERY_FILE)).split('\n'));
-
-/** What is there that was not, and the reverse. */
-async function differences(machine: Systemd, before: ReadonlySet<string>): Promise<string[]> {
-  const now = await filesOf(machine);
-  const changed = [...now, ...before].filter((name) => !(now.has(name) && before.has(name)));
-  const isOurs = (name: string) => /secretsfs/.test(name) && !name.startsWith('/root/');
-  return changed.filter((name) => (isOurs(name) || !OF_THE_SYSTEM.test(name)) && name !== '/root').sort();
-}
-
-async function putBundle(machine: Systemd, secret: string): Promise<void> {
-  await machine.write('/etc/secretsfs/key', KEY, 0o400);
-  const tar = await writeArchive([file('secret', secret)]);
-  await machine.write('/etc/secretsfs/web.enc', await sealTest(tar, { serial: Date.now() }));
-  await machine.write('/etc/secretsfs/web.yaml', SETTINGS);
-}
-
-/** Reads the file until it is told to stop. */
-function readAllTheTime(name: string): { stop(): Promise<{ reads: number; failed: string[] }> } {
-  const failed: string[] = [];
-  let [reads, goesOn] = [0, true];
-  const reading = (async () => {
-    while (goesOn) {
-      reads += 1;
-      const text = await readFile(name, 'utf8').catch((error: unknown) => String(error));
-      if (text !== 'one') failed.push(text);
-    }
-  })();
-  return {
-    async stop() {
-      goesOn = false;
-      await reading;
-      return { reads, failed };
-    },
-  };
-}
-
 async function sha256(name: string): Promise<string> {
   return createHash('sha256')
     .update(await readFile(name))
@@ -118,6 +71,23 @@ async function areTheSame(): Promise<void> {
     assert.equal(await sha256(packages.path('again', name)), await sha256(packages.path('one', name)), name);
 }
 if (SOAK) test('the same sources make the same packages, byte for byte', areTheSame);
+
+test('man finds and reads each page of the package', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await must('dpkg-deb', ['--extract', debOf('one', V1), directory]);
+  const man = path.join(directory, 'usr/share/man');
+  await must('mandb', ['--quiet', '--create', '--user-db', man]);
+  const files = (await readdir(man, { recursive: true })).filter((name) => name.endsWith('.gz'));
+  assert.ok(files.length > 40, `${files.length} pages were found`);
+  for (const file of files) {
+    const [, name = '', section = ''] = /^man\d\/(.*)\.(\d)\.gz$/.exec(file) ?? [];
+    assert.match(await must('whatis', ['-M', man, '-s', section, name]), /^\S+ \(\d\) +- \S/, file);
+  }
+  const page = await must('man', ['-M', man, '8', 'mount.fuse.secretsfs'], {
+    env: { ...process.env, MANPAGER: 'cat' },
+  });
+  assert.match(page, /encryption-context=VALUE/);
+});
 
 /** elf.h: e_machine. */
 const MACHINES: Readonly<Record<number, string>> = { 62: 'amd64', 183: 'arm64' };
@@ -145,53 +115,122 @@ for (const arch of ARCHITECTURES) {
   });
 }
 
-test('upgraded and downgraded under a mount no read fails, and purged nothing of it is left', async (t) => {
+test('installed, upgraded, downgraded and repaired under a mount no read fails, and purged nothing of it is left', async (t) => {
   const machine = await machineWith(t);
+  const sh = (script: string) => machine.run('/bin/sh', ['-c', `{ ${script}; } 2>&1`]);
   const before = await filesOf(machine);
-  await install(machine, debOf('one', V1));
+  const users = await machine.must('cat', ['/etc/passwd']);
+  const said = await install(machine, debOf('one', V1));
+  const next = said.split('\n').filter((line) => line.startsWith('secretsfs: '));
+  assert.equal(next.length, 3, said);
+  assert.match(said, /systemctl enable --now secretsfs@web/);
   assert.equal((await machine.must('secretsfs', ['--version'])).trim(), V1);
   assert.equal((await machine.run('which', ['node'])).code, 1);
   await putBundle(machine, 'one');
   await machine.must('mkdir', [MOUNTPOINT]);
   await machine.write('/etc/secretsfs/web.yaml', `${SETTINGS}mountpoint: ${MOUNTPOINT}\n`);
   await machine.must('systemctl', ['enable', '--now', UNIT]);
-  const status = async () => JSON.parse(await machine.must('secretsfs', ['status', 'web', '--json']))[0];
-  const pids = async () => {
-    const { processes } = (await status()) as { processes: { role: string; pid: number }[] };
-    const pidOf = (role: string) => processes.find((each) => each.role === role)?.pid;
-    return { supervisor: pidOf('supervisor'), server: pidOf('server') };
-  };
-  const [first] = [await pids()];
-  const reader = readAllTheTime(machine.path(`${MOUNTPOINT}/secret`));
+  const secret = machine.path(`${MOUNTPOINT}/secret`);
+  const [first, firstServer] = [await pidOf(machine, 'supervisor'), await pidOf(machine, 'server')];
+  const reader = readAllTheTime(secret);
 
   const upgraded = await install(machine, debOf('two', V2));
-  assert.match(upgraded, /web: replaced /);
-  assert.equal((await machine.must('secretsfs', ['--version'])).trim(), V2);
-  const second = await pids();
-  assert.equal(second.supervisor, first.supervisor);
-  assert.notEqual(second.server, first.server);
-  const program = await machine.must('cat', [`/proc/${second.server}/cmdline`]);
-  assert.match(program, /\/usr\/lib\/secretsfs\/bin\/node/);
+  assert.match(upgraded, /^web: replaced .*, supervisor$/m);
+  assert.doesNotMatch(upgraded, /^secretsfs: next/m);
+  assert.equal((await statusOf(machine)).version, V2);
+  const [second, server] = [await pidOf(machine, 'supervisor'), await pidOf(machine, 'server')];
+  assert.notEqual(second, first);
+  assert.notEqual(server, firstServer);
+  assert.match(await machine.must('cat', [`/proc/${server}/cmdline`]), /\/usr\/lib\/secretsfs\/bin\/node/);
   for (const name of ['man/man1/secretsfs.1.gz', 'bash-completion/completions/secretsfs'])
     await machine.must('test', ['-s', `/usr/share/${name}`]);
 
-  assert.match(await install(machine, debOf('one', V1)), /web: replaced /);
-  assert.equal((await machine.must('secretsfs', ['--version'])).trim(), V1);
-  assert.equal((await pids()).supervisor, first.supervisor);
-  const { reads, failed } = await reader.stop();
-  assert.deepEqual(failed.slice(0, 3), []);
+  // What a supervisor of another version would hand over this one can't read.
+  const note = `${await storeOf(machine)}/handover`;
+  const record = await machine.must('cat', [note]);
+  await machine.must('sed', ['-i', 's/"version":1/"version":0/', note]);
+  const downgraded = await install(machine, debOf('one', V1));
+  assert.match(downgraded, /^web: replaced server/m);
+  assert.match(downgraded, /^web: the supervisor stays: this version can not go on with what it holds$/m);
+  assert.equal(await pidOf(machine, 'supervisor'), second);
+  await machine.write('/root/record', record, 0o600);
+  await machine.must('cp', ['/root/record', note]);
+
+  // One whose server does not start: dpkg has nothing against it, and the mount stays with what it has.
+  await machine.must('truncate', ['-s', '0', '/usr/lib/secretsfs/dist/server.mjs']);
+  const refused = await sh('/usr/lib/secretsfs/after-install');
+  assert.match(refused.stdout, /the mount web goes on with the program that it was started with/);
+  assert.equal(refused.code, 0);
+  assert.equal(await pidOf(machine, 'supervisor'), second);
+  // One that does not run at all is dpkg's, until the one before is there again.
+  await cp(await packages.broken(debOf('one', V1), BROKEN), machine.path('/root/secretsfs.deb'));
+  const failed = await sh('dpkg -i /root/secretsfs.deb');
+  assert.match(failed.stdout, /the program does not run here/);
+  assert.equal(failed.code, 1);
+  const state = async () => {
+    const status = await machine.must('dpkg-query', ['-s', 'secretsfs']);
+    return /^Status: \S+ ok (.*)$/m.exec(status)?.[1];
+  };
+  assert.equal(await state(), 'half-configured');
+  assert.match(await install(machine, debOf('one', V1)), /^web: replaced .*, supervisor$/m);
+  assert.equal(await state(), 'installed');
+  const { reads, failed: failures } = await reader.stop();
+  assert.deepEqual(failures.slice(0, 3), []);
   assert.ok(reads > 100, `${reads} reads`);
 
+  // Something that nobody answers for keeps the package, and what was stopped comes back.
+  const dead =
+    'exec 3<>/dev/fuse; mount -i -t fuse -o subtype=secretsfs,fd=3,rootmode=40000,user_id=0,group_id=0 x /mnt';
+  await machine.must('systemd-run', ['--unit=dead', 'bash', '-c', `${dead}; exec sleep infinity`]);
+  // To look at it would wait for who serves it.
+  await eventually(() => machine.must('grep', ['-q', ' /mnt ', '/proc/self/mountinfo']));
+  const kept = await sh('dpkg --remove secretsfs');
+  assert.match(kept.stdout, /nothing is removed: this is mounted still, and umount would end it: \/mnt/);
+  assert.equal(kept.code, 1);
+  assert.equal(await state(), 'installed');
+  await machine.must('systemctl', ['stop', 'dead']);
+  await machine.must('umount', ['/mnt']);
+  await machine.must('secretsfs', ['wait', 'web', '--restarts']);
+
+  // Who has a file open keeps no mount from ending.
+  const open = await openFile(secret);
+  t.after(() => open.close());
   const removed = await machine.must('/bin/sh', ['-c', 'dpkg --purge secretsfs 2>&1']);
   assert.match(removed, /stopping secretsfs@web\.service, which unmounts it/);
   assert.match(removed, /\/etc\/secretsfs stays, with what is yours: key web\.enc web\.yaml/);
   assert.equal((await machine.run('mountpoint', ['-q', MOUNTPOINT])).code, 32);
+  await assert.rejects(open.read(Buffer.alloc(3), 0, 3, 0));
   const mine = ['/etc/secretsfs', ...['key', 'web.enc', 'web.yaml'].map((name) => `/etc/secretsfs/${name}`)];
   assert.deepEqual(await differences(machine, before), [...mine, MOUNTPOINT].sort());
-  assert.deepEqual(
-    await readdir(machine.path('/run')).then((names) => names.filter((name) => /secretsfs/.test(name))),
-    [],
+  const inMemory = ['/run', '/tmp', '/dev', '-name', '*secretsfs*'];
+  assert.equal(await machine.must('find', inMemory), '');
+  assert.equal(
+    await machine.must('systemctl', ['list-units', '--all', '--plain', '--no-legend', 'secretsfs*']),
+    '',
   );
+  // Their numbers are never given to others: packaging/after-remove.
+  const left = (await machine.must('cat', ['/etc/passwd'])).replace(users, '').trim().split('\n');
+  assert.deepEqual(
+    left.map((line) => line.split(':')[0]).sort(),
+    ['agent', 'server', 'unsealer'].map((role) => `secretsfs-${role}`),
+  );
+});
+
+test('doctor knows the unit of its package, and sees another one in its place', async (t) => {
+  const machine = await machineWith(t, debOf('one', V1));
+  const unit = async () => {
+    const env = ['AWS_EC2_METADATA_DISABLED=true', 'secretsfs', 'doctor', 'web', '--json'];
+    const { findings } = JSON.parse((await machine.run('env', env)).stdout);
+    return findings.find(({ id }: { id: string }) => id === 'unit');
+  };
+  assert.deepEqual(await unit().then(({ state, found }) => [state, found]), [
+    'ok',
+    '/usr/lib/systemd/system/secretsfs@.service',
+  ]);
+  const old = '/etc/systemd/system/secretsfs@.service';
+  await machine.write(old, '[Service]\nType=notify\nExecStart=/usr/bin/secretsfs mount\n');
+  const { state, found } = await unit();
+  assert.deepEqual([state, found], ['warning', `${old} is not the one that this version ships`]);
 });
 
 test('install.sh of the tarball installs, upgrades and removes the same', async (t) => {
@@ -347,11 +386,39 @@ test('after what README says to do, nginx has its certificate from memory, after
   await machine.must('umount', ['/srv/web-secrets']);
 });
 
-test('npm -g installs the package of npm pack, and it runs', async (t) => {
+/** Where in the package of npm is what a Debian package installs. */
+const OF_NPM: readonly (readonly [RegExp, string])[] = [
+  [/^\/etc\/secretsfs\/example\.yaml$/, 'packaging/example.yaml'],
+  [/^\/usr\/lib\/secretsfs\/dist\/(.*)$/, 'dist/$1'],
+  [/^\/usr\/lib\/systemd\/user\/secretsfs@(.*)$/, 'systemd/secretsfs-user@$1'],
+  [/^\/usr\/lib\/systemd\/system\/(.*)$/, 'systemd/$1'],
+  [/^\/usr\/lib\/(sysusers|tmpfiles)\.d\/secretsfs\.conf$/, 'systemd/secretsfs.$1.conf'],
+  [/^\/usr\/share\/secretsfs\/(.*)$/, 'systemd/$1'],
+  [/^\/usr\/share\/man\/(.*)\.gz$/, 'dist/man/$1'],
+  [/^\/usr\/share\/bash-completion\/.*$/, 'dist/completions/bash'],
+  [/^\/usr\/share\/(zsh|fish)\/.*$/, 'dist/completions/$1'],
+  [/^\/usr\/share\/doc\/secretsfs\/README\.md$/, 'README.md'],
+  [/^\/usr\/share\/doc\/secretsfs\/changelog\.gz$/, 'CHANGELOG.md'],
+  [/^\/usr\/share\/doc\/secretsfs\/(?:examples\/)?(.*\.(?:md|svg|txt|yaml|json))$/, 'docs/$1'],
+];
+/** Node.js, and packages that npm brings by itself; links that npm makes, or README; what is dpkg's; and names that follow from contents. */
+const NOT_OF_NPM =
+  /^\/usr\/(lib\/secretsfs\/(bin|node_modules)\/|s?bin\/|lib\/secretsfs\/(after-install|before-remove)$|share\/lintian\/|share\/doc\/secretsfs\/(copyright|changelog\.Debian\.gz)$|lib\/secretsfs\/dist\/\w+-parts\/)/;
+
+test('npm -g installs what the Debian package does, but for Node.js, and it runs', async (t) => {
   const directory = await temporaryDirectory(t);
   // Without prepack: it would build dist/ below the tests that use it.
   await must('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory, REPOSITORY]);
   const [archive = ''] = await readdir(directory);
+  const packed = (await must('tar', ['-tzf', path.join(directory, archive)])).split('\n');
+  const installedByDebian = (await filesOfDeb(debOf('one', V1))).filter(({ mode }) => !mode.startsWith('d'));
+  assert.ok(installedByDebian.length > 100, `${installedByDebian.length} files were found`);
+  for (const { name } of installedByDebian) {
+    if (NOT_OF_NPM.test(name)) continue;
+    const [pattern, place] = OF_NPM.find(([each]) => each.test(name)) ?? [];
+    assert.ok(pattern !== undefined && place !== undefined, `${name} has no place in the package of npm`);
+    assert.ok(packed.includes(`package/${name.replace(pattern, place)}`), name);
+  }
   const prefix = path.join(directory, 'prefix');
   const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', '--silent'];
   await must('npm', ['install', '-g', '--prefix', prefix, ...flags, path.join(directory, archive)], {
@@ -359,9 +426,35 @@ test('npm -g installs the package of npm pack, and it runs', async (t) => {
   });
   const { version } = JSON.parse(await readFile(path.join(REPOSITORY, 'package.json'), 'utf8'));
   assert.equal((await must(path.join(prefix, 'bin/secretsfs'), ['--version'])).trim(), version);
-  const installed = path.join(prefix, 'lib/node_modules/secretsfs');
-  const systemd = (await readdir(path.join(installed, 'systemd'))).sort();
-  assert.deepEqual(systemd, (await readdir(path.join(REPOSITORY, 'systemd'))).sort());
+  for (const page of ['man1/secretsfs.1', 'man5/secretsfs.yaml.5', 'man8/mount.secretsfs.8'])
+    assert.match(await readFile(path.join(prefix, 'share/man', page), 'utf8'), /^\.TH /);
   const keygen = await run(path.join(prefix, 'bin/secretsfs'), ['keygen', path.join(directory, 'key')]);
   assert.equal(keygen.code, 0, keygen.stderr);
 });
+
+/** What the RPM leaves to Debian. */
+const OF_DEBIAN = /^\/usr\/share\/(lintian\/|doc\/secretsfs\/changelog)/;
+
+async function isAnRpm(t: TestContext): Promise<void> {
+  const directory = await temporaryDirectory(t);
+  const rpm = await buildRpm(packages.path('one', `secretsfs-${V1}-linux-amd64.tar.gz`), directory);
+  const ofDeb = (await filesOfDeb(debOf('one', V1))).filter(
+    ({ name, mode }) => !OF_DEBIAN.test(name) && (!mode.startsWith('d') || /\/secretsfs(\/|$)/.test(name)),
+  );
+  const ofRpm = await filesOfRpm(rpm);
+  assert.deepEqual(
+    ofRpm.map(({ flags: _, ...rest }) => rest),
+    ofDeb,
+  );
+  assert.deepEqual(
+    ofRpm.filter(({ flags }) => flags !== '').map(({ name, flags }) => [name, flags]),
+    [['/etc/secretsfs/example.yaml', 'cn']],
+  );
+  const root = path.join(directory, 'root');
+  await installRpm(rpm, root);
+  assert.match(
+    await must('chroot', [root, '/usr/bin/secretsfs', 'version']),
+    new RegExp(`^secretsfs ${V1} `),
+  );
+}
+if (SOAK) test('rpmbuild makes an RPM of the tarball, with the files of the Debian package', isAnRpm);

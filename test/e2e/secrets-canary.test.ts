@@ -189,7 +189,7 @@ const GROUPS: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     await mount.put(secretFile(secret));
     await watched.run('remount web --json');
     await watched.run('hook run one web --json');
-    await watched.run('upgrade web --json');
+    await watched.run('upgrade web --supervisor --json');
     await watched.run('unmount web --json', { removes: ['mnt/secret'] });
   },
 };
