@@ -27,6 +27,16 @@ http {
   }
 }
 `;
+const HAPROXY = `
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+frontend tls
+  bind 127.0.0.1:443 ssl crt /run/secrets/web/all.pem
+  http-request return status 200
+`;
 /** Of what the unit says itself, only how long it waits is otherwise. */
 const QUICK = '[Service]\nRestartSec=100ms\n';
 /** Also how long a reload may take: for the first start alone. */
@@ -39,7 +49,11 @@ let serial = Date.now();
 async function bundle(name: string, certificate: string): Promise<Buffer> {
   serial += 1;
   const issued = issue({ cn: name, serial: certificate });
-  const tar = await writeArchive([file('tls.crt', issued.certificate), file('tls.key', issued.key)]);
+  const tar = await writeArchive([
+    file('tls.crt', issued.certificate),
+    file('tls.key', issued.key),
+    file('all.pem', `${issued.certificate}${issued.key}`),
+  ]);
   return sealTest(tar, { serial, name });
 }
 
@@ -67,6 +81,56 @@ async function served(systemd: Systemd): Promise<string> {
   const look = 'openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -serial';
   return (await systemd.must('sh', ['-c', look])).trim().toLowerCase().replace('serial=', '');
 }
+
+/** The metadata service's address refuses everybody here, and is not even asked by who is in the unit. */
+async function isKeptFromMetadata(systemd: Systemd, unit: string): Promise<void> {
+  const connect = `exec python3 -c 'import socket; socket.create_connection(("169.254.169.254", 80), 1)'`;
+  const within = `echo $$ >/sys/fs/cgroup/system.slice/${unit}.service/cgroup.procs`;
+  await systemd.must('ip', ['address', 'add', '169.254.169.254/32', 'dev', 'lo']);
+  assert.match((await systemd.run('sh', ['-c', connect])).stderr, /ConnectionRefusedError/);
+  assert.match(
+    (await systemd.run('sh', ['-c', `${within}; ${connect}`])).stderr,
+    /PermissionError|TimeoutError|timed out/,
+  );
+}
+
+test('haproxy starts when its certificate is mounted and not before, serves it, and outlives the mount', async (t) => {
+  const systemd = await boot(t);
+  const dropIn = await readFile(path.join(REPOSITORY, 'systemd/haproxy-drop-in.conf'), 'utf8');
+  await systemd.write('/etc/systemd/system/haproxy.service.d/secretsfs.conf', dropIn);
+  await systemd.write('/etc/haproxy/haproxy.cfg', HAPROXY);
+  await configure(systemd, 'web');
+  await systemd.must('ip', ['link', 'set', 'lo', 'up']);
+  await systemd.must('systemctl', ['daemon-reload']);
+  await systemd.must('systemctl', ['start', '--no-block', 'haproxy']);
+  await eventually(async () => {
+    assert.match(await systemd.property(WEB, 'StatusText'), /^waits: /);
+  }, PATIENT_MS);
+  assert.deepEqual(await states(systemd, WEB, 'haproxy'), ['activating', 'inactive']);
+
+  await systemd.write('/etc/secretsfs/web.enc', await bundle('web', '01'));
+  await becomes(systemd, 'haproxy', 'active');
+  assert.equal(await served(systemd), '01');
+  await isKeptFromMetadata(systemd, 'haproxy');
+  assert.equal(await systemd.property('haproxy', 'MemorySwapMax'), '0');
+
+  const haproxy = await mainPid(systemd, 'haproxy');
+  await systemd.write('/etc/secretsfs/web.enc', await bundle('web', '02'));
+  await systemd.must('systemctl', ['reload', WEB]);
+  await systemd.must('systemctl', ['reload', 'haproxy']);
+  await eventually(async () => assert.equal(await served(systemd), '02'), PATIENT_MS);
+  await systemd.must('systemctl', ['stop', WEB]);
+  assert.equal(await served(systemd), '02');
+  assert.equal(await mainPid(systemd, 'haproxy'), haproxy);
+
+  // A mount that failed is no reason to start without its certificate.
+  await systemd.write('/etc/secretsfs/web.yaml', 'nonsense: true\n');
+  await systemd.must('systemctl', ['stop', 'haproxy']);
+  await systemd.must('systemctl', ['start', '--no-block', 'haproxy']);
+  await becomes(systemd, WEB, 'failed');
+  await eventually(async () => assert.equal(await systemd.property('haproxy', 'SubState'), 'start-pre'));
+  assert.equal(await systemd.property('haproxy', 'NRestarts'), '0');
+});
 
 test('nginx starts when its certificate is mounted and not before, and outlives whatever happens to the mount', async (t) => {
   const systemd = await boot(t);
@@ -102,14 +166,7 @@ test('nginx starts when its certificate is mounted and not before, and outlives 
   const app = await mainPid(systemd, APP);
 
   // Whoever owns a worker of nginx can't ask for the credentials of the instance; everybody else can.
-  const connect = `exec python3 -c 'import socket; socket.create_connection(("169.254.169.254", 80), 1)'`;
-  const within = 'echo $$ >/sys/fs/cgroup/system.slice/nginx.service/cgroup.procs';
-  await systemd.must('ip', ['address', 'add', '169.254.169.254/32', 'dev', 'lo']);
-  assert.match((await systemd.run('sh', ['-c', connect])).stderr, /ConnectionRefusedError/);
-  assert.match(
-    (await systemd.run('sh', ['-c', `${within}; ${connect}`])).stderr,
-    /PermissionError|TimeoutError|timed out/,
-  );
+  await isKeptFromMetadata(systemd, 'nginx');
   assert.equal(await systemd.property('nginx', 'MemorySwapMax'), '0');
 
   // Killed, and ended in order but not by systemctl: it comes again.
