@@ -212,19 +212,15 @@ export class Mount {
       source: this.#options.fsname,
       onBug: (operation, error) => log.error('bug', { operation, error: describeBug(error) }),
     });
-    const { pollMs, spreadMs } = this.#options;
-    this.#watch = watchSources(
-      { pollMs, spreadMs },
-      {
-        ...{ sources, openQueue },
-        known: (source) => this.#rotation.known()[source],
-        looked: (looks) => this.#rotation.noteLook(looks),
-        state: (state) => {
-          this.#noticing = state;
-        },
-        bug: (error) => log.error('bug', { error }),
+    this.#watch = watchSources(this.#options, {
+      ...{ sources, openQueue },
+      known: (source) => this.#rotation.known()[source],
+      looked: (looks) => this.#rotation.noteLook(looks),
+      state: (state) => {
+        this.#noticing = state;
       },
-    );
+      bug: (error) => log.error('bug', { error }),
+    });
     const native = this.#native;
     this.#mountWatch = watchMount(
       () => native.isMounted(),
