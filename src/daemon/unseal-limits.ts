@@ -16,6 +16,8 @@ export interface UnsealLimitOptions {
 const MINUTE_MS = 60_000;
 /** Of a minute's tokens: what may be spent at once. */
 const BURST = 0.5;
+/** Of a token: what sums of fractions come short by. Who waited as told is not to wait again. */
+const ROUNDING = 1e-9;
 /** More than a person asks for in a row; whoever else may speak on the control socket asks in a circle. */
 const ASKED_BURST = 20;
 /** Of a failure of this machine. */
@@ -84,8 +86,8 @@ export class UnsealLimits {
     const passedMs = Math.max(0, nowMs() - bucket.filledMs);
     bucket.tokens = Math.min(bucket.burst, bucket.tokens + (passedMs * perMinute) / MINUTE_MS);
     bucket.filledMs = nowMs();
-    if (bucket.tokens >= 1) {
-      bucket.tokens -= 1;
+    if (bucket.tokens > 1 - ROUNDING) {
+      bucket.tokens = Math.max(0, bucket.tokens - 1);
       return 0;
     }
     return Math.ceil(((1 - bucket.tokens) * MINUTE_MS) / perMinute);

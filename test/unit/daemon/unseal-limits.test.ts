@@ -30,6 +30,7 @@ test('in any minute there are never more attempts than a burst and the limit, an
         });
       },
     ),
+    { examples: [[4, [0, 3_605, 1_000]]] },
   );
 });
 
