@@ -49,10 +49,16 @@ export async function examine(received: readonly Received[], nowMs: number): Pro
     return { why, ...found };
   };
   try {
-    if (received.length === 1 && directory !== undefined)
-      return unusable(await findAlone(directory.fd, found));
-    if (received.length !== fds.length || fuse === undefined || directory === undefined || view === undefined)
-      return unusable('it is not a connection, a store and a view');
+    if (
+      received.length !== fds.length ||
+      fuse === undefined ||
+      directory === undefined ||
+      view === undefined
+    ) {
+      const isOne = received.filter(({ name }) => name === NAMES.store).length === 1;
+      const why = 'it is not a connection, a store and a view';
+      return unusable((isOne && directory !== undefined && (await findAlone(directory.fd, found))) || why);
+    }
     // Nothing is asked of a mount whose server is gone: not even what it is.
     if (deviceOf(directory.fd) === deviceOf(view.fd)) return unusable('the store is the mount');
     const owner = ownerOfStore(directory.fd);
@@ -83,13 +89,13 @@ export async function examine(received: readonly Received[], nowMs: number): Pro
 }
 
 /**
- * A store without its connection: who held that is gone, so that whatever is still mounted is dead. Puts into `found` what is to be
- * ended, and returns why it can't be gone on with.
+ * A store without the rest: nobody goes on with it. Puts into `found` what is to be ended; returns why it is none of ours, or has
+ * nothing to say.
  */
 async function findAlone(
   directoryFd: number,
   found: { store: RamfsStore | undefined; mount: KernelMount | undefined },
-): Promise<string> {
+): Promise<string | undefined> {
   const owner = ownerOfStore(directoryFd);
   const whyNot = await whyNoStore(directoryFd, owner);
   if (whyNot !== undefined) return `the store is none of ours: ${whyNot}`;
@@ -100,7 +106,7 @@ async function findAlone(
     // There is no view of it, and none to be closed.
     found.mount = new KernelMount(record.same.mountpoint, { ...record.mount, cloneFd: -1 });
   }
-  return 'its supervisor was gone when it was stopped';
+  return undefined;
 }
 
 async function isInTable({ mount, same }: HandoverRecord): Promise<boolean> {

@@ -6,13 +6,13 @@
  * end leaves its mount only where systemd says that it starts another and holds all of the descriptors, from its first moment on.
  */
 import { placeOf } from '../fuse/mountpoint.ts';
-import type { RamfsStore } from '../store/ramfs.ts';
 import {
   forgetDescriptors,
   isHandedDescriptors,
   keepDescriptor,
   receivedDescriptors,
 } from '../system/fd-store.ts';
+import { endLeftProcesses } from '../system/left-processes.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import { serviceState } from '../system/systemd-job.ts';
 import type { Engine } from './engine.ts';
@@ -21,7 +21,6 @@ import { encodeRecord, HANDOVER, type HandoverRecord, sameOf, whatDiffers } from
 import type { Log } from './log.ts';
 import type { Ground } from './restored.ts';
 import type { SupervisorOptions } from './supervisor-options.ts';
-import { showStore } from './wiper.ts';
 
 export interface HandoverPorts {
   readonly log: Log;
@@ -37,9 +36,9 @@ export interface KeepingSystemd {
   received(): ReturnType<typeof receivedDescriptors>;
   keep(name: string, fd: number): Promise<boolean>;
   forget(name: string): Promise<boolean>;
-  /** To the unit that wipes. */
-  show(instance: string, directoryFd: number): void;
   state(): ReturnType<typeof serviceState>;
+  /** What the process before this one left running. */
+  endOthers(): void;
 }
 
 const SYSTEMD: KeepingSystemd = {
@@ -47,8 +46,8 @@ const SYSTEMD: KeepingSystemd = {
   received: () => receivedDescriptors(process.env, process.pid),
   keep: keepDescriptor,
   forget: forgetDescriptors,
-  show: showStore,
   state: serviceState,
+  endOthers: endLeftProcesses,
 };
 
 type Kept = Omit<Ground, 'control'>;
@@ -70,6 +69,7 @@ export class Handover {
   async take(options: SupervisorOptions, users: ProcessUsers): Promise<Handed | undefined> {
     const received = this.#systemd.received();
     if (received.length === 0) return undefined;
+    this.#systemd.endOthers();
     const { nowMs } = this.#ports;
     const handed = await examine(received, nowMs());
     if (!isUsable(handed)) return this.#discard(handed);
@@ -77,7 +77,6 @@ export class Handover {
     const place = await placeOf(options.mountpoint).catch(() => options.mountpoint);
     const other = whatDiffers(record.same, sameOf(options, place, users));
     if (other !== undefined) return this.refuse(handed, `another ${other} is wanted`);
-    this.#systemd.show(record.same.instance, handed.restored.store.directoryFd);
     return handed;
   }
 
@@ -85,6 +84,7 @@ export class Handover {
   async takeNothing(why: string): Promise<void> {
     const received = this.#systemd.received();
     if (received.length === 0) return;
+    this.#systemd.endOthers();
     const handed = await examine(received, this.#ports.nowMs());
     if (isUsable(handed)) await this.refuse(handed, why);
     else await this.#discard(handed);
@@ -112,7 +112,6 @@ export class Handover {
       this.#isKept = false;
       this.#ports.log.warn('notify-failed', { error: (error as Error).message });
     }
-    if (this.#isKept) this.#systemd.show(same.instance, store.directoryFd);
   }
 
   /** systemd starts another in the place of this process, and has what that needs: this one may just end. Never throws. */
@@ -129,18 +128,18 @@ export class Handover {
     for (const name of Object.values(NAMES)) await this.#systemd.forget(name).catch(() => false);
   }
 
-  async #discard({ why, store, mount }: Unusable): Promise<undefined> {
+  async #discard(unusable: Unusable): Promise<undefined> {
     this.#isKept = false;
-    this.#ports.log.warn('not-resumed', { why });
-    await mount?.unmount().catch(() => undefined);
-    await wipe(store);
-    mount?.close();
+    await endUnusable(unusable, this.#ports.log);
     await this.forget();
   }
 }
 
-/** As far as it can be: what comes next is another store. */
-async function wipe(store: RamfsStore | undefined): Promise<void> {
+/** Unmounts and wipes as far as it can be: what comes next is another store. Never throws. */
+export async function endUnusable({ why, store, mount }: Unusable, log: Log): Promise<void> {
+  log.warn('not-resumed', { why });
+  await mount?.unmount().catch(() => undefined);
   await store?.wipeAll().catch(() => undefined);
   store?.close();
+  mount?.close();
 }

@@ -61,7 +61,11 @@ const DEMANDS: readonly Demand[] = [
   },
   { key: 'MemorySwapMax', wanted: /^0$/, why: 'plaintext can be swapped out' },
   { key: 'LimitCORE', wanted: /^0(:0)?$/, why: 'a process could be dumped' },
-  { key: 'KillMode', wanted: /^mixed$/, why: 'a stop ends the processes before they unmount and wipe' },
+  {
+    key: 'KillMode',
+    wanted: /^(process|mixed)$/,
+    why: 'a stop ends the processes before they unmount and wipe',
+  },
   { key: 'Restart', wanted: /^(always|on-failure)$/, why: 'nobody starts it again' },
   {
     key: 'OOMPolicy',

@@ -4,12 +4,14 @@ import fs from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { examine, isUsable, NAMES } from '../../src/daemon/handed.ts';
 import { encodeRecord, HANDOVER, type Same } from '../../src/daemon/handover-record.ts';
+import { endLeftStores } from '../../src/daemon/left-store.ts';
 import { lastControl } from '../../src/store/handed.ts';
 import { RamfsStore } from '../../src/store/ramfs.ts';
 import { CONTROL, type Control } from '../../src/store/shared.ts';
 import { mountIdOf } from '../../src/system/mountinfo.ts';
 import { makeFilesystem } from '../../src/system/mounts.ts';
 import { deviceOf } from '../../src/system/statx.ts';
+import { FakeLog } from '../support/fake-log.ts';
 
 const SERVER = { serverUid: 1_879_100_000, serverGid: 1_879_100_000 };
 const user = (uid: number) => ({ uid, gid: uid });
@@ -80,7 +82,7 @@ test('a store alone is one that nobody goes on with: it is left to be wiped, and
   assert.ok(alone);
   const found = await examine([alone], Date.now());
   assert.ok(!isUsable(found));
-  assert.equal(found.why, 'its supervisor was gone when it was stopped');
+  assert.equal(found.why, 'it is not a connection, a store and a view');
   assert.equal(found.store?.directoryFd, store.directoryFd);
   assert.equal(found.mount, undefined, 'another filesystem is not unmounted for it');
   const directory = fs.openSync('/run', fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
@@ -88,7 +90,28 @@ test('a store alone is one that nobody goes on with: it is left to be wiped, and
   assert.deepEqual([isOpen(directory), isOpen(fds.store)], [false, true]);
 });
 
-test('what is not exactly a connection, a store and a view is closed', async (t) => {
+test('endLeftStores() wipes what a process holds of one instance, and touches nothing else', async (t) => {
+  const { store, path, fds } = handed(t);
+  fs.writeFileSync(`${path}/gen-1`, 'a secret');
+  const image = fs.openSync(`${path}/gen-1`, 'r');
+  t.after(() => fs.closeSync(image));
+  const content = () => fs.readFileSync(`/proc/self/fd/${image}`, 'latin1').replaceAll('\0', '');
+  fs.writeFileSync(`/proc/self/fd/${fds.view}/handover`, JSON.stringify({ instance: 'web' }));
+  const log = new FakeLog();
+  assert.equal(await endLeftStores('other', log, process.pid), 0);
+  assert.equal(content(), 'a secret');
+  assert.equal(await endLeftStores('web', log, process.pid), 1);
+  assert.equal(content(), '');
+  assert.deepEqual(
+    fs.readdirSync(path).filter((name) => name.startsWith('gen-')),
+    [],
+  );
+  assert.deepEqual(log.events, ['not-resumed']);
+  assert.deepEqual(fs.readdirSync(`/proc/self/fd/${fds.view}/`), ['handover'], 'it is no store of ours');
+  assert.ok(isOpen(store.directoryFd), 'and what the process itself has open stays so');
+});
+
+test('what is not exactly a connection, a store and a view is closed, but for the store', async (t) => {
   for (const spoil of [
     (all: ReturnType<ReturnType<typeof handed>['received']>) => all.slice(1),
     (all: ReturnType<ReturnType<typeof handed>['received']>) => [
@@ -100,7 +123,8 @@ test('what is not exactly a connection, a store and a view is closed', async (t)
     const { received, fds } = handed(t);
     const all = spoil(received());
     assert.equal(await whyNot(all), 'it is not a connection, a store and a view');
-    for (const { fd } of all) assert.equal(isOpen(fd), false);
+    const isOurs = (name: string) => name === NAMES.store;
+    for (const { name, fd } of all) assert.equal(isOpen(fd), isOurs(name), 'a store is left to be wiped');
     assert.ok(!isOpen(fds.view));
   }
 });

@@ -17,7 +17,6 @@ const BOOT = path.join(REPOSITORY, 'test/support/systemd-boot.sh');
 const REMOVE_GROUPS = 'mount -t cgroup2 cgroup2 "$1" && find "$1/$2" -depth -type d -delete';
 const INSTALLED: readonly (readonly [string, string])[] = [
   ['secretsfs@.service', '/usr/lib/systemd/system/secretsfs@.service'],
-  ['secretsfs-wipe@.service', '/usr/lib/systemd/system/secretsfs-wipe@.service'],
   ['secretsfs-hibernate.service', '/usr/lib/systemd/system/secretsfs-hibernate.service'],
   ['secretsfs-user@.service', '/usr/lib/systemd/user/secretsfs@.service'],
   ['secretsfs.sysusers.conf', '/usr/lib/sysusers.d/secretsfs.conf'],

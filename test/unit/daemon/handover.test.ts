@@ -22,12 +22,10 @@ const SAME: Same = {
 /** A systemd that keeps whatever it is given, and says `state`. */
 function setUp(state: ServiceState | undefined, isThere = true, isHanded = false) {
   const kept: [string, number][] = [];
-  const shown: [string, number][] = [];
   const notes = new Map<string, string>();
   const systemd: KeepingSystemd = {
     isHanded: () => isHanded,
     received: () => [],
-    show: (...store) => void shown.push(store),
     async keep(name, fd) {
       kept.push([name, fd]);
       return isThere;
@@ -37,6 +35,7 @@ function setUp(state: ServiceState | undefined, isThere = true, isHanded = false
       return isThere;
     },
     state: async () => state,
+    endOthers: () => undefined,
   };
   const log = new FakeLog();
   const handover = new Handover({ log, nowMs: Date.now, end: async () => assert.fail() }, systemd);
@@ -45,13 +44,12 @@ function setUp(state: ServiceState | undefined, isThere = true, isHanded = false
     store: { directoryFd: 12, notes: { write: (name: string, text: string) => void notes.set(name, text) } },
     mount: { cloneFd: 13, identity: { id: 99, device: '0:42' } },
   };
-  return { handover, kept, shown, notes, log, systemd, keep: () => handover.keep(ground as never, SAME) };
+  return { handover, kept, notes, log, systemd, keep: () => handover.keep(ground as never, SAME) };
 }
 
 test('a mount is given to systemd as a connection, a store and a view, with a record of which it is', async () => {
-  const { handover, keep, kept, shown, notes } = setUp(undefined);
+  const { handover, keep, kept, notes } = setUp(undefined);
   await keep();
-  assert.deepEqual(shown, [['web', 12]]);
   assert.deepEqual(kept, [
     ['secretsfs-fuse', 11],
     ['secretsfs-store', 12],
@@ -102,14 +100,13 @@ test('what was handed over and not looked at yet is for the next process: a seco
 });
 
 test('a systemd that can not be told keeps nothing, and the log says so', async () => {
-  const { handover, keep, shown, systemd, log } = setUp({ job: 'restart', descriptors: 3 });
+  const { handover, keep, systemd, log } = setUp({ job: 'restart', descriptors: 3 });
   systemd.keep = async () => {
     throw new Error('no');
   };
   await keep();
   assert.equal(await handover.isExpected(), false);
   assert.deepEqual(log.events, ['notify-failed']);
-  assert.deepEqual(shown, []);
 });
 
 test('whatDiffers() names the first of what has to be the same; another version is no record', () => {
