@@ -28,12 +28,13 @@ if [ -z "$root" ] && [ -e /usr/bin/secretsfs ] && [ ! -e /usr/lib/secretsfs/mani
 fi
 manifest=$root/usr/lib/secretsfs/manifest
 
-# remove_listed: what a list on standard input names, and directories (with a slash at their end) that are empty then.
+# remove_listed: what a list on standard input names, below $root; and directories (with a slash at their end) that are empty then.
 remove_listed() {
   LC_ALL=C sort -r | while IFS= read -r name; do
+    target=$root${name%/}
     case $name in
-      */) [ -L "${name%/}" ] || rmdir --ignore-fail-on-non-empty "$name" 2>/dev/null || true ;;
-      ?*) rm -f "$name" ;;
+      */) [ -L "$target" ] || rmdir --ignore-fail-on-non-empty "$target" 2>/dev/null || true ;;
+      ?*) rm -f "$target" ;;
     esac
   done
 }
