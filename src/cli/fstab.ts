@@ -9,6 +9,7 @@ import path from 'node:path';
 import { flagName, type SettingName } from '../daemon/config.ts';
 import { quote, UsageError } from '../errors.ts';
 import { FLAGS } from './options.ts';
+import { plural } from './ui.ts';
 
 const CONFIG_DIRECTORY = '/etc/secretsfs';
 
@@ -61,7 +62,8 @@ export function parseFstabMount(argv: readonly string[], settings: readonly Sett
   const { places, letters, options } = parseArguments(argv);
   const [source, mountpoint] = places;
   if (source === undefined || mountpoint === undefined || places.length > 2) {
-    throw new UsageError(`cannot mount: ${places.length} arguments, want a source and a directory`, {
+    const given = plural(places.length, 'argument');
+    throw new UsageError(`cannot mount: ${given} given, want a source and a directory`, {
       hint: 'mount -t secretsfs NAME DIRECTORY; it is mount(8) that calls this',
     });
   }

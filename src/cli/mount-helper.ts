@@ -55,13 +55,17 @@ async function startInBackground(wanted: FstabMount, process: NodeJS.Process): P
   const program = process.execPath;
   const args = [realpathSync(process.argv[1] ?? ''), 'mount', ...mountArguments(wanted)];
   const options = { cwd: '/', detached: true, env: mountEnvironment(wanted, process.env) };
+  const systemdCat =
+    wanted.log === undefined && existsSync(JOURNAL) ? find('systemd-cat', process.env) : undefined;
   let child: ChildProcess;
   let pipe: ChildProcess['stderr'];
-  if (wanted.log === undefined && existsSync(JOURNAL)) {
+  if (systemdCat !== undefined) {
     const journal = ['--identifier=secretsfs', '/bin/sh', '-c', SWAP_DESCRIPTORS, 'sh', program, ...args];
-    child = spawn('systemd-cat', journal, { ...options, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+    child = spawn(systemdCat, journal, { ...options, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
     pipe = child.stdio[LOG_FD] as ChildProcess['stderr'];
   } else {
+    // Of a mount that has no settings there is to be no log.
+    if (wanted.config !== undefined) (await import('./config-file.ts')).readConfigFile(wanted.config);
     child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe', openLog(wanted)] });
     pipe = child.stderr;
   }
@@ -75,6 +79,12 @@ async function startInBackground(wanted: FstabMount, process: NodeJS.Process): P
   });
   child.unref();
   return said;
+}
+
+/** A program in PATH: a container may have the journal's socket without it. */
+function find(program: string, { PATH = '' }: NodeJS.ProcessEnv): string | undefined {
+  const places = PATH.split(':').filter((directory) => path.isAbsolute(directory));
+  return places.map((directory) => path.join(directory, program)).find((file) => existsSync(file));
 }
 
 function mountArguments({ source, instance, config, flags, selinuxContext }: FstabMount): string[] {
