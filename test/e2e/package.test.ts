@@ -195,7 +195,20 @@ test('installed, upgraded, downgraded and repaired under a mount no read fails, 
   // Who has a file open keeps no mount from ending.
   const open = await openFile(secret);
   t.after(() => open.close());
+  // Whom it leaves without what they start with is told.
+  const dropIn = '/etc/systemd/system/nginx.service.d';
+  await machine.write(`${dropIn}/secretsfs.conf`, '[Service]\nExecStartPre=+/usr/bin/secretsfs wait web\n');
+  await machine.write(`${dropIn}/other.conf`, '[Service]\nNice=1\n');
+  const fstab = await machine.must('cat', ['/etc/fstab']);
+  await machine.write(
+    '/etc/fstab',
+    `# a secretsfs line\nweb\t/srv/w\tsecretsfs\tdefaults 0 0\nx /y ext4 defaults 0 0\n`,
+  );
   const removed = await machine.must('/bin/sh', ['-c', 'dpkg --purge secretsfs 2>&1']);
+  assert.match(removed, new RegExp(`do not start without it, .*: ${dropIn}/secretsfs\\.conf $`, 'm'));
+  assert.match(removed, /lines of \/etc\/fstab need it, .*: 2 $/m);
+  await machine.write('/etc/fstab', fstab);
+  await machine.must('rm', ['-r', dropIn]);
   assert.match(removed, /stopping secretsfs@web\.service, which unmounts it/);
   assert.match(removed, /\/etc\/secretsfs stays, with what is yours: key web\.enc web\.yaml/);
   assert.equal((await machine.run('mountpoint', ['-q', MOUNTPOINT])).code, 32);
