@@ -4,6 +4,7 @@ import { allowRollback } from '../control/consent.ts';
 import type { RemountResult } from '../control/protocol.ts';
 import { EXIT_CODES } from '../errors.ts';
 import { type Command, optionalTextArg } from './command.ts';
+import { since } from './status-times.ts';
 import { ABOUT_A_MOUNT, controlDirectory, resolvePart } from './targets.ts';
 
 /** A bundle may be large and far away; a person who waits longer than this wants to know. */
@@ -37,7 +38,11 @@ export const remount: Command = {
     if (context.json) return context.ui.printJson(result);
     const { generation, changes } = result;
     if (result.outcome === 'unchanged') {
-      return context.ui.print(`${called}: nothing changed; serial ${generation.serial} is live`);
+      // A moment ago, perhaps: whoever watches the source was first.
+      const liveSince = since(generation.activated, Date.now());
+      return context.ui.print(
+        `${called}: nothing changed; serial ${generation.serial} is live, generation ${generation.id}, since ${liveSince}`,
+      );
     }
     const what =
       changes === null

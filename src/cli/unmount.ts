@@ -1,5 +1,7 @@
-import type { Command } from './command.ts';
-import { ABOUT_A_MOUNT, askMount } from './targets.ts';
+import { ask } from '../control/client.ts';
+import { type Command, optionalTextArg } from './command.ts';
+import { mountUnit } from './mount-unit.ts';
+import { ABOUT_A_MOUNT, controlDirectory, resolveInstance, STATUS_MS_MAX } from './targets.ts';
 
 const UNMOUNT_MS_MAX = 60_000;
 
@@ -12,9 +14,15 @@ export const unmount: Command = {
       .option('left', { type: 'boolean', hidden: true }),
   async run(args, context) {
     if (args['left'] === true) return endLeft(String(args['mount']));
-    const { instance, result } = await askMount('unmount', UNMOUNT_MS_MAX, args, context);
-    if (context.json) context.ui.printJson(result);
-    else context.ui.print(`${instance}: unmounted ${result.mountpoint}`);
+    const runtimeDir = controlDirectory(context);
+    const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
+    // While it runs. One that does not say how it is may be unmounted all the same.
+    const status = await ask(runtimeDir, instance, 'status', STATUS_MS_MAX).catch(() => undefined);
+    const unit = status === undefined ? undefined : await mountUnit(status.pid);
+    const result = await ask(runtimeDir, instance, 'unmount', UNMOUNT_MS_MAX);
+    if (context.json) return context.ui.printJson({ ...result, unit: unit?.name ?? null });
+    context.ui.print(`${instance}: unmounted ${result.mountpoint}`);
+    if (unit !== undefined) context.ui.warn(`its unit mounts it again; to end it: ${unit.stop}`);
   },
 };
 

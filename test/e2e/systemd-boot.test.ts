@@ -172,7 +172,11 @@ test('nginx starts when its certificate is mounted and not before, and outlives 
   // Killed, and ended in order but not by systemctl: it comes again.
   for (const end of [
     async (pid: string) => systemd.must('kill', ['-9', pid]),
-    async () => systemd.must('secretsfs', ['unmount', 'web']),
+    async () => {
+      const { code, stderr } = await systemd.run('secretsfs', ['unmount', 'web']);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /its unit mounts it again; to end it: systemctl stop secretsfs@web\.service$/m);
+    },
   ]) {
     const before = await mainPid(systemd, WEB);
     await end(before);
