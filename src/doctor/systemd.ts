@@ -72,6 +72,11 @@ const DEMANDS: readonly Demand[] = [
     wanted: /^continue$/,
     why: 'the whole mount ends where one process would have been replaced',
   },
+  {
+    key: 'FileDescriptorStoreMax',
+    wanted: /^([3-9]|[1-9]\d+)$/,
+    why: 'a restart, or the end of its main process, takes the mount away from its readers (want 3)',
+  },
   { key: 'User', wanted: /^(root|0)$/, why: 'the kernel driver needs root' },
   { key: 'NotifyAccess', wanted: /^(main|exec|all)$/, why: 'systemd never hears that it is ready' },
   { key: 'PrivateNetwork', wanted: /^(no|false|off|0)$/i, why: 'S3 and KMS are out of reach' },

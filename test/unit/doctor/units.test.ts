@@ -75,6 +75,7 @@ for (const setting of [
   'NotifyAccess=none',
   'PrivateNetwork=yes',
   'Restart=no',
+  'FileDescriptorStoreMax=2',
 ]) {
   test(`a unit with ${setting} is no longer what a mount relies on`, async () => {
     const verdicts = brokenBy(await shipped(setting));
