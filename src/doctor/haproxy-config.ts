@@ -8,6 +8,7 @@ export interface Line {
   readonly section: string;
   /** At least one. */
   readonly words: readonly string[];
+  readonly file: string;
   readonly line: number;
 }
 
@@ -18,6 +19,7 @@ export interface NamedFile {
   readonly path: string;
   /** A certificate may be a directory of them; a list is one of certificates. */
   readonly kind: FileKind;
+  readonly file: string;
   readonly line: number;
 }
 
@@ -37,8 +39,8 @@ const SECTIONS = new Set([
   ],
 ]);
 
-/** Never throws: what can't be read is no line of it, and a quote that is not closed ends with its line. */
-export function parseHaproxy(text: string): Line[] {
+/** Of one file, which begins in no section. Never throws: what can't be read is no line of it, and a quote that is not closed ends with its line. */
+export function parseHaproxy(text: string, file: string): Line[] {
   const lines: Line[] = [];
   let section = '';
   for (const [i, raw] of text.split('\n').entries()) {
@@ -46,7 +48,7 @@ export function parseHaproxy(text: string): Line[] {
     const [first] = words;
     if (first === undefined) continue;
     if (SECTIONS.has(first)) section = words.slice(0, 2).join(' ');
-    lines.push({ section, words, line: i + 1 });
+    lines.push({ section, words, file, line: i + 1 });
   }
   return lines;
 }
@@ -102,11 +104,14 @@ const OF_LOAD: Readonly<Record<string, 'crt-base' | 'key-base'>> = {
   sctl: 'crt-base',
 };
 
-/** Every file of TLS that the lines name; one with a variable of the environment in its name is left out. */
+/**
+ * Every file of TLS that the lines name: those of all files, in the order in which haproxy reads them, for the bases of one
+ * count in the next. One with a variable of the environment in its name is left out.
+ */
 export function filesOf(lines: readonly Line[]): NamedFile[] {
   const bases = new Map<string, string>();
   const found: NamedFile[] = [];
-  for (const { section, words, line } of lines) {
+  for (const { section, words, file, line } of lines) {
     const [first = '', second] = words;
     if (/^(crt|ca|key)-base$/.test(first) && second !== undefined) bases.set(`${section} ${first}`, second);
     const isStore = section.startsWith('crt-store') && first === 'load';
@@ -128,7 +133,7 @@ export function filesOf(lines: readonly Line[]): NamedFile[] {
             };
       // "@system-ca", "@store/name": no files.
       if (named === undefined || value.startsWith('@') || value.includes('$')) return;
-      found.push({ path: belowBase(value, named.base), kind: named.kind, line });
+      found.push({ path: belowBase(value, named.base), kind: named.kind, file, line });
     });
   }
   return found;

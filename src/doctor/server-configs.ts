@@ -77,31 +77,23 @@ async function nginxConfig(subject: Configured): Promise<ServerConfig | undefine
 async function haproxyConfig(subject: Configured): Promise<ServerConfig | undefined> {
   const reader = readerFor(subject);
   const files = [HAPROXY_CFG, ...(await expand(HAPROXY_MORE, reader))];
+  const texts = await Promise.all(files.map(async (file) => ({ file, text: await reader.read(file) })));
+  if (texts.every(({ text }) => text === undefined)) return undefined;
+  // As one: what is global in one file counts in all.
+  const lines = texts.flatMap(({ file, text = '' }) => parseHaproxy(text, file));
+  const listBase = crtBase(lines);
+  const user = lines.findLast(({ section, words }) => section === 'global' && words[0] === 'user');
   const wanted: Wanted[] = [];
-  const problems: string[] = [];
   const lists: string[] = [];
-  let listBase: string | undefined;
-  let worker = 'root';
-  let isThere = false;
-  for (const file of files) {
-    const text = await reader.read(file);
-    if (text === undefined) continue;
-    isThere = true;
-    const lines = parseHaproxy(text);
-    listBase = crtBase(lines) ?? listBase;
-    worker =
-      lines.findLast(({ section, words }) => section === 'global' && words[0] === 'user')?.words[1] ?? worker;
-    for (const { path, kind, line } of filesOf(lines)) {
-      const directory = kind === 'certificate' ? 'may be' : 'never';
-      const at = `${file}:${line}`;
-      wanted.push({ path, at, directory, whileServing: false });
-      if (kind !== 'list') continue;
-      if (insideOf(subject.plan?.mountpoint ?? '', path) !== undefined) lists.push(path);
-      for (const each of certificatesOfList((await reader.read(path)) ?? '', listBase))
-        wanted.push({ path: each.path, at: `${path}:${each.line}`, directory, whileServing: false });
-    }
+  for (const { path, kind, file, line } of filesOf(lines)) {
+    const directory = kind === 'certificate' ? 'may be' : 'never';
+    wanted.push({ path, at: `${file}:${line}`, directory, whileServing: false });
+    if (kind !== 'list') continue;
+    if (insideOf(subject.plan?.mountpoint ?? '', path) !== undefined) lists.push(path);
+    for (const each of certificatesOfList((await reader.read(path)) ?? '', listBase))
+      wanted.push({ path: each.path, at: `${path}:${each.line}`, directory, whileServing: false });
   }
-  return isThere ? { wanted, lists, listBase, problems, worker } : undefined;
+  return { wanted, lists, listBase, problems: [], worker: user?.words[1] ?? 'root' };
 }
 
 export const SERVERS = { nginx: nginxConfig, haproxy: haproxyConfig } as const;

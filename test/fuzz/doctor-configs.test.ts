@@ -60,7 +60,7 @@ test('any text is read to its end, as a configuration of nginx, of haproxy and o
       const machine = fakeMachine({ files: { '/n/a.conf': text, '/n/b.conf': other } });
       await readNginxConfig('/n/a.conf', machine);
       await expand(`/${text.replaceAll('\n', '')}`, machine);
-      for (const { path, line } of filesOf(parseHaproxy(text))) {
+      for (const { path, line } of filesOf(parseHaproxy(text, '/h'))) {
         assert.equal(typeof path, 'string');
         assert.ok(line <= text.split('\n').length);
       }

@@ -9,7 +9,7 @@ import {
 } from '../../../src/doctor/haproxy-config.ts';
 
 const filesIn = (text: string) =>
-  filesOf(parseHaproxy(text)).map(({ path, kind, line }) => `${line} ${kind} ${path}`);
+  filesOf(parseHaproxy(text, '/h')).map(({ path, kind, line }) => `${line} ${kind} ${path}`);
 
 test('wordsOf() takes quotes, escapes and comments as haproxy does', () => {
   assert.deepEqual(wordsOf(`bind "a b"c 'd"\\' e\\ f g#h # i`), ['bind', 'a bc', 'd"\\', 'e f', 'g']);
@@ -59,5 +59,5 @@ test('certificatesOfList() has the first word of each line', () => {
     { path: '/m/b.pem', line: 4 },
   ]);
   assert.deepEqual(certificatesOfList('a.pem'), [{ path: 'a.pem', line: 1 }]);
-  assert.equal(crtBase(parseHaproxy('global\n crt-base /a\nfrontend x\n crt-base /b')), '/a');
+  assert.equal(crtBase(parseHaproxy('global\n crt-base /a\nfrontend x\n crt-base /b', '/h')), '/a');
 });

@@ -133,6 +133,16 @@ test('what a list in the bundle names is looked for, and never said', async () =
   ]);
 });
 
+test('haproxy reads all its files as one: what is relative in one lies below a base of another', async () => {
+  const more = '/etc/haproxy/conf.d/web.cfg';
+  const base = (text: string) =>
+    look('haproxy', { haproxy: 'global\n crt-base /srv/web/tls', files: { [more]: text } });
+  const { bad } = await base('frontend x\n bind :1 ssl crt web.crt crt gone.pem');
+  assert.deepEqual(bad, [`"/srv/web/tls/gone.pem" of ${more}:2 is not in the bundle`]);
+  // It begins in no section: this is none of global.
+  assert.deepEqual((await base('crt-base /srv/web/none\nfrontend x\n bind :1 ssl crt web.crt')).bad, []);
+});
+
 test('what is no list is said to be none', async () => {
   const place = { nginx: KEY, haproxy: CRT_LIST, lists: [{ path: 'lists', listed: undefined }] };
   assert.deepEqual((await look('nginx', place)).bad, []);
