@@ -53,6 +53,7 @@ const MAY_IMPORT = {
     'checks',
     'control',
     'daemon',
+    'fuse/kernel/init.ts',
     'generation',
     'hooks',
     'keyring',

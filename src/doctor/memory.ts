@@ -61,7 +61,7 @@ async function whyNotKept(subject: Subject): Promise<string | undefined> {
 }
 
 /** Of the supervisor. */
-async function runningPid(subject: Subject): Promise<number | undefined> {
+export async function runningPid(subject: Subject): Promise<number | undefined> {
   const status = await subject.status();
   return status === undefined || status instanceof Error ? undefined : status.pid;
 }
@@ -191,28 +191,3 @@ function unitLimit(unit: Unit): number | undefined {
   });
   return limits.length === 0 ? undefined : Math.min(...limits);
 }
-
-/** The server's reply buffer is locked: 1 MiB and a little; fuse-native locks all of a generation. */
-const LOCKED_BYTES_MIN = 2 * 1024 * 1024;
-
-export const memlock: Check = {
-  id: 'memlock',
-  area: 'memory',
-  what: 'memory that may be locked (RLIMIT_MEMLOCK)',
-  async run(subject) {
-    const { machine, plan } = subject;
-    const pid = (await runningPid(subject)) ?? 'self';
-    const text = (await machine.read(`/proc/${pid}/limits`)) ?? '';
-    const soft = /^Max locked memory\s+(\S+)/m.exec(text)?.[1] ?? 'unlimited';
-    const needed =
-      plan?.driver === 'fuse-native'
-        ? Math.max(LOCKED_BYTES_MIN, ...plan.parts.map(({ bytesMax }) => bytesMax))
-        : LOCKED_BYTES_MIN;
-    if (soft === 'unlimited' || Number(soft) >= needed)
-      return ok(soft === 'unlimited' ? 'no limit' : formatMiB(Number(soft)));
-    return warning(
-      `${formatMiB(Number(soft))}, want ${formatMiB(needed)}: what can't be locked can be swapped out`,
-      `LimitMEMLOCK=infinity in the unit (systemctl edit ${unitName(subject.instance)}); in a shell: ulimit -l unlimited`,
-    );
-  },
-};

@@ -141,6 +141,28 @@ test('swap is no problem where the control group of the mount, or its unit, forb
   );
 });
 
+test('memlock is of the mount, its unit or the shell; too little is a problem with the kernel driver, which does not start then', async () => {
+  const limits = (text: string) => ({ '/proc/self/limits': `Max locked memory         ${text}     x bytes` });
+  const at = (text: string, unit = '', driver: 'kernel' | 'fuse-native' = 'kernel') => {
+    const file = { '/etc/systemd/system/secretsfs@.service': `[Service]\n${unit}` };
+    const plan = { driver, parts: [{ bytesMax: 4 << 20 } as PartOptions] };
+    return fakeSubject({ files: { ...limits(text), ...file } }, { plan, outside: notRunning });
+  };
+  const short = /^1048591 bytes, of this shell, want 1048592: the mount does not start/;
+  await finds('memlock', at('1048591'), 'problem', short, /LimitMEMLOCK=infinity/);
+  for (const enough of ['1048592', 'unlimited']) await finds('memlock', at(enough), 'ok', /of this shell/);
+  await finds('memlock', at('0', 'LimitMEMLOCK=infinity'), 'ok', /^no limit, of the unit/);
+  await finds('memlock', at('0', 'LimitMEMLOCK=2M:4M'), 'ok', /^2\.0 MiB, of the unit/);
+  await finds('memlock', at('unlimited', 'LimitMEMLOCK=64K'), 'problem', /^65536 bytes, of the unit/);
+  await finds('memlock', at('2097152', '', 'fuse-native'), 'warning', /want 4194304: .* swapped out/);
+  // Of a machine without a config: as whoever asks would mount.
+  await finds('memlock', fakeSubject({ files: limits('0') }), 'problem', /does not start/);
+  await finds('memlock', fakeSubject({ files: limits('0'), uid: 1000 }), 'warning', /swapped out/);
+  const running = { status: async () => ({ pid: 5 }) as Status };
+  const files = { '/proc/5/limits': limits('65536')['/proc/self/limits'] };
+  await finds('memlock', fakeSubject({ files }, { plan: {}, outside: running }), 'problem', /of the mount/);
+});
+
 test('hibernation is guarded by a unit of ours, or by a mask', async () => {
   const files = {
     '/sys/power/state': 'freeze mem disk',
@@ -245,7 +267,12 @@ test('a metadata service that is closed to the agent as well is a problem of its
     /--uid-owner secretsfs-agent -j ACCEPT/,
   );
   await finds('imds', subject, 'ok', /other users do not reach http/);
-  await finds('imds', subject, 'ok', /how many hops .*HttpPutResponseHopLimit 1.*: aws ec2 describe-instances/);
+  await finds(
+    'imds',
+    subject,
+    'ok',
+    /how many hops .*HttpPutResponseHopLimit 1.*: aws ec2 describe-instances/,
+  );
   // --strict can pass on an instance.
   assert.ok((await look('imds', subject)).every(({ state }) => state !== 'unknown'));
   await finds(
