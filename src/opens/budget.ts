@@ -1,5 +1,10 @@
 /** So many at once, and so many a second in the long run. Pure: whoever asks says what time it is. */
 
+export interface Rate {
+  readonly atOnce: number;
+  readonly perSecond: number;
+}
+
 export class Budget {
   readonly #atOnce: number;
   readonly #perMs: number;
@@ -7,7 +12,7 @@ export class Budget {
   #lastMs: number;
 
   /** `nowMs`: of a clock that may wrap at 2³². */
-  constructor({ atOnce, perSecond }: { readonly atOnce: number; readonly perSecond: number }, nowMs: number) {
+  constructor({ atOnce, perSecond }: Rate, nowMs: number) {
     this.#atOnce = atOnce;
     this.#perMs = perSecond / 1000;
     this.#left = atOnce;

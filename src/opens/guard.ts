@@ -1,13 +1,14 @@
 /**
  * Stands at every open of a mount: lets pass whom the rules of `access:` let pass, and with `audit` says who opened what. Each
  * process is said once a minute for each file, whatever it opens how often, and a refusal likewise; in another unit it is another.
- * What could not be said counts as not said. Refusals, which anybody can cause as often as they like, have a budget of their own.
+ * What could not be said counts as not said. Refusals, which anybody can cause as often as they like, have a budget of their own (refusals.ts).
  *
  * Invariants: it decides by what the kernel says of the caller in the request, and by /proc while the caller waits for the
  * answer: its number can be nobody else's meanwhile. It never throws, and refuses where it can't tell. Bounded memory.
  */
 import type { Generation } from '../generation/generation.ts';
-import { Budget } from './budget.ts';
+import type { Rate } from './budget.ts';
+import { RefusalBudget } from './refusals.ts';
 import { type Opener, OpenRules, type OpensSettings, pathOf } from './rules.ts';
 import { unitOf } from './unit.ts';
 
@@ -16,8 +17,8 @@ const AGAIN_MS = 60_000;
 /** Processes and files that are remembered. */
 const SAID_MAX = 16_384;
 /** Less than half of the lines that a server may say (child-log.ts). */
-const REFUSALS = { atOnce: 50, perSecond: 2 };
-const REFUSALS_WITH_AUDIT = { atOnce: 2_000, perSecond: 200 };
+const REFUSALS: Rate = { atOnce: 50, perSecond: 2 };
+const REFUSALS_WITH_AUDIT: Rate = { atOnce: 2_000, perSecond: 200 };
 const LIST = /^Groups:\s*(.*)$/m;
 
 /** What can be seen of a thread that waits for an answer. */
@@ -62,7 +63,7 @@ export type OpenGuard = (generation: Generation, node: number, caller: Caller) =
 
 export function openGuard({ rules, audit }: OpensSettings, ports: GuardPorts): OpenGuard {
   const openRules = new OpenRules(rules);
-  const said = new Said(ports, new Budget(audit ? REFUSALS_WITH_AUDIT : REFUSALS, ports.nowMs()));
+  const said = new Said(ports, new RefusalBudget(audit ? REFUSALS_WITH_AUDIT : REFUSALS, ports.nowMs()));
   return (generation, node, caller) => {
     const opener = new SeenOpener(caller, ports.sight);
     const mayOpen = openRules.mayOpen(generation, node, opener);
@@ -104,12 +105,12 @@ class SeenOpener implements Opener {
 
 class Said {
   readonly #ports: GuardPorts;
-  readonly #refusals: Budget;
+  readonly #refusals: RefusalBudget;
   /** When, by who and what; the oldest first. */
   readonly #lastMs = new Map<string, number>();
   #suppressed = 0;
 
-  constructor(ports: GuardPorts, refusals: Budget) {
+  constructor(ports: GuardPorts, refusals: RefusalBudget) {
     this.#ports = ports;
     this.#refusals = refusals;
   }
@@ -124,7 +125,7 @@ class Said {
     const key = `${mayOpen ? 'o' : 'r'}.${who}.${uid}.${gid}.${generation.ino(node)}.${unit ?? ''}`;
     const now = nowMs();
     if (this.#wasSaid(key, now)) return;
-    if (!mayOpen && !this.#refusals.take(now)) {
+    if (!mayOpen && !this.#refusals.take(uid, now)) {
       this.#suppressed += 1;
       return;
     }

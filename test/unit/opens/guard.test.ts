@@ -178,36 +178,71 @@ test('what did not fit into the log counts as not said', () => {
   assert.equal(said.length, 1);
 });
 
-test('refusals by ever new processes are said 50 at once, then two a second, with how many were not', () => {
-  const rules = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
-  const { open, said, pass, seen, log } = setUp({ rules });
-  const refuse = (from: number, count: number) => {
-    for (let thread = from; thread < from + count; thread++) {
-      seen[thread] = { group: thread };
-      assert.equal(open('tls/web.key', { thread }), false);
+const RULES = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
+
+/** Opens by ever new processes of a user, all refused: of those that were said, how many before them were not. */
+function refusals(settings: Partial<OpensSettings> = {}) {
+  const { open, said, seen, ...rest } = setUp({ rules: RULES, ...settings });
+  let thread = 0;
+  const refuse = (uid: number, count: number) => {
+    for (let i = 0; i < count; i++) {
+      seen[++thread] = { group: thread };
+      assert.equal(open('tls/web.key', { thread, uid }), false);
     }
     return said.splice(0).map(([, { suppressed }]) => suppressed);
   };
-  assert.deepEqual(refuse(1, 1000), Array(50).fill(0));
-  pass(1000);
-  // One of those that were not said is not taken for said.
-  assert.deepEqual(refuse(1000, 1000), [950, 0]);
-  pass(500);
+  return { refuse, ...rest };
+}
+
+test('refusals of a user by ever new processes are said ten at once, then two in five seconds, with how many were not', () => {
+  const { refuse, pass, log } = refusals();
+  assert.deepEqual(refuse(1000, 500), Array(10).fill(0));
+  pass(5000);
+  assert.deepEqual(refuse(1000, 500), [490, 0]);
+  pass(2500);
   log.fits = false;
-  assert.deepEqual(refuse(2000, 1), []);
+  assert.deepEqual(refuse(1000, 1), []);
   log.fits = true;
-  pass(500);
-  assert.deepEqual(refuse(2000, 1), [998]);
+  pass(2500);
+  assert.deepEqual(refuse(1000, 1), [498]);
+});
+
+test('a refusal that was not said for want of budget is not taken for said', () => {
+  const { open, said, pass, seen } = setUp({ rules: RULES });
+  const tried = (thread: number) => {
+    seen[thread] = { group: thread };
+    open('tls/web.key', { thread, uid: 1000 });
+    return said.splice(0).length;
+  };
+  for (let thread = 1; thread <= 10; thread++) assert.equal(tried(thread), 1);
+  assert.equal(tried(11), 0);
+  pass(2500);
+  assert.equal(tried(11), 1);
+});
+
+test('who is refused again and again hides no refusal of others; all users together none of root, nor root theirs', () => {
+  const { refuse, pass } = refusals();
+  assert.equal(refuse(1000, 500).length, 10);
+  assert.deepEqual(refuse(33, 1), [490]);
+  let others = 0;
+  for (let uid = 2000; uid < 4000; uid++) others += refuse(uid, 20).length;
+  // Four of five parts, of which two users had eleven.
+  assert.equal(others, 29);
+  assert.equal(refuse(0, 20).length, 10);
+  pass(5000);
+  others = 0;
+  assert.equal(refuse(0, 20).length, 2);
+  for (let uid = 2000; uid < 4000; uid++) others += refuse(uid, 20).length;
+  assert.equal(others, 8);
 });
 
 test('a flood of refusals takes nothing from what is let pass and audited', () => {
-  const rules = [{ match: 'tls/*', allow: [{ uid: 101 }] }];
-  const { open, said, seen } = setUp({ rules, audit: true });
+  const { open, said, seen } = setUp({ rules: RULES, audit: true });
   for (let thread = 1; thread <= 3000; thread++) {
     seen[thread] = { group: thread };
     open('tls/web.key', { thread });
     open('other', { thread });
   }
   const count = (wanted: string) => said.filter(([what]) => what === wanted).length;
-  assert.deepEqual([count('open-refused'), count('file-opened')], [2000, 3000]);
+  assert.deepEqual([count('open-refused'), count('file-opened')], [400, 3000]);
 });
