@@ -33,6 +33,11 @@ export interface RetireRequest {
 
 const NOT_PURGED = 'it is an older version, and goes only when what is newest there opens with the new key';
 
+/** What S3 calls the one that was written while the bucket kept no versions. */
+const UNVERSIONED = 'null';
+const REPLACEABLE =
+  'its version id is null, which a write replaces where versions are suspended, and the newest would go: aws s3api delete-object --version-id null, where nobody writes meanwhile';
+
 export type Retired = Pick<Use, 'location' | 'version' | 'what'> & {
   /** `purged`: an older version, removed. */
   readonly outcome: 'resealed' | 'rotated' | 'purged' | 'left';
@@ -51,10 +56,10 @@ export async function retireUse(use: Use, request: RetireRequest, context: Conte
     if (!use.current) {
       if (!request.purge)
         return ended('left', 'it is an older version: --purge-versions removes it for good');
+      // S3 has no condition for one version, and needs none: another id stands for the same bytes for ever.
+      if (version === UNVERSIONED) return ended('left', REPLACEABLE);
       const refusal = await request.newest.refusal(use);
       if (refusal !== undefined) return ended('left', `${NOT_PURGED}: ${refusal}`);
-      // S3 has no condition for one version, and needs none: an id stands for the same bytes for ever, and what was found of it is
-      // said of it alone. But `null`, which a write replaces where versions are suspended: nobody is to write there meanwhile.
       if (!request.dryRun) await storeOf(use, request.aws).remove(pathOf(use), 'any', version ?? undefined);
       return ended('purged');
     }

@@ -197,7 +197,7 @@ test('a key that can not take over takes nothing over', async (t) => {
   }
 });
 
-test('a version from before the bucket kept any goes by its name, and not what is newest', async (t) => {
+test('a version from before the bucket kept any is left: a write replaces its id where versions are suspended', async (t) => {
   const bench = await Bench.create(t, awsEnv(moto.url));
   const bucket = await createBucket(moto.url);
   const [key, to] = [await createKey(moto.url), await createKey(moto.url)];
@@ -208,8 +208,15 @@ test('a version from before the bucket kept any goes by its name, and not what i
   await s3.send(
     new PutBucketVersioningCommand({ Bucket: bucket, VersioningConfiguration: { Status: 'Enabled' } }),
   );
-  await bench.must(['keys', 'retire', key, '--to', to, '--in', `s3://${bucket}`, '--purge-versions']);
+  const retire = ['keys', 'retire', key, '--to', to, '--in', `s3://${bucket}`, '--purge-versions', '--json'];
+  const { code, stdout, stderr } = await bench.secretsfs(retire);
+  assert.equal(code, 5, stderr);
+  const { retired } = JSON.parse(stdout) as { retired: (Retired & { version?: string; why?: string })[] };
+  assert.deepEqual(short(retired), ['a secret left', 'a secret rotated']);
+  const left = retired.find(({ outcome }) => outcome === 'left');
+  assert.equal(left?.version, 'null');
+  assert.match(left?.why ?? '', /^its version id is null, .*aws s3api delete-object --version-id null/);
   assert.equal(await bench.must(['get', 'a', ...store]), 'content');
   const history = JSON.parse(await bench.must(['history', 'a', '--json', ...store]));
-  assert.equal(history.length, 1);
+  assert.equal(history.length, 2);
 });
