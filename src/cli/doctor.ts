@@ -9,7 +9,9 @@ import { CHECKS } from '../doctor/checks.ts';
 import { MACHINE } from '../doctor/machine.ts';
 import { openSource } from '../doctor/opened.ts';
 import { runChecks } from '../doctor/run.ts';
-import { type MountPlan, type Outside, Subject } from '../doctor/subject.ts';
+import { type MountPlan, type Outside, Subject, unitName } from '../doctor/subject.ts';
+import { applyTo, environmentOf } from '../doctor/unit-environment.ts';
+import { loadUnit } from '../doctor/units.ts';
 import { EXIT_CODES, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, type Context, optionalTextArg } from './command.ts';
 import { countsOf, printFindings } from './doctor-report.ts';
@@ -57,6 +59,8 @@ export const doctor: Command = {
 async function subjectOf(args: Readonly<Record<string, unknown>>, context: Context): Promise<Subject> {
   const { env } = context;
   const { configPath, instance } = await placeOf(args, env);
+  // Before anything asks AWS: the SDK reads the process's own environment.
+  const unitSets = instance === undefined ? [] : await takeOver(instance, env);
   const found = await planOf(configPath, instance, args, env);
   return new Subject({
     machine: MACHINE,
@@ -66,7 +70,18 @@ async function subjectOf(args: Readonly<Record<string, unknown>>, context: Conte
     configError: found.error,
     plan: found.plan,
     shippedUnit: shippedUnit(),
+    unitSets,
   });
+}
+
+/** What the unit says of AWS goes before what this shell does: the mount has it. Names of what was put into `env`. */
+async function takeOver(instance: string, env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  // What hides it from us is a finding of the checks of the unit.
+  const unit = await loadUnit(MACHINE, unitName(instance)).catch(() => undefined);
+  if (unit === undefined) return [];
+  const found = await environmentOf(unit, instance, MACHINE);
+  applyTo(env, found);
+  return [...found.keys()];
 }
 
 /** Which config, and the instance that its unit would call the mount. Throws UsageError where there are several to choose from. */

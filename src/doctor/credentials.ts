@@ -4,7 +4,7 @@ import { isS3Url } from '../daemon/location.ts';
 import { SecretsfsError } from '../errors.ts';
 import { parseKeyArn } from '../keyring/spec.ts';
 import { type Check, ok, problem, type Verdict, warning } from './finding.ts';
-import type { Subject } from './subject.ts';
+import { type Subject, unitName } from './subject.ts';
 import { formatSpan } from './words.ts';
 
 /** A session that ends sooner is no use to a mount. */
@@ -23,7 +23,10 @@ export const credentials: Check = {
   area: 'aws',
   what: 'credentials',
   async run(subject) {
-    return Promise.all(settingsOf(subject).map((settings) => credentialsOf(subject, settings)));
+    const all = await Promise.all(settingsOf(subject).map((each) => credentialsOf(subject, each)));
+    const { unitSets, instance } = subject;
+    if (all.length === 0 || unitSets.length === 0) return all;
+    return [...all, ok(`looked with ${unitSets.join(', ')} as ${unitName(instance)} sets them`)];
   },
 };
 

@@ -44,6 +44,8 @@ export interface SubjectOptions {
   readonly plan: MountPlan | undefined;
   /** The unit that this program ships; undefined: it ships none. */
   readonly shippedUnit: string | undefined;
+  /** Names of variables about AWS that the unit sets, which are looked with. */
+  readonly unitSets: readonly string[];
 }
 
 export class Subject {
@@ -54,6 +56,7 @@ export class Subject {
   readonly configError: SecretsfsError | undefined;
   readonly plan: MountPlan | undefined;
   readonly shippedUnit: string | undefined;
+  readonly unitSets: readonly string[];
   readonly #asked = new Map<string, unknown>();
 
   constructor(options: SubjectOptions) {
@@ -64,6 +67,7 @@ export class Subject {
     this.configError = options.configError;
     this.plan = options.plan;
     this.shippedUnit = options.shippedUnit;
+    this.unitSets = options.unitSets;
   }
 
   /** What the running mount says of itself, or why it says nothing; undefined without a plan. */

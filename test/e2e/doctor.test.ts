@@ -786,6 +786,22 @@ describe('each fault that is planted is found', { concurrency: 3 }, () => {
   }
 });
 
+test('credentials that the unit has and this shell has not are looked with, and not said', async () => {
+  const secret = 'tHeUnItSoWnSeCrEt';
+  await writeFile(bench.path('unit.env'), `AWS_SECRET_ACCESS_KEY="${secret}"\n`, { mode: 0o600 });
+  const { code, all, bad, text } = await findingsOf({
+    plant: drop(`Environment=AWS_ACCESS_KEY_ID=AKIAUNIT\\nEnvironmentFile=${bench.path('unit.env')}`),
+    env: { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '' },
+  });
+  assert.deepEqual([code, bad], [0, []]);
+  const found = all.filter(({ id }) => id === 'credentials').map((each) => each.found);
+  assert.deepEqual(found, [
+    'from the environment, a key that does not expire',
+    'looked with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY as secretsfs@web.service sets them',
+  ]);
+  assert.doesNotMatch(text, new RegExp(`${secret}|AKIAUNIT`));
+});
+
 test('at least 25 different faults are planted, of each check one', () => {
   assert.ok(new Set(FAULTS.map(({ name }) => name)).size >= 25);
   const planted = new Set(FAULTS.map(({ id }) => id));

@@ -53,6 +53,7 @@ export function fakeSubject(
     outside?: Partial<Outside>;
     instance?: string;
     shippedUnit?: string;
+    unitSets?: readonly string[];
   } = {},
 ): Subject {
   const refuse = () => {
@@ -65,6 +66,7 @@ export function fakeSubject(
     configPath: undefined,
     configError: options.configError,
     shippedUnit: options.shippedUnit,
+    unitSets: options.unitSets ?? [],
     plan:
       plan === undefined
         ? undefined
