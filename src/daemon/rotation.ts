@@ -260,11 +260,11 @@ export class Rotation<G> {
         this.#opened = true;
         return await this.#bringLive(taken, source);
       }
-      if (before === undefined) throw new Error('nothing is live, and a source found it unchanged');
       if (revision === knownRevision) {
         this.#ledger.same(source);
         return this.#ledger.known()[source]?.is === 'live' ? 'live' : 'next';
       }
+      if (before === undefined) throw new Error('nothing is live, and a source found it unchanged');
       // The same ciphertext under another revision.
       this.#live = { ...before, revision };
       this.#ledger.found(source, { revision, is: 'live' });

@@ -863,6 +863,18 @@ for (const isLocal of [false, true]) {
   });
 }
 
+test('what was refused before anything was live, and is found the same again, is the failure still, and no bug', async () => {
+  const { world, rotation } = setUp({ isOptional: true });
+  world.put(new BundleError('bundle-serial-low', 'too old'));
+  for (let i = 0; i < 2; i++) await assert.rejects(rotation.refresh(), { code: 'bundle-serial-low' });
+  const { opens } = world;
+  await rotation.hint();
+  assert.equal(world.opens, opens, 'nor is it opened again');
+  assert.equal(rotation.state().failure?.error.code, 'bundle-serial-low');
+  assert.ok(!world.log.includes('bug'), world.log.join());
+  await rotation.stop();
+});
+
 /** What was kept of an earlier start: `content`, or an error. */
 const keptBundle =
   (content: string | Error, asked: TakeOptions[] = []): RotationPorts<number>['take'] =>
