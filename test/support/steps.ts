@@ -60,7 +60,10 @@ export function plain(line: string): string {
       .replace(/^total \d+$/, 'total')
       .replace(/store \d+\.\d KiB, processes [\d.]+ MiB/, 'store SIZE, processes SIZE')
       // Whether the watcher or the person was first.
-      .replace(/nothing changed; serial SERIAL is live, generation \d, since TIME, \d+ s ago$/, 'serial SERIAL is live')
+      .replace(
+        /nothing changed; serial SERIAL is live, generation \d, since TIME, \d+ s ago$/,
+        'serial SERIAL is live',
+      )
       .replace(/serial SERIAL is live, generation \d \(.*\)$/, 'serial SERIAL is live')
       // As the kernel has it.
       .replace(/FUSE 7\.\d+, .*$/, 'FUSE')
