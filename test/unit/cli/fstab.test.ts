@@ -67,7 +67,7 @@ test('what it does not know is refused with a hint', () => {
   refused(/unknown mount option "bundle"/, 'web', '/m', '-o', 'bundle=/b');
   refused(/unknown mount option "mountpoint"/, 'web', '/m', '-o', 'mountpoint=/b');
   refused(/while it is mounted/, 'web', '/m', '-o', 'remount,ro');
-  refused(/1 arguments/, 'web');
+  refused(/1 argument given/, 'web');
   refused(/3 arguments/, 'web', '/m', '/n');
   refused(/config needs a value/, 'web', '/m', '-o', 'config');
   refused(/poll needs a value/, 'web', '/m', '-o', 'poll=');
