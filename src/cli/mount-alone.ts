@@ -1,8 +1,7 @@
 /** A mount in one process, through fuse-native. */
 import { randomBytes } from 'node:crypto';
 import { AwsAccess } from '../aws/access.ts';
-import type { Log } from '../daemon/log.ts';
-import { Mount } from '../daemon/mount.ts';
+import { Mount, type MountPorts } from '../daemon/mount.ts';
 import type { MountOptions } from '../daemon/mount-options.ts';
 import { queueTaskOf } from '../daemon/queue-task.ts';
 import { openQueueOf } from '../daemon/queues.ts';
@@ -30,7 +29,11 @@ const KERNEL_ONLY = [
   'mounts',
 ] as const;
 
-export function mountAlone(options: MountOptions, context: Context, log: Log): RunningMount {
+export function mountAlone(
+  options: MountOptions,
+  context: Context,
+  { log, endsByUmount }: Pick<MountPorts, 'log' | 'endsByUmount'>,
+): RunningMount {
   const { settings } = context;
   const foreign =
     KERNEL_ONLY.find((setting) => settings[setting] !== undefined) ??
@@ -72,5 +75,6 @@ export function mountAlone(options: MountOptions, context: Context, log: Log): R
     nowMs: Date.now,
     uid: process.getuid?.() ?? 0,
     gid: process.getgid?.() ?? 0,
+    endsByUmount,
   });
 }

@@ -1,10 +1,9 @@
 /** A mount in processes of its own, through the kernel driver. */
 import path from 'node:path';
 import { DEFAULTS, type Settings } from '../daemon/config.ts';
-import type { Log } from '../daemon/log.ts';
 import type { PartOptions, SharedOptions } from '../daemon/mount-options.ts';
 import { Supervisor } from '../daemon/supervisor.ts';
-import type { SupervisorOptions } from '../daemon/supervisor-options.ts';
+import type { SupervisorOptions, SupervisorPorts } from '../daemon/supervisor-options.ts';
 import { ConfigError } from '../errors.ts';
 import type { Untrusted } from '../system/trusted.ts';
 import type { Context } from './command.ts';
@@ -18,7 +17,7 @@ type BothOptions = SharedOptions & { readonly parts: readonly PartOptions[] };
 export function kernelMount(
   options: BothOptions,
   context: Context,
-  log: Log,
+  { log, endsByUmount }: Pick<SupervisorPorts, 'log' | 'endsByUmount'>,
   optionsOf: (settings: Settings) => Promise<BothOptions>,
 ): RunningMount {
   const config = configSource(context.config, context.settings, async (settings) =>
@@ -27,7 +26,7 @@ export function kernelMount(
   return new Supervisor(
     kernelOptions(options, context),
     // A clock that is set must not let what lingers expire, nor keep it.
-    { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now, config },
+    { log, nowMs: () => performance.timeOrigin + performance.now(), clockMs: Date.now, config, endsByUmount },
   );
 }
 

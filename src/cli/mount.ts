@@ -69,6 +69,8 @@ export const mount: Command = {
     const { shared, parts, driver } = await optionsOf(settings, env);
     const logFd = args['logFd'] as number | undefined;
     const log = createLog({ fd: logFd ?? 2, readable: logFd === undefined && process.stderr.isTTY === true });
+    // mount-helper.ts alone has it, for a line of fstab.
+    const ports = { log, endsByUmount: logFd !== undefined };
     if (driver !== 'kernel') await endInherited(env, 'another driver is wanted');
     // Each brings what the other must not load.
     const mount: RunningMount =
@@ -76,7 +78,7 @@ export const mount: Command = {
         ? (await import('./mount-kernel.ts')).kernelMount(
             { ...shared, parts },
             context,
-            log,
+            ports,
             async (changed) => {
               const other = await optionsOf(changed, env);
               return { ...other.shared, parts: other.parts };
@@ -85,7 +87,7 @@ export const mount: Command = {
         : (await import('./mount-alone.ts')).mountAlone(
             { ...shared, ...(parts[0] as PartOptions) },
             context,
-            log,
+            ports,
           );
     endForSure(mount, process);
     const stop = () => void mount.stop();

@@ -30,7 +30,7 @@ import { operationsOfMount } from './mount-operations.ts';
 import type { MountOptions } from './mount-options.ts';
 import { describeNative } from './mount-status.ts';
 import { openHere } from './open-here.ts';
-import { checkStillThere, unmountedOutside, watchMount } from './outside.ts';
+import { checkStillThere, endOutside, unmountedOutside, watchMount } from './outside.ts';
 import { retryTimes, sharedWaitMs } from './retries.ts';
 import { Rotation } from './rotation.ts';
 import { StartWait } from './start-wait.ts';
@@ -54,6 +54,8 @@ export interface MountPorts {
   readonly nowMs: () => number;
   readonly uid: number;
   readonly gid: number;
+  /** It was mounted for a line of fstab: umount is how it ends. */
+  readonly endsByUmount: boolean;
 }
 
 /** Mounts, serves until stop() or an unmount, wipes. */
@@ -224,7 +226,9 @@ export class Mount {
     const native = this.#native;
     this.#mountWatch = watchMount(
       () => native.isMounted(),
-      () => void this.#endUnmounted(),
+      this.#ports.endsByUmount,
+      () =>
+        void endOutside(this.#life, log, mountpoint, unmountedOutside(mountpoint, this.#ports.endsByUmount)),
     );
     log.info('ready', { mountpoint, serial: live.serial, files: live.generation.generation.files });
     this.#life.serves();
@@ -274,12 +278,6 @@ export class Mount {
   get #active(): Activation {
     if (this.#activation === undefined) throw new Error('a bundle was opened before the store');
     return this.#activation;
-  }
-
-  async #endUnmounted(): Promise<void> {
-    if (this.#life.isEnding) return;
-    this.#ports.log.error('unmounted-from-outside', { mountpoint: this.#mountpoint });
-    await this.#life.fail(unmountedOutside(this.#mountpoint));
   }
 
   status(): Status {

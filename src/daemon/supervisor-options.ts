@@ -34,6 +34,8 @@ export interface SupervisorPorts {
   readonly clockMs: () => number;
   /** undefined: there is none that could change. */
   readonly config: ConfigSource | undefined;
+  /** It was mounted for a line of fstab: umount is how it ends. */
+  readonly endsByUmount: boolean;
 }
 
 /** A generation in the store, with what its unsealer said of it. */

@@ -26,7 +26,7 @@ import { leaveSwap } from './leave-swap.ts';
 import { Lifetime } from './lifetime.ts';
 import { mountHooks } from './mount-hooks.ts';
 import { Mounted } from './mounted.ts';
-import { unmountedOutside, watchMount } from './outside.ts';
+import { endOutside, unmountedOutside, watchMount } from './outside.ts';
 import { Parts } from './parts.ts';
 import { protectProcess } from './protect-process.ts';
 import { HooksTold } from './resuming.ts';
@@ -208,7 +208,8 @@ export class Supervisor {
     this.#watches.watch(this.#options.parts);
     this.#mountWatch = watchMount(
       () => running.isMounted(),
-      () => void this.#endBecause(unmountedOutside(mountpoint)),
+      this.#ports.endsByUmount,
+      () => void this.#endBecause(unmountedOutside(mountpoint, this.#ports.endsByUmount)),
     );
     const serial = this.#parts.latest?.state.live?.serial;
     this.#ports.log.info('ready', { mountpoint, serial, files: this.#parts.files });
@@ -282,11 +283,8 @@ export class Supervisor {
     await this.#cgroup?.remove();
   }
 
-  /** Somebody else ended it: not in order. */
-  async #endBecause(why: MountError): Promise<void> {
-    if (this.#life.isEnding) return;
-    this.#ports.log.error('unmounted-from-outside', { mountpoint: this.#mounted.mountpoint });
-    await this.#life.fail(why);
+  #endBecause(why: MountError | undefined): Promise<void> {
+    return endOutside(this.#life, this.#ports.log, this.#mounted.mountpoint, why);
   }
 
   /** The mount answered. */

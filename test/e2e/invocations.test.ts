@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { rmdirSync, symlinkSync } from 'node:fs';
-import { chmod, cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { sealTest } from '../support/bundles.ts';
@@ -759,6 +759,9 @@ test('the mount of a daemon that was killed is cleared by the next one, which sa
   assert.equal(await readFile(bench.path('mnt/secret'), 'utf8'), 'content');
 });
 
+/** Levels of pino. */
+const [INFO, ERROR] = [30, 50];
+
 test('a mount that somebody else unmounts ends its daemon, and says so', async (t) => {
   const bench = await setUp(t);
   const daemon = await bench.mount(['web.enc', 'mnt', ...LOCAL]);
@@ -767,6 +770,32 @@ test('a mount that somebody else unmounts ends its daemon, and says so', async (
   await daemon.event('unmounted-from-outside');
   assert.equal(await daemon.ended, 7);
   await eventually(async () => assert.deepEqual(await readdir(bench.path('run')), []));
+});
+
+test('umount is how a mount of a line of fstab ends: in order', async (t) => {
+  const bench = await setUp(t);
+  // What mount.secretsfs starts.
+  for (const driver of ['kernel', 'fuse-native']) {
+    const log = bench.path('log');
+    const options = [...LOCAL, '--driver', driver, '--log-fd', '3'];
+    const script = `exec 3>>"$0"; exec "$@"`;
+    const mount = [process.execPath, bench.program, 'mount', 'web.enc', 'mnt', ...options];
+    const ended = run('sh', ['-c', script, log, ...mount], { env: bench.env, cwd: bench.directory });
+    await bench.must(['wait', 'web']);
+    await eventually(() => must('umount', [bench.path('mnt')]));
+    assert.equal((await ended).code, 0, driver);
+    const lines = (await readFile(log, 'utf8'))
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const { level } = lines.find(({ event }) => event === 'unmounted-from-outside');
+    assert.equal(level, INFO, driver);
+    assert.deepEqual(
+      lines.filter(({ level }) => level >= ERROR),
+      [],
+    );
+    await rm(log);
+  }
 });
 
 test('of two mounts that race for a mountpoint one wins, and the loser does not take it away', async (t) => {

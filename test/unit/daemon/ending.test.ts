@@ -57,7 +57,13 @@ test('a mount says that its end begins before anything can hang in it', async (t
       hooks: [],
       execChecks: [],
     },
-    { log: { info: note, warn: note, error: note }, nowMs: () => 0, clockMs: () => 0, config: undefined },
+    {
+      log: { info: note, warn: note, error: note },
+      nowMs: () => 0,
+      clockMs: () => 0,
+      config: undefined,
+      endsByUmount: false,
+    },
   );
   const order: string[] = [];
   void supervisor.ending.then(() => order.push('ending'));
