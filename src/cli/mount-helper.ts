@@ -17,6 +17,7 @@ import { createUi } from './ui.ts';
 /** mount(8), "EXIT STATUS". */
 const EXIT = { ok: 0, usage: 1, internal: 4, failure: 32 } as const;
 const JOURNAL = '/run/systemd/journal/stdout';
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const LOG_DIRECTORY = '/var/log/secretsfs';
 const SELINUX = '/sys/fs/selinux/enforce';
 /** Where the mount, which takes its log from there, finds it. */
@@ -81,8 +82,8 @@ async function startInBackground(wanted: FstabMount, process: NodeJS.Process): P
   return said;
 }
 
-/** A program in PATH: a container may have the journal's socket without it. */
-function find(program: string, { PATH = '' }: NodeJS.ProcessEnv): string | undefined {
+/** A program in PATH, which mount(8) may leave unset: a container may have the journal's socket without systemd-cat. */
+function find(program: string, { PATH = DEFAULT_PATH }: NodeJS.ProcessEnv): string | undefined {
   const places = PATH.split(':').filter((directory) => path.isAbsolute(directory));
   return places.map((directory) => path.join(directory, program)).find((file) => existsSync(file));
 }

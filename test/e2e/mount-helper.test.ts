@@ -5,10 +5,14 @@ import { type TestContext, test } from 'node:test';
 import { Bench, type Outcome, run } from '../support/program.ts';
 
 /**
- * Runs it where /run and /var/log are empty but for the journal's socket, if `journal`; systemd-cat is in no PATH. The last
+ * Runs it where /run and /var/log are empty but for the journal's socket, if `journal`, and in PATH is nothing. The last
  * lines of stdout are the logs that there are then.
  */
-async function helper(t: TestContext, args: string, journal = false): Promise<Outcome & { logs: string[] }> {
+async function helper(
+  t: TestContext,
+  args: string,
+  { journal = false, env = 'PATH=/none' } = {},
+): Promise<Outcome & { logs: string[] }> {
   const bench = await Bench.create(t);
   const program = bench.path('mount.secretsfs');
   await symlink(bench.program, program);
@@ -20,7 +24,7 @@ async function helper(t: TestContext, args: string, journal = false): Promise<Ou
 cd ${bench.directory}
 mount -t tmpfs none /run; mount -t tmpfs none /var/log
 ${journal ? socket : ''}
-code=0; PATH=/none ${process.execPath} ${program} ${args} || code=$?
+code=0; env ${env} ${process.execPath} ${program} ${args} || code=$?
 find /var/log -type f; exit $code`;
   const outcome = await run('unshare', ['--mount', 'sh', '-c', script]);
   return { ...outcome, logs: outcome.stdout.trim().split('\n').filter(Boolean) };
@@ -28,12 +32,21 @@ find /var/log -type f; exit $code`;
 
 test('without systemd-cat the log goes to the file, whether or not the journal is there', async (t) => {
   for (const journal of [true, false]) {
-    const { code, stderr, logs } = await helper(t, 'web mnt -o config=$PWD/good.yaml', journal);
+    const { code, stderr, logs } = await helper(t, 'web mnt -o config=$PWD/good.yaml', { journal });
     assert.equal(code, 32, stderr);
     // Of the mount itself: nothing else is in that PATH, either.
     assert.match(stderr, /unshare is missing \(driver-missing\)/);
     assert.deepEqual(logs, ['/var/log/secretsfs/web.log']);
   }
+});
+
+test('without a PATH, as mount(8) leaves it, systemd-cat is found', async (t) => {
+  const { code, logs } = await helper(t, 'web mnt -o config=$PWD/good.yaml', {
+    journal: true,
+    env: '-u PATH',
+  });
+  assert.equal(code, 32);
+  assert.deepEqual(logs, []);
 });
 
 test('a config that is not there, or wrong, is refused before there is a log', async (t) => {
