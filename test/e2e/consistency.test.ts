@@ -89,12 +89,12 @@ async function rotate(
     const reading = readers.map((reader) => reader.read(live));
     await sleep(20 * Math.random());
     const [isLive] = await Promise.all([activated(server, version), meanwhile(serverPid)]);
-    for (const { pairs, mixed, how, late, old, failures } of await Promise.all(reading)) {
+    for (const { pairs, mixed, how, late, old, hasPaused, failures } of await Promise.all(reading)) {
       seen.pairs += pairs;
       seen.mixed += mixed;
       seen.how.push(...how);
-      seen.late += late;
-      seen.old += old;
+      seen.late += late + (hasPaused ? old : 0);
+      seen.old += hasPaused ? 0 : old;
       seen.failures.push(...failures);
     }
     if (isLive) live = version;

@@ -21,9 +21,13 @@ export interface PairsResult {
   readonly how: readonly string[];
   /** One file that was opened twice with a pause in between after which that is no pair. Of two versions, and not in `mixed`. */
   readonly late: number;
-  /** Pairs that are older than they may be. */
+  /**
+   * Pairs that are older than they may be. A process that has paused so begins its passes with another file from then on
+   * (docs/semantics.md): what it opens first of a round may be of a pass from before, and is in `late`.
+   */
   readonly old: number;
   /** Whatever else was wrong: errors; fstat, inode and bytes that do not agree. The first few, in words. */
+  readonly hasPaused: boolean;
   readonly failures: readonly string[];
 }
 
@@ -47,6 +51,8 @@ interface Loaded {
 }
 
 const buffer = Buffer.alloc(4096);
+/** This process has paused between its two opens of one file, at some time. */
+let hasPaused = false;
 /** An inode number is of one version. */
 const versions = new Map<number, number>();
 
@@ -96,6 +102,7 @@ function run(mountpoint: string, mode: string, count: number, oldest: number): P
         // The server counts whole milliseconds.
         const tookMs = performance.now() - startedMs;
         const isLate = pair[0] === pair[1] && tookMs >= REPEAT_MS - 1;
+        if (isLate) hasPaused = true;
         const [first, second] = loaded.map(({ version }) => version);
         if (first !== second && isLate) late += 1;
         else if (first !== second) {
@@ -111,7 +118,7 @@ function run(mountpoint: string, mode: string, count: number, oldest: number): P
       pairs += 1;
     }
   }
-  return { pairs, mixed, how, late, old, failures };
+  return { pairs, mixed, how, late, old, hasPaused, failures };
 }
 
 function sum(results: readonly PairsResult[]): PairsResult {
@@ -122,6 +129,7 @@ function sum(results: readonly PairsResult[]): PairsResult {
     how: results.flatMap(({ how }) => how),
     late: total(({ late }) => late),
     old: total(({ old }) => old),
+    hasPaused: results.some(({ hasPaused }) => hasPaused),
     failures: results.flatMap(({ failures }) => failures),
   };
 }
