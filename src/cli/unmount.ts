@@ -13,7 +13,8 @@ export const unmount: Command = {
       // For the end of secretsfs@.service.
       .option('left', { type: 'boolean', hidden: true }),
   async run(args, context) {
-    if (args['left'] === true) return endLeft(String(args['mount']));
+    // Without a name there is no store of that name.
+    if (args['left'] === true) return endLeft(optionalTextArg(args, 'mount') ?? '');
     const runtimeDir = controlDirectory(context);
     const instance = await resolveInstance(runtimeDir, optionalTextArg(args, 'mount'));
     // While it runs. One that does not say how it is may be unmounted all the same.

@@ -12,7 +12,6 @@ import {
   keepDescriptor,
   receivedDescriptors,
 } from '../system/fd-store.ts';
-import { endLeftProcesses } from '../system/left-processes.ts';
 import type { ProcessUsers } from '../system/process-users.ts';
 import { serviceState } from '../system/systemd-job.ts';
 import type { Engine } from './engine.ts';
@@ -37,8 +36,6 @@ export interface KeepingSystemd {
   keep(name: string, fd: number): Promise<boolean>;
   forget(name: string): Promise<boolean>;
   state(): ReturnType<typeof serviceState>;
-  /** What the process before this one left running. */
-  endOthers(): void;
 }
 
 const SYSTEMD: KeepingSystemd = {
@@ -47,7 +44,6 @@ const SYSTEMD: KeepingSystemd = {
   keep: keepDescriptor,
   forget: forgetDescriptors,
   state: serviceState,
-  endOthers: endLeftProcesses,
 };
 
 type Kept = Omit<Ground, 'control'>;
@@ -69,7 +65,6 @@ export class Handover {
   async take(options: SupervisorOptions, users: ProcessUsers): Promise<Handed | undefined> {
     const received = this.#systemd.received();
     if (received.length === 0) return undefined;
-    this.#systemd.endOthers();
     const { nowMs } = this.#ports;
     const handed = await examine(received, nowMs());
     if (!isUsable(handed)) return this.#discard(handed);
@@ -84,7 +79,6 @@ export class Handover {
   async takeNothing(why: string): Promise<void> {
     const received = this.#systemd.received();
     if (received.length === 0) return;
-    this.#systemd.endOthers();
     const handed = await examine(received, this.#ports.nowMs());
     if (isUsable(handed)) await this.refuse(handed, why);
     else await this.#discard(handed);
@@ -135,11 +129,14 @@ export class Handover {
   }
 }
 
-/** Unmounts and wipes as far as it can be: what comes next is another store. Never throws. */
-export async function endUnusable({ why, store, mount }: Unusable, log: Log): Promise<void> {
+/** Unmounts and wipes as far as it can be: what comes next is another store. Never throws; returns what failed. */
+export async function endUnusable({ why, store, mount }: Unusable, log: Log): Promise<unknown[]> {
+  const failures: unknown[] = [];
+  const failed = (error: unknown) => void failures.push(error);
   log.warn('not-resumed', { why });
-  await mount?.unmount().catch(() => undefined);
-  await store?.wipeAll().catch(() => undefined);
+  await mount?.unmount().catch(failed);
+  await store?.wipeAll().catch(failed);
   store?.close();
   mount?.close();
+  return failures;
 }

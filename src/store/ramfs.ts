@@ -185,7 +185,10 @@ export class RamfsStore {
 
   /** At the end: no content is left, whoever still holds the directory. */
   async wipeAll(): Promise<void> {
-    for (const name of this.#contents()) await this.#wipe(name);
+    const failures: unknown[] = [];
+    // One that fails is no reason to leave the others.
+    for (const name of this.#contents()) await this.#wipe(name).catch((error) => void failures.push(error));
+    if (failures.length > 0) throw failures[0];
   }
 
   /** The server sees all of it or nothing. Returns the sequence that its status will show when it goes by it. */

@@ -98,3 +98,25 @@ test('a process that can not end, as one whose request the killed server had tak
     await run('/bin/sh', ['-c', THAW, 'sh', directory]);
   }
 });
+
+test('what a supervisor had started and left behind is killed at its end, in a restart and in a stop', async (t) => {
+  const handed = await Handed.start(t);
+  const { systemd } = handed;
+  const group = systemd.path(`/sys/fs/cgroup${await systemd.property(UNIT, 'ControlGroup')}/cgroup.procs`);
+  const leave = async () => {
+    const [enter, ...args] = systemd.amongPids;
+    const script = 'echo 0 >"$1"; trap "" TERM; echo there; while :; do sleep 1; done';
+    const left = spawn(enter, [...args, 'setsid', '/bin/sh', '-c', script, 'sh', group]);
+    t.after(() => left.kill('SIGKILL'));
+    await once(left.stdout, 'data');
+    return { hasEnded: once(left, 'close') };
+  };
+  const { hasEnded } = await leave();
+  assert.equal((await systemd.run('secretsfs', ['status', 'web'])).code, 0);
+  await systemd.must('systemctl', ['restart', UNIT]);
+  await hasEnded;
+  assert.equal((await handed.events('resumed')).length, 1);
+  const another = await leave();
+  await systemd.must('systemctl', ['stop', UNIT]);
+  await another.hasEnded;
+});

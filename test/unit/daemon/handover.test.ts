@@ -35,7 +35,6 @@ function setUp(state: ServiceState | undefined, isThere = true, isHanded = false
       return isThere;
     },
     state: async () => state,
-    endOthers: () => undefined,
   };
   const log = new FakeLog();
   const handover = new Handover({ log, nowMs: Date.now, end: async () => assert.fail() }, systemd);
