@@ -10,7 +10,7 @@ import { MACHINE } from '../doctor/machine.ts';
 import { openSource } from '../doctor/opened.ts';
 import { runChecks } from '../doctor/run.ts';
 import { type MountPlan, type Outside, Subject, unitName } from '../doctor/subject.ts';
-import { applyTo, environmentOf } from '../doctor/unit-environment.ts';
+import { applyTo, environmentOf, type UnitEnvironment } from '../doctor/unit-environment.ts';
 import { loadUnit } from '../doctor/units.ts';
 import { EXIT_CODES, SecretsfsError, UsageError } from '../errors.ts';
 import { type Command, type Context, optionalTextArg } from './command.ts';
@@ -60,7 +60,7 @@ async function subjectOf(args: Readonly<Record<string, unknown>>, context: Conte
   const { env } = context;
   const { configPath, instance } = await placeOf(args, env);
   // Before anything asks AWS: the SDK reads the process's own environment.
-  const unitSets = instance === undefined ? [] : await takeOver(instance, env);
+  const ofUnit = instance === undefined ? undefined : await takeOver(instance, env);
   const found = await planOf(configPath, instance, args, env);
   return new Subject({
     machine: MACHINE,
@@ -70,18 +70,19 @@ async function subjectOf(args: Readonly<Record<string, unknown>>, context: Conte
     configError: found.error,
     plan: found.plan,
     shippedUnit: shippedUnit(),
-    unitSets,
+    unitSets: [...(ofUnit?.found.keys() ?? [])],
+    unitHides: ofUnit?.leftOut ?? [],
   });
 }
 
-/** What the unit says of AWS goes before what this shell does: the mount has it. Names of what was put into `env`. */
-async function takeOver(instance: string, env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+/** What the unit says of AWS goes before what this shell does: the mount has it. */
+async function takeOver(instance: string, env: NodeJS.ProcessEnv): Promise<UnitEnvironment | undefined> {
   // What hides it from us is a finding of the checks of the unit.
   const unit = await loadUnit(MACHINE, unitName(instance)).catch(() => undefined);
-  if (unit === undefined) return [];
-  const found = await environmentOf(unit, instance, MACHINE);
-  applyTo(env, found);
-  return [...found.keys()];
+  if (unit === undefined) return undefined;
+  const ofUnit = await environmentOf(unit, instance, MACHINE);
+  applyTo(env, ofUnit.found);
+  return ofUnit;
 }
 
 /** Which config, and the instance that its unit would call the mount. Throws UsageError where there are several to choose from. */

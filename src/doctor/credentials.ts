@@ -3,7 +3,7 @@ import type { AwsSettings } from '../daemon/agent-channel.ts';
 import { isS3Url } from '../daemon/location.ts';
 import { SecretsfsError } from '../errors.ts';
 import { parseKeyArn } from '../keyring/spec.ts';
-import { type Check, ok, problem, type Verdict, warning } from './finding.ts';
+import { type Check, ok, problem, unknown, type Verdict, warning } from './finding.ts';
 import { type Subject, unitName } from './subject.ts';
 import { formatSpan } from './words.ts';
 
@@ -24,11 +24,24 @@ export const credentials: Check = {
   what: 'credentials',
   async run(subject) {
     const all = await Promise.all(settingsOf(subject).map((each) => credentialsOf(subject, each)));
-    const { unitSets, instance } = subject;
-    if (all.length === 0 || unitSets.length === 0) return all;
-    return [...all, ok(`looked with ${unitSets.join(', ')} as ${unitName(instance)} sets them`)];
+    return all.length === 0 ? all : [...all, ...ofUnit(subject)];
   },
 };
+
+/** What was looked with is the unit's only as far as that can be told. */
+function ofUnit({ unitSets, unitHides, instance }: Subject): Verdict[] {
+  const unit = unitName(instance);
+  const found: Verdict[] = [];
+  if (unitSets.length > 0) found.push(ok(`looked with ${unitSets.join(', ')} as ${unit} sets them`));
+  if (unitHides.length > 0)
+    found.push(
+      unknown(
+        `looked without what ${unit} sets by ${unitHides.join(', ')}`,
+        'run it as root; a specifier other than %i and %% is not known here: write out what it stands for',
+      ),
+    );
+  return found;
+}
 
 async function credentialsOf(subject: Subject, settings: AwsSettings): Promise<Verdict> {
   const found = await orProblem(() => subject.cloud(settings).credentials());

@@ -46,6 +46,8 @@ export interface SubjectOptions {
   readonly shippedUnit: string | undefined;
   /** Names of variables about AWS that the unit sets, which are looked with. */
   readonly unitSets: readonly string[];
+  /** What of the unit may set more of them, and can't be told. */
+  readonly unitHides: readonly string[];
 }
 
 export class Subject {
@@ -57,6 +59,7 @@ export class Subject {
   readonly plan: MountPlan | undefined;
   readonly shippedUnit: string | undefined;
   readonly unitSets: readonly string[];
+  readonly unitHides: readonly string[];
   readonly #asked = new Map<string, unknown>();
 
   constructor(options: SubjectOptions) {
@@ -68,6 +71,7 @@ export class Subject {
     this.plan = options.plan;
     this.shippedUnit = options.shippedUnit;
     this.unitSets = options.unitSets;
+    this.unitHides = options.unitHides;
   }
 
   /** What the running mount says of itself, or why it says nothing; undefined without a plan. */

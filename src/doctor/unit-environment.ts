@@ -10,31 +10,47 @@ import type { Assignment, Unit } from './units.ts';
 const ABOUT_AWS = /^(AWS_[A-Z0-9_]+|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY)$/;
 /** Who one is: of a half from here and a half from there nobody. */
 const IDENTITY =
-  /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|CREDENTIAL_EXPIRATION|(DEFAULT_)?PROFILE|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|CONTAINER_[A-Z_]+)$/;
+  /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|CREDENTIAL_EXPIRATION|(DEFAULT_)?PROFILE|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|CONTAINER_[A-Z_]+|SHARED_CREDENTIALS_FILE|CONFIG_FILE)$/;
 /** Words as systemd.syntax(7) quotes them. */
 const WORDS = /(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"'\\]|\\.)+/gs;
 const QUOTED = /"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\\(.)/gs;
 
-/** Name → value. A file that may not be read, and what has a specifier other than %i and %%, is left out. */
+export interface UnitEnvironment {
+  /** Name → value. */
+  readonly found: ReadonlyMap<string, string>;
+  /** What can't be told, without values: a file that may not be read, and what has a specifier other than %i and %%. */
+  readonly leftOut: readonly string[];
+}
+
 export async function environmentOf(
   unit: Unit,
   instance: string,
   machine: Pick<Machine, 'read' | 'list'>,
-): Promise<Map<string, string>> {
+): Promise<UnitEnvironment> {
   const found = new Map<string, string>();
+  const leftOut: string[] = [];
   for (const value of valuesOf(unit, 'Environment')) {
-    const text = withSpecifiers(value, instance);
-    for (const word of text?.match(WORDS) ?? []) take(found, unquoted(word));
-  }
-  for (const value of valuesOf(unit, 'EnvironmentFile')) {
-    const pattern = withSpecifiers(value.replace(/^-/, ''), instance);
-    if (pattern === undefined) continue;
-    for (const file of await expand(pattern, machine)) {
-      const text = await machine.read(file).catch(() => undefined);
-      for (const line of linesOf(text ?? '')) take(found, line);
+    for (const word of value.match(WORDS) ?? []) {
+      const text = unquoted(word);
+      const whole = withSpecifiers(text, instance);
+      if (whole !== undefined) take(found, whole);
+      else if (ABOUT_AWS.test(nameOf(text))) {
+        found.delete(nameOf(text));
+        leftOut.push(nameOf(text));
+      }
     }
   }
-  return found;
+  for (const value of valuesOf(unit, 'EnvironmentFile')) {
+    try {
+      const pattern = withSpecifiers(value.replace(/^-/, ''), instance);
+      if (pattern === undefined) throw new Error('a specifier');
+      for (const file of await expand(pattern, machine))
+        for (const line of linesOf((await machine.read(file)) ?? '')) take(found, line);
+    } catch {
+      leftOut.push(`EnvironmentFile=${value}`);
+    }
+  }
+  return { found, leftOut: leftOut.filter((each) => !found.has(each)) };
 }
 
 /** Puts it into `env`. Where it says who one is, what said so before is taken out. */
@@ -74,8 +90,9 @@ const unquoted = (text: string) =>
     (weak ?? strong ?? escaped ?? '').replace(/\\(["'\\])/g, '$1'),
   );
 
+const nameOf = (assignment: string) => assignment.slice(0, Math.max(0, assignment.indexOf('=')));
+
 function take(found: Map<string, string>, assignment: string): void {
-  const at = assignment.indexOf('=');
-  const name = assignment.slice(0, Math.max(0, at));
-  if (ABOUT_AWS.test(name)) found.set(name, assignment.slice(at + 1));
+  const name = nameOf(assignment);
+  if (ABOUT_AWS.test(name)) found.set(name, assignment.slice(name.length + 1));
 }

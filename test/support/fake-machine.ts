@@ -54,6 +54,7 @@ export function fakeSubject(
     instance?: string;
     shippedUnit?: string;
     unitSets?: readonly string[];
+    unitHides?: readonly string[];
   } = {},
 ): Subject {
   const refuse = () => {
@@ -67,6 +68,7 @@ export function fakeSubject(
     configError: options.configError,
     shippedUnit: options.shippedUnit,
     unitSets: options.unitSets ?? [],
+    unitHides: options.unitHides ?? [],
     plan:
       plan === undefined
         ? undefined

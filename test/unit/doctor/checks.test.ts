@@ -46,6 +46,24 @@ test('each check has an id of its own and an area that there is; docs/doctor.md 
   assert.deepEqual(documented.sort(), CHECKS.map(({ id, area }) => `${id} ${area}`).sort());
 });
 
+test('credentials says of which lines of the unit it can not tell what they set', async () => {
+  const source = { bundle: 's3://b/k', aws: {} };
+  const part = { sources: [source], acceptedKeys: [], aws: {} } as unknown as PartOptions;
+  const facts: CredentialFacts = {
+    ...{ source: 'the environment', expiresMs: undefined, renewed: true, fromInstance: false },
+  };
+  const subject = fakeSubject(
+    {},
+    {
+      plan: { parts: [part] },
+      outside: { cloud: () => ({ credentials: async () => facts }) as Cloud },
+      unitHides: ['AWS_PROFILE', 'EnvironmentFile=/a'],
+    },
+  );
+  const words = /without what secretsfs@web\.service sets by AWS_PROFILE, EnvironmentFile=\/a$/;
+  await finds('credentials', subject, 'unknown', words, /as root/);
+});
+
 test('fuse-device tells what is missing from what is closed', async () => {
   await finds(
     'fuse-device',

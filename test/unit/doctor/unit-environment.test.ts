@@ -7,15 +7,16 @@ import { fakeMachine } from '../../support/fake-machine.ts';
 
 async function environment(text: string, files: Readonly<Record<string, string>> = {}) {
   const unit = { file: '/u', text, assignments: parseUnit(`[Service]\n${text}`, '/u') };
-  return Object.fromEntries(await environmentOf(unit, 'web', fakeMachine({ files })));
+  const { found, leftOut } = await environmentOf(unit, 'web', fakeMachine({ files }));
+  assert.deepEqual(leftOut, []);
+  return Object.fromEntries(found);
 }
 
 test('Environment= gives what is about AWS, with quotes and specifiers as systemd has them', async () => {
   assert.deepEqual(
     await environment(
       `Environment=AWS_REGION=eu-west-1 "AWS_PROFILE=two words" 'AWS_X=it''s' AWS_Y=a\\"b HTTPS_PROXY=http://p:1 no_proxy=.test
-Environment=PATH=/x SECRETSFS_POLL=1s AWS_CONFIG_FILE=/etc/%i/aws AWS_Z=100%% X=
-Environment=AWS_UNKNOWN=%H`,
+Environment=PATH=/x SECRETSFS_POLL=1s AWS_CONFIG_FILE=/etc/%i/aws AWS_Z=100%% X=`,
     ),
     {
       ...{ AWS_REGION: 'eu-west-1', AWS_PROFILE: 'two words', AWS_X: 'its', AWS_Y: 'a"b' },
@@ -39,9 +40,25 @@ test('files of EnvironmentFile= go before it; one that is not there, or may not 
     AWS_D: '4',
     AWS_S: 'x"y',
   });
-  const closed = { ...fakeMachine({}), read: () => Promise.reject(new Error('EACCES')) };
-  const unit = { file: '/u', text: '', assignments: parseUnit('[Service]\nEnvironmentFile=/a', '/u') };
-  assert.equal((await environmentOf(unit, 'web', closed)).size, 0);
+});
+
+test("what can't be told is named, without its value, and takes nothing else along", async () => {
+  const closed = () => Promise.reject(new Error('EACCES'));
+  const machine = { ...fakeMachine({ files: { '/a/b': 'AWS_F=known' } }), list: closed };
+  const text = `[Service]
+Environment=AWS_A=0 AWS_D=0
+Environment=X=%b AWS_A=%H AWS_B=1 "AWS_C=a %m" AWS_D=%H AWS_F=%H
+Environment=AWS_D=2
+EnvironmentFile=/etc/%H/env
+EnvironmentFile=-/a/*.env
+EnvironmentFile=/a/closed
+EnvironmentFile=/a/b`;
+  const unit = { file: '/u', text, assignments: parseUnit(text, '/u') };
+  const read = (file: string) => (file === '/a/closed' ? closed() : machine.read(file));
+  const { found, leftOut } = await environmentOf(unit, 'web', { ...machine, read });
+  assert.deepEqual(Object.fromEntries(found), { AWS_B: '1', AWS_D: '2', AWS_F: 'known' });
+  const files = ['/etc/%H/env', '-/a/*.env', '/a/closed'].map((file) => `EnvironmentFile=${file}`);
+  assert.deepEqual(leftOut, ['AWS_A', 'AWS_C', ...files]);
 });
 
 test('what a word of Environment= was quoted from is what it gives, whatever it is', async () => {
@@ -60,4 +77,9 @@ test('who one is comes from one place: half an identity of the unit takes out th
   assert.equal(env.AWS_SESSION_TOKEN, 't');
   applyTo(env, new Map([['AWS_PROFILE', 'web']]));
   assert.deepEqual({ ...env }, { AWS_REGION: 'r', HOME: '/', AWS_ENDPOINT_URL: 'u', AWS_PROFILE: 'web' });
+  for (const name of ['AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE']) {
+    const keys = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 's' };
+    applyTo(keys, new Map([[name, '/f']]));
+    assert.deepEqual({ ...keys }, { [name]: '/f' });
+  }
 });
