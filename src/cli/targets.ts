@@ -124,7 +124,7 @@ function partOf(wanted: string): string | undefined {
 }
 
 /** A mountpoint without symlinks, as a status has it. The mountpoint itself is not looked at: its mount may hang. */
-async function placeOf(mountpoint: string): Promise<string> {
+export async function placeOf(mountpoint: string): Promise<string> {
   const link = await readlink(mountpoint).catch(() => undefined);
   const resolved = path.resolve(link === undefined ? mountpoint : path.join(path.dirname(mountpoint), link));
   const target = link?.startsWith('/') ? link : resolved;

@@ -4,7 +4,7 @@
  */
 import { quote, SecretsfsError } from '../errors.ts';
 import { realTimers } from '../system/timers.ts';
-import { runningMounts } from './targets.ts';
+import { placeOf, runningMounts } from './targets.ts';
 import type { Ui } from './ui.ts';
 
 const LONG_MS = 10_000;
@@ -33,8 +33,9 @@ async function whatFor(runtimeDir: string, wanted: string | undefined): Promise<
   const what = wanted === undefined ? 'a mount' : `the mount ${quote(wanted)}`;
   try {
     const { mounts, silent } = await runningMounts(runtimeDir);
-    const isWanted = (...names: string[]) => wanted === undefined || names.includes(wanted);
-    const running = mounts.find(({ instance, mountpoint }) => isWanted(instance, mountpoint));
+    const place = wanted === undefined ? undefined : await placeOf(wanted);
+    const isWanted = (name: string) => wanted === undefined || name === wanted;
+    const running = mounts.find(({ instance, mountpoint }) => isWanted(instance) || mountpoint === place);
     const mute = silent.find(({ name }) => isWanted(name));
     if (running !== undefined)
       return `waits for ${what}, which is ${running.state}: ${running.error?.message ?? `secretsfs status ${running.instance} and its log say more`}`;
@@ -42,7 +43,7 @@ async function whatFor(runtimeDir: string, wanted: string | undefined): Promise<
     const isName = wanted !== undefined && !wanted.includes('/');
     return `waits for ${what}, which does not run${isName ? `: systemctl status secretsfs@${wanted}` : ''}`;
   } catch (error) {
-    if (error instanceof SecretsfsError) return `waits for ${what}: ${error.message}`;
-    throw error;
+    // A notice is not worth the wait: whatever else is wrong ends no more than the notice.
+    return `waits for ${what}${error instanceof SecretsfsError ? `: ${error.message}` : ''}`;
   }
 }

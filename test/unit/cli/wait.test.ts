@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Context } from '../../../src/cli/command.ts';
 import { wait } from '../../../src/cli/wait.ts';
+import { sayWhenLong } from '../../../src/cli/wait-notice.ts';
 import { makeSocketDirectory } from '../../../src/control/directory.ts';
 import type { Status } from '../../../src/control/protocol.ts';
 import { type Operations, serveControl } from '../../../src/control/server.ts';
@@ -13,7 +14,7 @@ import { FULL_STATUS } from '../../support/statuses.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
 /** A wait for `web`, whose timers are the test's, and what it says. */
-async function waiting(t: TestContext) {
+async function waiting(t: TestContext, mount = 'web') {
   const runtimeDir = path.join(await temporaryDirectory(t), 'run');
   const timers = new FakeTimers();
   t.mock.method(realTimers, 'set', timers.set.bind(timers));
@@ -32,7 +33,7 @@ async function waiting(t: TestContext) {
     },
   };
   const context = { ui, env: {}, json: false, settings: { runtimeDir } };
-  const args = { mount: 'web', timeout: '24h', restarts: true };
+  const args = { mount, timeout: '24h', restarts: true };
   const begin = () => wait.run(args, context as unknown as Context);
   const serve = async (operations: Partial<Operations>) => {
     const directory = await makeSocketDirectory(runtimeDir, 'web', process.getuid?.() ?? 0);
@@ -83,6 +84,34 @@ test('wait says of a mount that is starting what it waits for', async (t) => {
       assert.equal(warnings.length, 1);
     });
   }
+});
+
+test('wait knows a mountpoint however it is written', async (t) => {
+  const { begin, serve, warnings, first, timers } = await waiting(t, '/run//secrets/web/');
+  let ready: (status: Status) => void = () => {};
+  const isReady = new Promise<Status>((resolve) => {
+    ready = resolve;
+  });
+  const starting = { ...FULL_STATUS, state: 'starting', error: null } as Status;
+  await serve({ status: async () => starting, wait: () => isReady });
+  const over = begin();
+  timers.pass(10_000);
+  await first;
+  ready(FULL_STATUS);
+  await over;
+  assert.match(warnings.join('\n'), /which is starting/);
+});
+
+test('what goes wrong while it is looked for what to say ends nothing', async (t) => {
+  const { timers, warnings } = await waiting(t);
+  const said = new Promise<void>((resolve) => {
+    const ui = { warn: (line: string) => void resolve(void warnings.push(line)) };
+    // No path: a TypeError, as of a bug.
+    sayWhenLong('/none', 7 as unknown as string, ui);
+  });
+  timers.pass(10_000);
+  await said;
+  assert.deepEqual(warnings, ['waits for the mount 7']);
 });
 
 test('wait for what comes at once says nothing', async (t) => {
