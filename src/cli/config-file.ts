@@ -22,7 +22,7 @@ export function readConfigFile(name: string, { trustedOnly = false } = {}): Conf
     opened = openConfig(name);
     const { fd, untrusted } = opened;
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw unreadable(name, 'it is not a file');
+    if (!stat.isFile()) throw notAFile(name);
     if (stat.size > CONFIG_BYTES_MAX)
       throw unreadable(name, `it has ${stat.size} bytes, want at most ${CONFIG_BYTES_MAX}`);
     if (trustedOnly && untrusted !== undefined) {
@@ -57,8 +57,12 @@ function openConfig(name: string): Opened {
     return { fd, untrusted: { problem, hint: 'give the path of a file' } };
   }
   try {
+    // Before it is opened: a fifo's open waits for whoever writes, and a device's does what the device does.
+    if (!walked.stat.isFile()) throw notAFile(name);
     return { fd: openSync(`/proc/self/fd/${walked.fd}`, 'r'), untrusted: walked.untrusted };
   } finally {
     closeQuietly(walked.fd);
   }
 }
+
+const notAFile = (name: string) => unreadable(name, 'it is not a file');

@@ -3,6 +3,7 @@
  * it is restarted only where the next one, for all that can be told beforehand, goes on with the mount; else it stays.
  */
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import type { Status } from '../control/protocol.ts';
 import { isLegible } from '../daemon/legible.ts';
 import { MountError, SecretsfsError } from '../errors.ts';
@@ -24,7 +25,9 @@ export async function replaceSupervisor({ processes, config }: Status): Promise<
   if (config?.state === 'refused') return 'its config is wrong';
   if (config?.state === 'restart-needed')
     return `its config changed, and a restart would unmount (${config.restartNeeded.join(', ')})`;
-  const wrong = await problemOf(config?.path);
+  const given = configGiven(await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
+  if (given === undefined && config != null) return 'its command line does not name its config';
+  const wrong = await problemOf(given && path.resolve(`/proc/${pid}/cwd`, given));
   if (wrong !== undefined) return `this version does not take its config: ${wrong}`;
   if (!isLegible(pid)) return 'this version can not go on with what it holds';
   const { code, stderr } = await run('systemctl', ['restart', unit], RESTART_MS_MAX);
@@ -47,10 +50,21 @@ async function holds(unit: string, pid: number): Promise<boolean> {
   return MainPID === `${pid}` && Number(NFileDescriptorStore) >= DESCRIPTORS;
 }
 
+/**
+ * --config of a mount's /proc/PID/cmdline, as it stands there. Status names it too, but a subverted agent answers that, and
+ * which file root opens is not for it to choose.
+ */
+export function configGiven(cmdline: string): string | undefined {
+  const words = cmdline.split('\0');
+  const at = words.findLastIndex((word) => /^--config(=|$)/.test(word));
+  const [, glued] = words[at]?.split(/=(.*)/s) ?? [];
+  return at === -1 ? undefined : (glued ?? words[at + 1]);
+}
+
 async function problemOf(config: string | undefined): Promise<string | undefined> {
   if (config === undefined) return undefined;
   try {
-    (await import('./config-file.ts')).readConfigFile(config);
+    (await import('./config-file.ts')).readConfigFile(config, { trustedOnly: true });
     return undefined;
   } catch (error) {
     if (error instanceof SecretsfsError) return error.message;
