@@ -184,10 +184,24 @@ test('installed, upgraded, downgraded and repaired under a mount no read fails, 
   await machine.must('systemd-run', ['--unit=dead', 'bash', '-c', `${dead}; exec sleep infinity`]);
   // To look at it would wait for who serves it.
   await eventually(() => machine.must('grep', ['-q', ' /mnt ', '/proc/self/mountinfo']));
+  // One that is between two starts has no socket.
+  await machine.write(
+    '/run/systemd/system/secretsfs@late.service.d/late.conf',
+    '[Service]\nExecStartPre=/bin/sleep 1d\n',
+  );
+  await machine.must('sh', ['-c', 'systemctl daemon-reload; systemctl start --no-block secretsfs@late']);
+  const late = async () => (await machine.run('systemctl', ['is-active', 'secretsfs@late'])).stdout.trim();
+  await eventually(async () => assert.equal(await late(), 'activating'));
   const kept = await sh('dpkg --remove secretsfs');
   assert.match(kept.stdout, /nothing is removed: this is mounted still, and umount would end it: \/mnt/);
   assert.equal(kept.code, 1);
+  assert.doesNotMatch(kept.stdout, /replaced|goes on with the program/);
   assert.equal(await state(), 'installed');
+  await eventually(async () => assert.equal(await late(), 'activating'));
+  await machine.must('systemctl', ['stop', 'secretsfs@late']);
+  await machine.run('systemctl', ['reset-failed', 'secretsfs@late']);
+  await machine.must('rm', ['-r', '/run/systemd/system/secretsfs@late.service.d']);
+  await machine.must('systemctl', ['daemon-reload']);
   await machine.must('systemctl', ['stop', 'dead']);
   await machine.must('umount', ['/mnt']);
   await machine.must('secretsfs', ['wait', 'web', '--restarts']);
